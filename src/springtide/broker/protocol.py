@@ -1,0 +1,168 @@
+"""What every broker does. Siblings: `memory` (embedded), `remote` (the same verbs over a local socket), `redis`.
+
+Promises, held by `springtide.testing.broker_suite` for each implementation:
+
+- A job is queued at most once: enqueueing is idempotent by id, also for a short while (TOMBSTONE_S) after it ended.
+- At most one (worker, attempt) owns a job. A report from anybody else changes nothing and returns False.
+- Every lease ends: by a report, by release, or by `reap` once its worker has not beaten for LEASE_TTL_S. A lease whose
+  grant never reached its worker (it is missing from the worker's beats for LEASE_TTL_S after the grant) is taken back too.
+- A state change and its outcome are one step: an outcome stays readable until it is acked.
+- States follow `domain.job.TRANSITIONS`.
+
+Time is an argument (`now_s`, Unix seconds), never the server's. `wait_s` is the only real time. All verbs take batches.
+Errors: `Unavailable` where the broker cannot be reached; `OutcomeUnknown` where the reply was lost on the way (every
+verb is safe to repeat).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from springtide.domain.fleet import QueueView
+from springtide.domain.ids import JobId, ModelName, WorkerId
+from springtide.domain.job import JobRef, JobStatus
+from springtide.domain.lease import (
+    BeatReply,
+    Completion,
+    Failure,
+    Held,
+    Lease,
+    LiveEvent,
+    LiveJob,
+    Outcome,
+    Progress,
+    Ticket,
+    WakeUp,
+    WorkerState,
+)
+
+TOMBSTONE_S = 60.0  # an ended job's id is remembered this long after its outcome was acked, against late enqueues
+EVENTS_PER_JOB = 256  # the newest live events kept for replay; the first and the terminal one always
+EVENTS_KEPT_S = 3600.0  # live events of an ended job stay readable this long
+
+
+class Broker(Protocol):
+    """The queue of every model, and what its workers hold."""
+
+    async def start(self) -> None:
+        """Connect. Raises Unavailable or ConfigError."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    # --- the way in ---------------------------------------------------------------------------------------------
+
+    async def enqueue(self, tickets: Sequence[Ticket], now_s: float) -> list[bool]:
+        """Queue jobs. True for each that was not known yet.
+
+        Order within a model: priority class, then `enqueued_at_s` (fair share comes with issue 3's discipline).
+        A ticket with `held_by` is entered as leased by that worker at `attempt`, and goes back to the queue unless the
+        worker's beats name it within LEASE_TTL_S. One with `attempt >= max_attempts` and no holder fails at once
+        (code `attempts_spent`). Adds the live event `queued` for new jobs.
+        """
+        ...
+
+    async def cancel(self, refs: Sequence[JobRef], now_s: float) -> list[JobStatus | None]:
+        """Ask jobs to stop. Returns the state after: CANCELLED for a queued job, CANCELLING for a running one (its
+        worker is woken), the terminal state where it had ended, None where the broker does not know the job."""
+        ...
+
+    # --- workers ------------------------------------------------------------------------------------------------
+
+    async def lease(
+        self, model: ModelName, worker: WorkerId, max_jobs: int, now_s: float, *, min_wait_s: float = 0.0
+    ) -> list[Lease]:
+        """Take up to `max_jobs` attempts. `min_wait_s` > 0 takes only jobs that have waited that long: reading ahead
+        must not take work from an idle colleague. Promotes delayed jobs that are due; expires queued jobs whose start
+        deadline has passed. The worker counts as alive until now_s + LEASE_TTL_S. Adds the live event `started`."""
+        ...
+
+    async def beat(
+        self, model: ModelName, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float
+    ) -> BeatReply:
+        """Say that the worker lives, what it holds and how it is. Extends all its leases to now_s + LEASE_TTL_S.
+
+        `lost` names held attempts that are not this worker's (any more). `cancelled` names held attempts whose job is
+        cancelling, on every beat until they end."""
+        ...
+
+    async def complete(
+        self, model: ModelName, worker: WorkerId, done: Sequence[Completion], now_s: float
+    ) -> list[bool]:
+        """Report results. False: not this worker's attempt, drop the result. A cancelling job that completes is
+        COMPLETED."""
+        ...
+
+    async def fail(self, model: ModelName, worker: WorkerId, failed: Sequence[Failure], now_s: float) -> list[bool]:
+        """Report failures. Another attempt is due at now_s + retry_after_s where that is set, the job is not cancelling
+        and attempts are left; else FAILED, or CANCELLED where the job was cancelling or `cancelled` is set."""
+        ...
+
+    async def release(self, model: ModelName, worker: WorkerId, held: Sequence[Held], now_s: float) -> list[bool]:
+        """Give attempts back unspent, to the place in the queue they had: the attempt's number is used again.
+        A cancelling job becomes CANCELLED."""
+        ...
+
+    async def leave(self, model: ModelName, worker: WorkerId, now_s: float) -> None:
+        """The worker is gone for good (drained, or seen dead by its parent): what it still holds is treated at once as
+        `reap` would, and it no longer appears in `queues`."""
+        ...
+
+    async def wake(self, model: ModelName, worker: WorkerId, *, for_work: bool, wait_s: float) -> WakeUp:
+        """Wait until there may be work (only if `for_work`), or one of the worker's jobs is to be cancelled.
+
+        Returns at once where that is so already. One new job wakes one waiting worker, not all. A wake-up is a hint:
+        the lease may come back empty."""
+        ...
+
+    # --- live events --------------------------------------------------------------------------------------------
+
+    async def publish(
+        self, model: ModelName, worker: WorkerId, progress: Sequence[Progress], now_s: float
+    ) -> list[bool]:
+        """Add live progress events. False (and nothing is added): not this worker's attempt."""
+        ...
+
+    async def announce(self, model: ModelName, events: Sequence[LiveEvent]) -> None:
+        """Add terminal live events once they are on record. `seq` of the given events is ignored; a job that already
+        has a terminal event keeps the one it has."""
+        ...
+
+    async def read_events(self, ref: JobRef, after: str | None, *, wait_s: float = 0.0) -> list[LiveEvent]:
+        """Live events of one job after event id `after` (None: from the first kept), waiting up to `wait_s` for one.
+        Empty where there is none, also for a job unknown here."""
+        ...
+
+    # --- the record ---------------------------------------------------------------------------------------------
+
+    async def read_outcomes(self, max_outcomes: int, *, wait_s: float = 0.0) -> list[Outcome]:
+        """The oldest outcomes not yet acked, of all models. Reading takes nothing away: unacked ones come again, to
+        this reader at once (after `start`) and to another after LEASE_TTL_S."""
+        ...
+
+    async def ack_outcomes(self, outcomes: Sequence[Outcome], now_s: float) -> None:
+        """These are in the ledger: drop them, and forget their jobs but for a tombstone where they have ended."""
+        ...
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    async def peek(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
+        """Jobs as they stand; None for those unknown. A tombstone counts as known until it is dropped: its job's last
+        status is given."""
+        ...
+
+    async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
+        """One view per model asked for, empty queues included."""
+        ...
+
+    async def held(self, models: Sequence[ModelName], now_s: float, *, min_age_s: float) -> list[LiveJob]:
+        """Every leased job whose attempt began at least `min_age_s` ago: what the recorder notes as in progress."""
+        ...
+
+    async def reap(self, models: Sequence[ModelName], now_s: float) -> list[JobId]:
+        """Take back what dead workers held: requeue with the attempt spent (live event `retrying`, error `worker_lost`),
+        or fail where attempts are spent, or CANCELLED where it was cancelling. Also promotes delayed jobs that are due
+        (and wakes workers for them), expires start deadlines, drops tombstones and old events. Returns the jobs taken
+        back. Called every second by the controller; never by traffic."""
+        ...

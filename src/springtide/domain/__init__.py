@@ -1,0 +1,1 @@
+"""Frozen values and legal transitions. No clock, no I/O, nothing that could fail for a reason outside the arguments."""

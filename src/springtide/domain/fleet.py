@@ -1,0 +1,68 @@
+"""The fleet as the controller counts it: snapshots in, decisions out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.lease import WorkerState
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A worker as its last beat described it."""
+
+    worker: WorkerId
+    model: ModelName
+    state: WorkerState
+    held: int  # attempts it holds
+    beat_at_s: float
+
+
+class QueueView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model's queue at one time."""
+
+    model: ModelName
+    queued: int  # waiting, delayed retries included
+    leased: int
+    predicted_s: float  # sum of the estimates of what waits
+    oldest_enqueued_at_s: float | None
+    workers: tuple[WorkerView, ...]
+    taken_at_s: float
+
+
+class ReplicaPhase(StrEnum):
+    """A worker process as the fleet sees it from outside."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    BACKING_OFF = "backing_off"  # died; the next start waits
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """One wanted or running worker."""
+
+    worker: WorkerId
+    model: ModelName
+    phase: ReplicaPhase
+    restarts: int
+    started_at_s: float
+    last_exit: str | None = None
+
+
+class ScalingSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scaling policy sees. `queue` is None where the broker could not be asked: no data is not zero."""
+
+    now_s: float
+    queue: QueueView | None
+    replicas: int  # wanted and not draining
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """How many replicas, why, and from which figures."""
+
+    model: ModelName
+    replicas: int
+    reason: str  # QUEUE, IDLE, HOLD, NO_DATA, FLOOR, CEILING
+    message: str

@@ -1,0 +1,34 @@
+"""Names of things, as types. Made in `runtime.ids`, where chance lives; checked here."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+JobId = NewType("JobId", str)
+BlobId = NewType("BlobId", str)
+WorkerId = NewType("WorkerId", str)
+TenantId = NewType("TenantId", str)
+ModelName = NewType("ModelName", str)
+
+JOB_PREFIX = "job_"
+BLOB_PREFIX = "blob_"
+DEFAULT_TENANT = TenantId("default")
+
+_ID = re.compile(r"(job|blob)_[0-9a-f]{32}")  # UUIDv7 in hex: sorts by time of creation
+_MODEL = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` could be a job's id; everything else is answered 404 without a look-up."""
+    return text.startswith(JOB_PREFIX) and _ID.fullmatch(text) is not None
+
+
+def is_blob_id(text: str) -> bool:
+    """Whether `text` could be a blob's id. A blob id is safe as a file name."""
+    return text.startswith(BLOB_PREFIX) and _ID.fullmatch(text) is not None
+
+
+def is_model_name(text: str) -> bool:
+    """Lower-case words joined by `-`, `_` or `.`, at most 64 characters: fit for URLs, keys and Kubernetes names."""
+    return len(text) <= 64 and _MODEL.fullmatch(text) is not None

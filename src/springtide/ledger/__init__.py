@@ -1,0 +1,1 @@
+"""The truth: which jobs exist and how they ended."""

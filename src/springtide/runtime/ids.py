@@ -1,0 +1,23 @@
+"""New ids: UUIDv7, so that they sort by time and insert at the right-hand edge of an index."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import uuid_utils
+
+from springtide.domain.ids import BLOB_PREFIX, JOB_PREFIX, BlobId, JobId, ModelName, WorkerId
+
+
+def new_job_id() -> JobId:
+    return JobId(JOB_PREFIX + uuid_utils.uuid7().hex)
+
+
+def new_blob_id() -> BlobId:
+    return BlobId(BLOB_PREFIX + uuid_utils.uuid7().hex)
+
+
+def new_worker_id(model: ModelName) -> WorkerId:
+    """Unique for ever: a restarted worker is another worker. Host and pid are in it for who reads logs."""
+    return WorkerId(f"{model}-{socket.gethostname()}-{os.getpid()}-{uuid_utils.uuid7().hex[-6:]}")
