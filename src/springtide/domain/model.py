@@ -19,6 +19,8 @@ class FileField(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
     max_pixels: int | None = None  # pictures and video frames
     max_duration_s: float | None = None  # audio and video
+    animated: bool = False  # whether a picture may have several frames
+    needs_audio: bool = False  # a video must carry an audio track
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

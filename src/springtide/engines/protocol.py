@@ -79,6 +79,7 @@ class Media:
     max_pixels: int = 50_000_000  # width × height of a picture or a video frame
     max_duration_s: float = 4 * 3600.0  # audio and video
     animated: bool = False  # whether a picture may have several frames
+    needs_audio: bool = False  # whether a video must carry an audio track
 
     @property
     def type_list(self) -> tuple[str, ...]:
