@@ -1,0 +1,218 @@
+"""The one configuration file, `springtide.toml`, parsed and checked once, every problem told at once.
+
+Every field has a default, so an empty file (or none) is a working set-up on one machine. A variable overrides the file:
+`SPRINGTIDE_SERVER__PORT=9000` is `[server] port = 9000`. Unknown keys are errors: a typing mistake never goes unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from springtide.domain.errors import ConfigError
+from springtide.domain.ids import is_model_name
+
+FILE_NAME = "springtide.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ServerConfig(_Section):
+    """Where the gateway listens and where everything is kept."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on. 0.0.0.0 opens it to the network.")
+    port: int = Field(default=8321, ge=0, le=65535, description="TCP port; 0 picks a free one.")
+    data_dir: Path = Field(default=Path("~/.springtide"), description="Folder for the ledger, blobs, weights and the socket.")
+    weights_dir: Path = Field(default=Path("~/.springtide/weights"), description="Folder for model files; may be shared.")
+    max_upload_mb: int = Field(default=2048, ge=1, le=1_000_000, description="Largest upload of one file, MiB.")
+
+    @field_validator("data_dir", "weights_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+
+class BrokerConfig(_Section):
+    """The queue. `memory://` lives beside the gateway and is rebuilt from the ledger; `redis://` is a server of yours."""
+
+    url: str = Field(default="memory://", description="memory://, redis://, rediss:// or unix:// URL.")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _scheme(value, "memory", "redis", "rediss", "unix")
+
+
+class LedgerConfig(_Section):
+    """The truth."""
+
+    url: str = Field(default="sqlite://", description="sqlite:// (a file under data_dir), sqlite:///path or postgresql:// URL.")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _scheme(value, "sqlite", "postgresql", "postgresql+asyncpg")
+
+
+class BlobsConfig(_Section):
+    """Media in and out."""
+
+    url: str = Field(default="file://", description="file:// (a folder under data_dir) or file:///absolute/folder.")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _scheme(value, "file")
+
+
+class ModelConfig(_Section):
+    """One served model."""
+
+    engine: str = Field(default=
+        description="Entry point name (matting, speech, synthetic, ...) or dotted path pkg.module:Class."
+    )
+    settings: dict[str, Any] = Field(default_factory=dict, description="The engine's own settings.")
+    min_replicas: int = Field(default=0, ge=0, le=1000, description="Workers kept alive when idle.")
+    max_replicas: int = Field(default=1, ge=0, le=1000, description="Most workers at once.")
+    idle_s: float = Field(default=300, ge=0, le=86_400, description="Idle seconds before workers above min_replicas go.")
+    timeout_s: float = Field(default=1800, gt=0, le=86_400, description="Longest run of one attempt, seconds.")
+    load_timeout_s: float = Field(default=300, gt=0, le=7200, description="Longest loading of the model, seconds.")
+    max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts before a job fails for good.")
+    slots: int = Field(default=2, ge=1, le=1024, description="Jobs a worker holds at once: those running and those read ahead.")
+    batch: int = Field(default=1, ge=1, le=1024, description="Jobs handed to the engine at once.")
+    memory_limit_mb: int | None = Field(default=None, ge=64, description="Kill an attempt whose process grows past this, MiB.")
+    grace_s: float = Field(default=
+        600, ge=0, le=86_400, description="How long a draining worker may finish what it runs, seconds."
+    )
+
+    @model_validator(mode="after")
+    def _bounds(self) -> ModelConfig:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas ({self.min_replicas}) is above max_replicas ({self.max_replicas})")
+        if self.batch > self.slots:
+            raise ValueError(
+                f"batch ({self.batch}) is above slots ({self.slots}): a worker cannot run what it does not hold"
+            )
+        return self
+
+
+def _default_models() -> dict[str, ModelConfig]:
+    return {
+        "matting": ModelConfig(engine="matting", timeout_s=300),
+        "speech": ModelConfig(engine="speech", timeout_s=3600),
+        "synthetic": ModelConfig(engine="synthetic", slots=128, batch=64),
+    }
+
+
+class Config(BaseSettings):
+    """All of `springtide.toml`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", env_prefix="SPRINGTIDE_", env_nested_delimiter="__", frozen=True, env_ignore_empty=True
+    )
+    _file: ClassVar[dict[str, Any]] = {}
+
+    server: ServerConfig = ServerConfig()
+    broker: BrokerConfig = BrokerConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    blobs: BlobsConfig = BlobsConfig()
+    models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]
+
+    @field_validator("models")
+    @classmethod
+    def _names(cls, value: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        bad = [name for name in value if not is_model_name(name)]
+        if bad:
+            raise ValueError(
+                f"not a model name: {', '.join(map(repr, bad))} (lower-case words joined by '-', at most 64)"
+            )
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings  # a variable wins over the file, which comes in as init arguments
+
+    # --- where things are, derived from the above ---
+
+    @property
+    def ledger_url(self) -> str:
+        if self.ledger.url in {"sqlite://", "sqlite:///"}:
+            return f"sqlite:///{self.server.data_dir / 'springtide.db'}"
+        return self.ledger.url
+
+    @property
+    def blobs_folder(self) -> Path:
+        path = self.blobs.url.removeprefix("file://")
+        return Path(path) if path not in {"", "/"} else self.server.data_dir / "blobs"
+
+    @property
+    def weights_folder(self) -> Path:
+        return self.server.weights_dir
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the embedded broker listens. A socket's path is short (108 bytes on Linux), a data folder's may not be."""
+        path = self.server.data_dir / "broker.sock"
+        if len(os.fsencode(path)) <= 100:
+            return path
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"springtide-{os.getuid()}-{digest}.sock"
+
+    @property
+    def scratch_folder(self) -> Path:
+        return self.server.data_dir / "scratch"
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read the file (`path`, else $SPRINGTIDE_CONFIG, else ./springtide.toml where it exists) and the environment.
+
+    Raises ConfigError that lists every problem with key, value and what is allowed.
+    """
+    named = path or (Path(env) if (env := os.environ.get("SPRINGTIDE_CONFIG")) else None)
+    file = named or Path(FILE_NAME)
+    data: dict[str, Any] = {}
+    if named is not None or file.exists():
+        try:
+            data = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    try:
+        return Config(**data)
+    except ValidationError as error:
+        where = str(file) if data else "environment"
+        raise ConfigError(f"{where} has {error.error_count()} problem(s):\n" + _problems(error)) from error
+
+
+def _problems(error: ValidationError) -> str:
+    lines: list[str] = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        given = item["input"]
+        shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and "url" not in key else ""
+        lines.append(f"  {key}: {item['msg']}{shown}")
+    return "\n".join(lines)
+
+
+def _scheme(url: str, *allowed: str) -> str:
+    scheme = url.partition("://")[0]
+    if "://" not in url or scheme not in allowed:
+        raise ValueError(f"the URL must start with one of {', '.join(f'{name}://' for name in allowed)}")
+    return url

@@ -1,0 +1,47 @@
+"""Takes back what dead workers held, on a timer and never on traffic: an idle queue recovers as fast as a busy one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from springtide.broker.protocol import Broker
+from springtide.domain.clock import Clock
+from springtide.domain.ids import ModelName
+from springtide.domain.lease import LEASE_TTL_S
+from springtide.runtime.loops import Loop
+
+log = logging.getLogger(__name__)
+REAP_EVERY_S = 1.0
+
+
+class Reaper:
+    """A service: `start`, `stop`."""
+
+    def __init__(self, broker: Broker, models: Sequence[ModelName], clock: Clock) -> None:
+        self._broker = broker
+        self._models = models
+        self._clock = clock
+        self._last_s: float | None = None
+        self._patient_until_s = 0.0
+        self._loop = Loop("reaper", self.reap_once, every_s=REAP_EVERY_S, clock=clock)
+
+    async def start(self) -> None:
+        await self._loop.start()
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        await self._loop.stop()
+
+    async def reap_once(self) -> None:
+        """One round. After a gap in its own time (a suspended laptop, a stepped clock) workers get one TTL to beat first:
+        it was not they who were silent."""
+        now_s = self._clock.now_s()
+        gap_s = 0.0 if self._last_s is None else now_s - self._last_s
+        self._last_s = now_s
+        if abs(gap_s) > LEASE_TTL_S / 2:
+            self._patient_until_s = now_s + LEASE_TTL_S
+            log.warning("the clock moved %.0f s at once; leases get %.0f s of patience", gap_s, LEASE_TTL_S)
+        if now_s < self._patient_until_s <= now_s + LEASE_TTL_S:
+            return
+        for job in await self._broker.reap(self._models, now_s):
+            log.warning("took back %s: its worker fell silent", job)

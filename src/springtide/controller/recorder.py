@@ -1,0 +1,78 @@
+"""Writes outcomes into the ledger, then tells the world: no client sees a terminal state that could be undone.
+
+Order: read outcomes → ledger commit → announce the terminal live event → ack. A crash anywhere repeats the tail, and every
+step is idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from springtide.broker.protocol import Broker
+from springtide.domain.clock import Clock
+from springtide.domain.ids import JobId, ModelName
+from springtide.domain.job import JobError
+from springtide.domain.lease import LiveEvent, Outcome
+from springtide.ledger.protocol import Ledger
+from springtide.runtime.loops import Loop
+
+MAX_OUTCOMES = 512  # one commit: large enough to carry a burst, small enough to stay in milliseconds
+NOTE_AFTER_S = 2.0  # shorter jobs are not worth a second row version
+NOTE_EVERY_S = 1.0
+
+
+class Recorder:
+    """A service: `start`, `stop`."""
+
+    def __init__(self, broker: Broker, ledger: Ledger, models: Sequence[ModelName], clock: Clock) -> None:
+        self._broker = broker
+        self._ledger = ledger
+        self._models = models
+        self._clock = clock
+        self._noted: dict[JobId, int] = {}  # running attempts already in the ledger
+        self._loops = [
+            Loop("recorder", self.record_once, every_s=0.0, clock=clock),
+            Loop("recorder of running jobs", self.note_running, every_s=NOTE_EVERY_S, clock=clock),
+        ]
+
+    async def start(self) -> None:
+        for loop in self._loops:
+            await loop.start()
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        """Stops at once; what is not recorded yet stays in the broker (or is run again after a rebuild)."""
+        for loop in self._loops:
+            await loop.stop()
+
+    async def record_once(self, *, wait_s: float = 5.0) -> int:
+        """Record what there is; returns how many outcomes."""
+        outcomes = await self._broker.read_outcomes(MAX_OUTCOMES, wait_s=wait_s)
+        if not outcomes:
+            return 0
+        await self._ledger.record(outcomes)
+        by_model = sorted((o for o in outcomes if o.status.is_terminal), key=lambda outcome: outcome.model)
+        for model, group in groupby(by_model, key=lambda outcome: outcome.model):
+            await self._broker.announce(model, [_event(outcome) for outcome in group])
+        await self._broker.ack_outcomes(outcomes, self._clock.now_s())
+        return len(outcomes)
+
+    async def note_running(self) -> None:
+        """Note long attempts as in progress, so that a rebuilt broker knows who ran them."""
+        held = await self._broker.held(self._models, self._clock.now_s(), min_age_s=NOTE_AFTER_S)
+        fresh = [job for job in held if self._noted.get(job.id) != job.attempt]
+        if fresh:
+            await self._ledger.record_running(fresh)
+        self._noted = {job.id: job.attempt for job in held}
+
+
+def _event(outcome: Outcome) -> LiveEvent:
+    error = outcome.error and JobError(code=outcome.error.code, message=outcome.error.message)
+    return LiveEvent(
+        seq="",
+        job=outcome.id,
+        kind=outcome.status.value,
+        at_s=outcome.finished_at_s,
+        attempt=outcome.attempt,
+        error=error,
+    )

@@ -1,0 +1,72 @@
+"""Puts back into the broker every job that is in the ledger, not ended, and not in the broker.
+
+The same path serves a lost enqueue, an emptied Redis, a restored old copy of it, and the start of an embedded broker. A job may
+end between two looks, so whatever seems missing is looked up in the ledger once more before it is enqueued again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from springtide.broker.protocol import Broker
+from springtide.domain.clock import Clock
+from springtide.domain.ids import JobId, TenantId
+from springtide.domain.job import Job, JobRef
+from springtide.domain.tickets import ticket_of
+from springtide.ledger.protocol import Ledger
+from springtide.runtime.loops import Loop
+
+log = logging.getLogger(__name__)
+SWEEP_EVERY_S = 5.0
+SETTLE_S = 5.0  # a job younger than this is still on its way from the ledger to the broker
+PAGE = 500
+
+
+class Sweeper:
+    """A service: `start`, `stop`; `sweep` by hand for the rebuild at start."""
+
+    def __init__(
+        self, broker: Broker, ledger: Ledger, clock: Clock, *, weights: Mapping[TenantId, float] | None = None
+    ) -> None:
+        self._broker = broker
+        self._ledger = ledger
+        self._clock = clock
+        self._weights = weights or {}
+        self._loop = Loop("sweep", self._sweep_settled, every_s=SWEEP_EVERY_S, clock=clock)
+
+    async def start(self) -> None:
+        await self._loop.start()
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        await self._loop.stop()
+
+    async def sweep(self, *, settle_s: float = 0.0) -> int:
+        """Put back what is missing; returns how many jobs."""
+        put_back, after = 0, None
+        while True:
+            created_before_s = self._clock.now_s() - settle_s
+            jobs = await self._ledger.live(after=after, limit=PAGE, created_before_s=created_before_s)
+            if not jobs:
+                return put_back
+            put_back += await self._put_back(jobs)
+            after = jobs[-1].id
+
+    async def _sweep_settled(self) -> None:
+        count = await self.sweep(settle_s=SETTLE_S)
+        if count:
+            log.warning("put %d jobs back into the broker that were only in the ledger", count)
+
+    async def _put_back(self, jobs: Sequence[Job]) -> int:
+        now_s = self._clock.now_s()
+        seen = await self._broker.peek([JobRef(job.model, job.id) for job in jobs], now_s)
+        missing: list[JobId] = [job.id for job, live in zip(jobs, seen, strict=True) if live is None]
+        if not missing:
+            return 0
+        again = await self._ledger.get(missing)
+        tickets = [
+            ticket_of(job, weight=self._weights.get(job.tenant, 1.0))
+            for job in again
+            if job is not None and not job.status.is_terminal
+        ]
+        return sum(await self._broker.enqueue(tickets, now_s)) if tickets else 0

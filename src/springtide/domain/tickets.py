@@ -1,0 +1,30 @@
+"""From a job on record to what the broker queues: one function, so that a submit and a rebuild agree."""
+
+from __future__ import annotations
+
+import msgspec
+
+from springtide.domain.job import Job, JobStatus
+from springtide.domain.lease import Payload, Ticket
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def ticket_of(job: Job, *, weight: float = 1.0, traceparent: str | None = None) -> Ticket:
+    """The ticket of a live job. A job noted as in progress names its worker, which gets one TTL to say it still runs it."""
+    payload = Payload(inputs=job.inputs, files=job.input_files, traceparent=traceparent)
+    return Ticket(
+        id=job.id,
+        model=job.model,
+        tenant=job.tenant,
+        priority=job.priority,
+        payload=_encoder.encode(payload),
+        enqueued_at_s=job.created_at_s,
+        timeout_s=job.timeout_s,
+        max_attempts=job.max_attempts,
+        weight=weight,
+        predicted_s=job.predicted_s,
+        start_deadline_at_s=job.start_deadline_at_s,
+        attempt=job.attempt,
+        held_by=job.worker if job.status is JobStatus.IN_PROGRESS else None,
+    )

@@ -1,0 +1,30 @@
+"""What every fleet does. Siblings: `local` (processes on this machine), later Kubernetes.
+
+Promise: a busy worker is never killed by scaling. Scaling in asks workers to drain; they finish what they run, then leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from springtide.domain.fleet import Decision, Replica
+from springtide.domain.ids import WorkerId
+
+
+class Fleet(Protocol):
+    """The hands of the controller."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Drain every worker; after `grace_s` those left are killed (their jobs go back to the queue)."""
+        ...
+
+    async def observe(self) -> list[Replica]:
+        """Every worker that is wanted, running or on its way out."""
+        ...
+
+    async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
+        """Bring a model to the decided number. Workers named in `drain_first` (idle ones) leave before others."""
+        ...
