@@ -31,8 +31,12 @@ class ServerConfig(_Section):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on. 0.0.0.0 opens it to the network.")
     port: int = Field(default=8321, ge=0, le=65535, description="TCP port; 0 picks a free one.")
-    data_dir: Path = Field(default=Path("~/.springtide"), description="Folder for the ledger, blobs, weights and the socket.")
-    weights_dir: Path = Field(default=Path("~/.springtide/weights"), description="Folder for model files; may be shared.")
+    data_dir: Path = Field(
+        default=Path("~/.springtide"), description="Folder for the ledger, blobs, weights and the socket."
+    )
+    weights_dir: Path = Field(
+        default=Path("~/.springtide/weights"), description="Folder for model files; may be shared."
+    )
     max_upload_mb: int = Field(default=2048, ge=1, le=1_000_000, description="Largest upload of one file, MiB.")
 
     @field_validator("data_dir", "weights_dir")
@@ -42,7 +46,7 @@ class ServerConfig(_Section):
 
 
 class BrokerConfig(_Section):
-    """The queue. `memory://` lives beside the gateway and is rebuilt from the ledger; `redis://` is a server of yours."""
+    """The queue. `memory://` lives beside the gateway and is rebuilt from the ledger; `redis://` is your server."""
 
     url: str = Field(default="memory://", description="memory://, redis://, rediss:// or unix:// URL.")
 
@@ -55,7 +59,9 @@ class BrokerConfig(_Section):
 class LedgerConfig(_Section):
     """The truth."""
 
-    url: str = Field(default="sqlite://", description="sqlite:// (a file under data_dir), sqlite:///path or postgresql:// URL.")
+    url: str = Field(
+        default="sqlite://", description="sqlite:// (a file under data_dir), sqlite:///path or postgresql:// URL."
+    )
 
     @field_validator("url")
     @classmethod
@@ -77,21 +83,27 @@ class BlobsConfig(_Section):
 class ModelConfig(_Section):
     """One served model."""
 
-    engine: str = Field(default=
+    engine: str = Field(
         description="Entry point name (matting, speech, synthetic, ...) or dotted path pkg.module:Class."
     )
     settings: dict[str, Any] = Field(default_factory=dict, description="The engine's own settings.")
     min_replicas: int = Field(default=0, ge=0, le=1000, description="Workers kept alive when idle.")
     max_replicas: int = Field(default=1, ge=0, le=1000, description="Most workers at once.")
-    idle_s: float = Field(default=300, ge=0, le=86_400, description="Idle seconds before workers above min_replicas go.")
+    idle_s: float = Field(
+        default=300, ge=0, le=86_400, description="Idle seconds before workers above min_replicas go."
+    )
     timeout_s: float = Field(default=1800, gt=0, le=86_400, description="Longest run of one attempt, seconds.")
     load_timeout_s: float = Field(default=300, gt=0, le=7200, description="Longest loading of the model, seconds.")
     max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts before a job fails for good.")
-    slots: int = Field(default=2, ge=1, le=1024, description="Jobs a worker holds at once: those running and those read ahead.")
+    slots: int = Field(
+        default=2, ge=1, le=1024, description="Jobs a worker holds at once: those running and those read ahead."
+    )
     batch: int = Field(default=1, ge=1, le=1024, description="Jobs handed to the engine at once.")
-    memory_limit_mb: int | None = Field(default=None, ge=64, description="Kill an attempt whose process grows past this, MiB.")
-    grace_s: float = Field(default=
-        600, ge=0, le=86_400, description="How long a draining worker may finish what it runs, seconds."
+    memory_limit_mb: int | None = Field(
+        default=None, ge=64, description="Kill an attempt whose process grows past this, MiB."
+    )
+    grace_s: float = Field(
+        default=600, ge=0, le=86_400, description="How long a draining worker may finish what it runs, seconds."
     )
 
     @model_validator(mode="after")
@@ -167,7 +179,7 @@ class Config(BaseSettings):
 
     @property
     def socket_path(self) -> Path:
-        """Where the embedded broker listens. A socket's path is short (108 bytes on Linux), a data folder's may not be."""
+        """Where the embedded broker listens. A socket's path must be short (108 bytes on Linux)."""
         path = self.server.data_dir / "broker.sock"
         if len(os.fsencode(path)) <= 100:
             return path

@@ -33,8 +33,8 @@ class Reaper:
         await self._loop.stop()
 
     async def reap_once(self) -> None:
-        """One round. After a gap in its own time (a suspended laptop, a stepped clock) workers get one TTL to beat first:
-        it was not they who were silent."""
+        """One round. After a gap in its own time (a suspended laptop, a stepped clock) workers get one TTL to beat
+        first: it was not they who were silent."""
         now_s = self._clock.now_s()
         gap_s = 0.0 if self._last_s is None else now_s - self._last_s
         self._last_s = now_s

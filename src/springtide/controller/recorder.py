@@ -1,7 +1,7 @@
 """Writes outcomes into the ledger, then tells the world: no client sees a terminal state that could be undone.
 
-Order: read outcomes → ledger commit → announce the terminal live event → ack. A crash anywhere repeats the tail, and every
-step is idempotent.
+Order: read outcomes → ledger commit → announce the terminal live event → ack. A crash anywhere repeats the tail,
+and every step is idempotent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Puts back into the broker every job that is in the ledger, not ended, and not in the broker.
 
-The same path serves a lost enqueue, an emptied Redis, a restored old copy of it, and the start of an embedded broker. A job may
-end between two looks, so whatever seems missing is looked up in the ledger once more before it is enqueued again.
+The same path serves a lost enqueue, an emptied Redis, a restored old copy of it, and the start of an embedded broker. A
+job may end between two looks, so whatever seems missing is looked up in the ledger once more before it is enqueued.
 """
 
 from __future__ import annotations

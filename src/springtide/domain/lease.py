@@ -32,9 +32,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     predicted_s: float = 1.0  # what one run is thought to cost
     start_deadline_at_s: float | None = None
     attempt: int = 0  # attempts already begun
-    held_by: WorkerId | None = (
-        None  # rebuilding: this worker was last seen running `attempt`; give it one TTL to say so
-    )
+    held_by: WorkerId | None = None  # rebuilding: last seen running `attempt`; it gets one TTL to say so
 
 
 class Payload(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,7 +11,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def ticket_of(job: Job, *, weight: float = 1.0, traceparent: str | None = None) -> Ticket:
-    """The ticket of a live job. A job noted as in progress names its worker, which gets one TTL to say it still runs it."""
+    """The ticket of a live job. One noted as in progress names its worker, which gets one TTL to say it still runs."""
     payload = Payload(inputs=job.inputs, files=job.input_files, traceparent=traceparent)
     return Ticket(
         id=job.id,

@@ -1,6 +1,6 @@
 """What every fleet does. Siblings: `local` (processes on this machine), later Kubernetes.
 
-Promise: a busy worker is never killed by scaling. Scaling in asks workers to drain; they finish what they run, then leave.
+Promise: a busy worker is never killed by scaling. Scaling in asks workers to drain; they finish what they run, then go.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many replicas a model should have: `decide(snapshot, memory, settings) -> (decision, memory)`.
 
-The simplest policy that is right: as many replicas as the work in sight fills, between the bounds, at once upwards; downwards only
-when fewer would have done for the whole of `idle_s`. No data is not zero: without a queue view the decision holds.
+The simplest policy that is right: as many replicas as the work in sight fills, between the bounds, at once upwards;
+downwards only when fewer would have done for the whole of `idle_s`. No data is not zero: without a queue view it holds.
 """
 
 from __future__ import annotations
