@@ -99,6 +99,9 @@ class ModelConfig(_Section):
         default=2, ge=1, le=1024, description="Jobs a worker holds at once: those running and those read ahead."
     )
     batch: int = Field(default=1, ge=1, le=1024, description="Jobs handed to the engine at once.")
+    jobs_per_replica: int | None = Field(
+        default=None, ge=1, description="Jobs in sight that make another replica worth its start; default: slots."
+    )
     memory_limit_mb: int | None = Field(
         default=None, ge=64, description="Kill an attempt whose process grows past this, MiB."
     )

@@ -1,0 +1,227 @@
+"""The command line. Imports are lazy: a worker starts in a fraction of a second and must not load the gateway.
+
+Exit codes: 0 done, 1 the job or the server failed, 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from springtide import __version__
+from springtide.domain.errors import ConfigError, SpringtideError
+
+if TYPE_CHECKING:
+    from springtide.config import Config
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+models_app = typer.Typer(help="Models served, and their weights.", invoke_without_command=True)
+app.add_typer(models_app, name="models")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="springtide.toml to use.")]
+SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+UrlOption = Annotated[str | None, typer.Option("--url", help="Address of a running server.")]
+InputOption = Annotated[list[str] | None, typer.Option("--input", "-i", help="An input as name=value; repeatable.")]
+FilesArgument = Annotated[list[Path] | None, typer.Argument(help="Files, in the order of the model's file inputs.")]
+
+
+def main() -> None:
+    """Entry point: every expected error becomes one line on standard error."""
+    try:
+        app()
+    except ConfigError as error:
+        _die(error.message, 2)
+    except SpringtideError as error:
+        _die(error.message, 1)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Springtide: media AI jobs, durable and elastic."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+# --- servers ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one.")] = None,
+    supervised: SupervisedOption = False,
+) -> None:
+    """Start everything on this machine. Ctrl-C drains and stops it."""
+    from springtide.cli.up import run_up
+
+    if host is not None:
+        os.environ["SPRINGTIDE_SERVER__HOST"] = host
+    if port is not None:
+        os.environ["SPRINGTIDE_SERVER__PORT"] = str(port)
+    settings = _config(config)
+
+    def on_ready(url: str) -> None:
+        print(
+            f"\n  Springtide is up at {url}\n  Models: {', '.join(settings.models)}    Ctrl-C stops it.\n", flush=True
+        )
+
+    _run("springtide", lambda stop: run_up(settings, stop, on_ready), supervised=supervised)
+
+
+@app.command()
+def gateway(
+    config: ConfigOption = None,
+    with_controller: Annotated[bool, typer.Option(help="Also record, reap and sweep in this process.")] = False,
+    supervised: SupervisedOption = False,
+) -> None:
+    """Serve the API (embedded: the broker too)."""
+    from springtide.cli.roles import run_gateway
+
+    settings = _config(config)
+    _run("gateway", lambda stop: run_gateway(settings, stop, with_controller=with_controller), supervised=supervised)
+
+
+@app.command()
+def controller(config: ConfigOption = None, supervised: SupervisedOption = False) -> None:
+    """Record outcomes, take back what was lost, and keep workers as the load asks."""
+    from springtide.cli.roles import run_controller
+
+    settings = _config(config)
+    _run("controller", lambda stop: run_controller(settings, stop), supervised=supervised)
+
+
+@app.command()
+def worker(
+    model: Annotated[str, typer.Option(help="The model to serve.")],
+    config: ConfigOption = None,
+    worker_id: Annotated[str | None, typer.Option("--id", hidden=True)] = None,
+    supervised: SupervisedOption = False,
+) -> None:
+    """Run jobs of one model. SIGTERM drains: what runs is finished, the rest given back."""
+    from springtide.cli.roles import run_worker
+    from springtide.domain.ids import WorkerId
+
+    settings = _config(config)
+    named = WorkerId(worker_id) if worker_id else None
+    role = f"worker {model}"
+    _run(role, lambda stop: run_worker(settings, stop, name=model, worker_id=named), supervised=supervised)
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Argument(help="The model to run.")],
+    files: FilesArgument = None,
+    inputs: InputOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to save the primary result file.")
+    ] = None,
+    all_files: Annotated[Path | None, typer.Option("--all", help="Folder to save every result file in.")] = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run one job and wait for its result; starts a server for itself where none runs."""
+    from springtide.cli.commands import run_job
+
+    raise typer.Exit(
+        run_job(_config(config), url, model, files or [], inputs or [], output, all_files, as_json=as_json)
+    )
+
+
+@app.command()
+def submit(
+    model: Annotated[str, typer.Argument(help="The model to run.")],
+    files: FilesArgument = None,
+    inputs: InputOption = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Submit one job and return at once."""
+    from springtide.cli.commands import submit_job
+
+    submit_job(_config(config), url, model, files or [], inputs or [], as_json=as_json)
+
+
+@app.command()
+def status(
+    job: Annotated[str | None, typer.Argument(help="A job's id; without it the newest jobs are listed.")] = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show one job, or the newest ones."""
+    from springtide.cli.commands import show_status
+
+    show_status(_config(config), url, job, as_json=as_json)
+
+
+@app.command()
+def cancel(
+    job: Annotated[str, typer.Argument(help="The job's id.")],
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Cancel a job."""
+    from springtide.cli.commands import cancel_job
+
+    cancel_job(_config(config), url, job, as_json=as_json)
+
+
+@models_app.callback()
+def models(ctx: typer.Context, as_json: JsonOption = False, url: UrlOption = None, config: ConfigOption = None) -> None:
+    """List the models of a running server (or those configured, where none runs)."""
+    if ctx.invoked_subcommand is None:
+        from springtide.cli.commands import list_models
+
+        list_models(_config(config), url, as_json=as_json)
+
+
+@models_app.command()
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all that are configured by default.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch and check the weights of models, once, before they are needed."""
+    from springtide.cli.pull import pull_weights
+
+    pull_weights(_config(config), names or [])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _config(path: Path | None) -> Config:
+    from springtide.config import load_config
+
+    if path is not None:
+        os.environ["SPRINGTIDE_CONFIG"] = str(path.absolute())  # children read the same file
+    return load_config(path)
+
+
+def _run(role: str, run_until: Any, *, supervised: bool) -> None:
+    from springtide.cli.process import run_role
+
+    def start(stop: asyncio.Event) -> Any:
+        return run_until(stop)
+
+    code = run_role(role, start, supervised=supervised)
+    if code:
+        raise typer.Exit(code)
+
+
+def _die(message: str, code: int) -> None:
+    print(f"springtide: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,74 @@
+"""What every long-running process has: an event loop, signals, a lifeline to its parent, and plain logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from springtide.domain.errors import ConfigError, SpringtideError
+
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(role)s: %(message)s"
+
+
+def run_role(role: str, main: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool) -> int:
+    """Run `main(stop)` until it returns; `stop` is set by SIGTERM, SIGINT or, if `supervised`, the parent's death.
+
+    Returns the exit code: 0, or 2 for a wrong setting, or 1 for another expected error (said in one line).
+    """
+    set_up_logging(role)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_with_signals(main, supervised=supervised))
+    except ConfigError as error:
+        logging.getLogger(role).error("%s", error)
+        return 2
+    except SpringtideError as error:
+        logging.getLogger(role).error("%s", error)
+        return 1
+    return 0
+
+
+def set_up_logging(role: str) -> None:
+    """One line an event on standard error, with the process's role in front of the text."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(LOG_FORMAT, datefmt="%H:%M:%S", defaults={"role": role}))
+    level = os.environ.get("SPRINGTIDE_LOG", "INFO").upper()
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("httpx", "httpcore", "alembic", "uvicorn", "asyncio", "faster_whisper"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():  # asked twice: the user means it
+            logging.getLogger(__name__).warning("stopping at once")
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if supervised:
+        loop.add_reader(sys.stdin.fileno(), _on_lifeline, loop, stop)
+    await main(stop)
+
+
+def _on_lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """The parent never writes to the lifeline: readable means that it is gone."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:  # an interpreter without it: slower, not different
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop

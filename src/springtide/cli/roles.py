@@ -1,0 +1,287 @@
+"""The long-running processes: gateway, controller, worker. Each builds its parts, runs until told to stop, takes them down.
+
+Embedded (`memory://`), the gateway's process also holds the broker and the loops that stand beside the ledger, so that
+one process writes the SQLite file. With Redis and PostgreSQL every role is a process of its own, as many as wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from springtide.cli import build
+from springtide.config import Config
+from springtide.domain.errors import ConfigError, SpringtideError, Unavailable
+from springtide.domain.ids import ModelName, WorkerId
+from springtide.runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from springtide.broker.protocol import Broker
+    from springtide.ledger.protocol import Ledger
+
+log = logging.getLogger(__name__)
+SERVER_FILE = "server.json"  # where a command finds the running server
+LOCK_WAIT_S = 15.0  # a predecessor that lost its parent needs a moment to leave
+STOP_GRACE_S = 3.0  # open connections at shutdown: long enough for an answer under way, not for an event stream
+
+
+async def run_gateway(config: Config, stop: asyncio.Event, *, with_controller: bool) -> None:
+    """Serve HTTP until `stop`. Says where on standard output, as one JSON line, once it answers."""
+    from springtide.gateway.app import GatewayServices, GatewaySettings, create_app
+    from springtide.gateway.server import serve
+    from springtide.media.inspector import Inspector
+
+    clock = SystemClock()
+    models = build.served_models(config)
+    config.server.data_dir.mkdir(parents=True, exist_ok=True)
+    listener = _listen(config.server.host, config.server.port)
+    async with contextlib.AsyncExitStack() as stack:
+        if build.is_embedded(config):
+            await stack.enter_async_context(_only_one(config.server.data_dir))
+        ledger = build.ledger(config)
+        await ledger.start()
+        stack.push_async_callback(ledger.stop)
+        blobs = build.blobs(config)
+        await blobs.start()
+        stack.push_async_callback(blobs.stop)
+        broker = await stack.enter_async_context(_gateway_broker(config, ledger, clock))
+        if with_controller or build.is_embedded(config):
+            await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
+        inspector = Inspector()
+        await inspector.start()
+        stack.push_async_callback(inspector.stop)
+        app = create_app(
+            GatewayServices(
+                ledger=ledger,
+                broker=broker,
+                blobs=blobs,
+                inspector=inspector,
+                clock=clock,
+                models=models,
+                settings=GatewaySettings(max_upload_bytes=config.server.max_upload_mb << 20),
+            )
+        )
+        url = _url(listener)
+        stack.enter_context(_announced(config.server.data_dir, url))
+        await serve(app, listener, stop, grace_s=STOP_GRACE_S, on_ready=lambda: _say_ready(url))
+
+
+async def run_controller(config: Config, stop: asyncio.Event) -> None:
+    """Record, reap, sweep (unless the embedded gateway does), and keep workers as the load asks."""
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        broker = build.client_broker(config)
+        await broker.start()
+        stack.push_async_callback(broker.stop)
+        if not build.is_embedded(config):
+            ledger = build.ledger(config)
+            await ledger.start()
+            stack.push_async_callback(ledger.stop)
+            await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
+        await stack.enter_async_context(scaling(config, broker, clock))
+        await stop.wait()
+
+
+async def run_worker(config: Config, stop: asyncio.Event, *, name: str, worker_id: WorkerId | None) -> None:
+    """Run jobs of one model until `stop`, then drain."""
+    from springtide.runtime.ids import new_worker_id
+    from springtide.worker.service import Worker
+
+    if name not in config.models:
+        raise ConfigError(f"no model {name!r} is configured; there are: {', '.join(config.models)}")
+    broker = build.client_broker(config)
+    blobs = build.blobs(config)
+    await blobs.start()
+    await _start_patiently(broker, stop)
+    worker = Worker(
+        build.worker_settings(config, name),
+        worker_id=worker_id or new_worker_id(ModelName(name)),
+        broker=broker,
+        blobs=blobs,
+        clock=SystemClock(),
+    )
+
+    async def drain_on_stop() -> None:
+        await stop.wait()
+        worker.drain()
+
+    watcher = asyncio.create_task(drain_on_stop())
+    try:
+        await worker.run()
+    finally:
+        watcher.cancel()
+        await broker.stop()
+        await blobs.stop()
+
+
+@contextlib.asynccontextmanager
+async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: SystemClock) -> AsyncIterator[None]:
+    """Recorder, reaper and sweep, started and stopped together."""
+    from springtide.controller.reaper import Reaper
+    from springtide.controller.recorder import Recorder
+    from springtide.controller.sweeper import Sweeper
+
+    models = build.model_names(config)
+    services = [
+        Recorder(broker, ledger, models, clock),
+        Reaper(broker, models, clock),
+        Sweeper(broker, ledger, clock),
+    ]
+    for service in services:
+        await service.start()
+    try:
+        yield
+    finally:
+        for service in services:
+            await service.stop()
+
+
+@contextlib.asynccontextmanager
+async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncIterator[None]:
+    """The local fleet and its scaler; leaving drains every worker."""
+    from springtide.controller.scaler import Scaler
+    from springtide.fleet.local import LocalFleet
+    from springtide.runtime.ids import new_worker_id
+
+    def command(model: ModelName, worker: WorkerId) -> list[str]:
+        return [sys.executable, "-m", "springtide", "worker", "--model", model, "--id", worker, "--supervised"]
+
+    async def on_gone(model: ModelName, worker: WorkerId) -> None:
+        await broker.leave(model, worker, clock.now_s())
+
+    fleet = LocalFleet(command, new_worker_id, on_gone, clock)
+    scaler = Scaler(broker, fleet, build.scaling_settings(config), clock)
+    await fleet.start()
+    await scaler.start()
+    try:
+        yield
+    finally:
+        await scaler.stop()
+        await fleet.stop(max((model.grace_s for model in config.models.values()), default=0.0))
+
+
+@contextlib.asynccontextmanager
+async def _gateway_broker(config: Config, ledger: Ledger, clock: SystemClock) -> AsyncIterator[Broker]:
+    if not build.is_embedded(config):
+        broker = build.client_broker(config)
+        await broker.start()
+        try:
+            yield broker
+        finally:
+            await broker.stop()
+        return
+    from springtide.broker.memory import MemoryBroker
+    from springtide.broker.remote import BrokerServer
+    from springtide.controller.sweeper import Sweeper
+
+    memory = MemoryBroker()
+    await memory.start()
+    count = await Sweeper(memory, ledger, clock).sweep(settle_s=-1.0)  # before any worker may ask for work
+    if count:
+        log.info("%d unfinished jobs are back in the queue", count)
+    server = BrokerServer(memory, config.socket_path)
+    await server.start()
+    try:
+        yield memory
+    finally:
+        await server.stop()
+        await memory.stop()
+
+
+async def _start_patiently(broker: Broker, stop: asyncio.Event) -> None:
+    """A worker may be up before its broker is."""
+    while True:
+        try:
+            return await broker.start()
+        except Unavailable as error:
+            if stop.is_set():
+                raise
+            log.info("waiting for the broker: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 1.0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}. Another server may be there; choose a free port with "
+            f"--port N or [server] port in springtide.toml (0 picks one)"
+        ) from error
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://{host}:{port}"
+
+
+def _say_ready(url: str) -> None:
+    sys.stdout.write(json.dumps({"ready": url}) + "\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _announced(folder: Path, url: str) -> Iterator[None]:
+    """A file that tells commands of this user where the server is."""
+    path = folder / SERVER_FILE
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    temporary.replace(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(path.read_text())["pid"] == os.getpid():
+                path.unlink()
+
+
+@contextlib.asynccontextmanager
+async def _only_one(folder: Path) -> AsyncIterator[None]:
+    """Two embedded brokers on one ledger would lease the same job twice: the second waits, then refuses."""
+    file = await _locked(folder / "lock")
+    try:
+        yield
+    finally:
+        file.close()
+
+
+async def _locked(path: Path) -> TextIO:
+    deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
+    file = path.open("a+")  # noqa: ASYNC230 - a local lock file, opened once at start
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(0.1)
+                continue
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            file.close()
+            raise SpringtideError(
+                f"Springtide already runs on {path.parent} (pid {owner}). Stop it, or use another folder: "
+                f"SPRINGTIDE_SERVER__DATA_DIR or [server] data_dir in springtide.toml"
+            ) from error
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
