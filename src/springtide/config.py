@@ -22,6 +22,13 @@ from springtide.domain.ids import is_model_name
 FILE_NAME = "springtide.toml"
 
 
+def _scheme(url: str, *allowed: str) -> str:
+    scheme = url.partition("://")[0]
+    if "://" not in url or scheme not in allowed:
+        raise ValueError(f"the URL must start with one of {', '.join(f'{name}://' for name in allowed)}")
+    return url
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -136,10 +143,10 @@ class Config(BaseSettings):
     )
     _file: ClassVar[dict[str, Any]] = {}
 
-    server: ServerConfig = ServerConfig()
-    broker: BrokerConfig = BrokerConfig()
-    ledger: LedgerConfig = LedgerConfig()
-    blobs: BlobsConfig = BlobsConfig()
+    server: ServerConfig = Field(default_factory=ServerConfig)
+    broker: BrokerConfig = Field(default_factory=BrokerConfig)
+    ledger: LedgerConfig = Field(default_factory=LedgerConfig)
+    blobs: BlobsConfig = Field(default_factory=BlobsConfig)
     models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]
 
     @field_validator("models")
@@ -224,10 +231,3 @@ def _problems(error: ValidationError) -> str:
         shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and "url" not in key else ""
         lines.append(f"  {key}: {item['msg']}{shown}")
     return "\n".join(lines)
-
-
-def _scheme(url: str, *allowed: str) -> str:
-    scheme = url.partition("://")[0]
-    if "://" not in url or scheme not in allowed:
-        raise ValueError(f"the URL must start with one of {', '.join(f'{name}://' for name in allowed)}")
-    return url

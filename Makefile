@@ -1,0 +1,45 @@
+# One entry for everything. `make` lists the commands; each prepares the environment by itself (needs only Python 3.11-3.13).
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench format clean
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,14))' 2>/dev/null && { echo $$p; break; }; done)
+UV := $(shell command -v uv || echo .tools/bin/uv)
+RUN := $(UV) run --frozen --no-sync
+STAMP := .venv/.springtide-synced
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(STAMP) ## install, fetch the weights, start everything and print the address
+	@$(RUN) springtide models pull
+	@$(RUN) springtide up
+
+test: $(STAMP) ## install, fetch the weights, run all tests
+	@$(RUN) springtide models pull
+	$(RUN) pytest -n 2 --dist loadgroup
+
+check: $(STAMP) ## format, lint, types and import rules, then all tests: what CI runs
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) pyright
+	$(RUN) lint-imports
+	@$(MAKE) --no-print-directory test
+
+bench: $(STAMP) ## measure, beside the peers, into benchmarks/results/
+	$(RUN) python -m benchmarks
+
+format: $(STAMP) ## rewrite the code in the project's format
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+clean: ## remove the environment and caches (not ~/.springtide)
+	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(STAMP): pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --frozen --all-extras --python "$(PYTHON)"
+	@touch $@
+
+.tools/bin/uv:
+	@test -n "$(PYTHON)" || { echo "Springtide needs Python 3.11, 3.12 or 3.13; none of them is on the PATH." >&2; exit 1; }
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,0 +1,72 @@
+"""Group commit: nobody waits for a timer, nobody's error is lost."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from springtide.runtime.batching import Batcher
+
+
+async def test_callers_that_come_during_a_flush_share_the_next_one() -> None:
+    flushed: list[list[int]] = []
+    gate = asyncio.Event()
+
+    async def flush(items: list[int]) -> Sequence[int]:
+        flushed.append(items)
+        await gate.wait()
+        return [item * 10 for item in items]
+
+    batcher = Batcher(flush)
+    first = asyncio.create_task(batcher.submit([1]))
+    while not flushed:
+        await asyncio.sleep(0)
+    rest = [asyncio.create_task(batcher.submit([n, n])) for n in (2, 3)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await first == [10]
+    assert [await task for task in rest] == [[20, 20], [30, 30]]
+    assert flushed == [[1], [2, 2, 3, 3]]
+
+
+async def test_a_batch_is_never_larger_than_the_limit() -> None:
+    sizes: list[int] = []
+
+    async def flush(items: list[int]) -> Sequence[int]:
+        sizes.append(len(items))
+        return items
+
+    assert await Batcher(flush, max_items=4).submit(range(10)) == list(range(10))
+    assert sizes == [4, 4, 2]
+
+
+async def test_a_failed_flush_fails_its_own_callers_only() -> None:
+    async def flush(items: list[str]) -> Sequence[str]:
+        if "bad" in items:
+            raise ValueError("no")
+        return items
+
+    batcher = Batcher(flush, max_items=1)
+    results = await asyncio.gather(batcher.submit(["bad"]), batcher.submit(["good"]), return_exceptions=True)
+    assert isinstance(results[0], ValueError)
+    assert results[1] == ["good"]
+
+
+async def test_a_caller_that_gives_up_does_not_disturb_the_others() -> None:
+    started = asyncio.Event()
+    gate = asyncio.Event()
+
+    async def flush(items: list[int]) -> Sequence[int]:
+        started.set()
+        await gate.wait()
+        return items
+
+    batcher = Batcher(flush)
+    gone = asyncio.create_task(batcher.submit([1]))
+    stays = asyncio.create_task(batcher.submit([2]))
+    await started.wait()
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    gate.set()
+    assert await stays == [2]

@@ -1,0 +1,79 @@
+"""One file, every problem at once, variables on top."""
+
+from pathlib import Path
+
+import pytest
+
+from springtide.config import Config, load_config
+from springtide.domain.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("SPRINGTIDE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "springtide.toml"
+    path.write_text(text)
+    return path
+
+
+def test_no_file_at_all_is_a_working_set_up() -> None:
+    config = load_config()
+    assert set(config.models) == {"matting", "speech", "synthetic"}
+    assert config.server.host == "127.0.0.1"
+    assert config.ledger_url == f"sqlite:///{config.server.data_dir / 'springtide.db'}"
+
+
+def test_every_problem_is_told_at_once_with_key_and_value(tmp_path: Path) -> None:
+    path = write(tmp_path, '[server]\nport = 70000\nhots = "x"\n[models.a]\nengine = "synthetic"\nslots = 0\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    for part in ("server.port", "70000", "server.hots", "models.a.slots", "3 problem"):
+        assert part in str(caught.value)
+
+
+def test_a_variable_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "[server]\nport = 1\n")
+    monkeypatch.setenv("SPRINGTIDE_SERVER__PORT", "9000")
+    monkeypatch.setenv("SPRINGTIDE_MODELS__SYNTHETIC__ENGINE", "synthetic")
+    config = load_config()
+    assert config.server.port == 9000
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[server\n", "not valid TOML"),
+        ('[broker]\nurl = "amqp://u:secret@h"\n', "redis://"),
+        ('[models."No Good"]\nengine = "synthetic"\n', "not a model name"),
+        ('[models.a]\nengine = "x"\nmin_replicas = 3\n', "above max_replicas"),
+        ('[models.a]\nengine = "x"\nslots = 2\nbatch = 3\n', "above slots"),
+        ("[models.a]\n", "models.a.engine"),
+    ],
+)
+def test_a_wrong_file_says_what_is_wrong(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_config(write(tmp_path, text))
+
+
+def test_a_password_in_a_url_is_never_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, '[broker]\nurl = "amqp://u:secret@h"\n'))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_named_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(tmp_path / "nowhere.toml")
+
+
+def test_a_long_data_folder_gets_a_short_socket(tmp_path: Path) -> None:
+    config = Config(server={"data_dir": tmp_path / ("x" * 120)})
+    assert len(str(config.socket_path)) <= 100
+    assert str(config.socket_path) == str(Config(server={"data_dir": tmp_path / ("x" * 120)}).socket_path)
