@@ -4,8 +4,8 @@ Promises, held by `springtide.testing.broker_suite` for each implementation:
 
 - A job is queued at most once: enqueueing is idempotent by id, also for a short while (TOMBSTONE_S) after it ended.
 - At most one (worker, attempt) owns a job. A report from anybody else changes nothing and returns False.
-- Every lease ends: by a report, by release, or by `reap` once its worker has not beaten for LEASE_TTL_S. A lease whose
-  grant never reached its worker (it is missing from the worker's beats for LEASE_TTL_S after the grant) is taken back too.
+- Every lease ends: by a report, by release, or by `reap` once no beat of its worker has named it for LEASE_TTL_S since
+  the grant. That covers the worker that died, the grant that never reached it and the attempt that it forgot.
 - A state change and its outcome are one step: an outcome stays readable until it is acked.
 - States follow `domain.job.TRANSITIONS`.
 
@@ -59,7 +59,7 @@ class Broker(Protocol):
         Order within a model: priority class, then `enqueued_at_s` (fair share comes with issue 3's discipline).
         A ticket with `held_by` is entered as leased by that worker at `attempt`, and goes back to the queue unless the
         worker's beats name it within LEASE_TTL_S. One with `attempt >= max_attempts` and no holder fails at once
-        (code `attempts_spent`). Adds the live event `queued` for new jobs.
+        (code `attempts_spent`). Adds the live event `queued` for new jobs, `started` for those that are held.
         """
         ...
 
@@ -81,7 +81,7 @@ class Broker(Protocol):
     async def beat(
         self, model: ModelName, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float
     ) -> BeatReply:
-        """Say that the worker lives, what it holds and how it is. Extends all its leases to now_s + LEASE_TTL_S.
+        """Say that the worker lives, what it holds and how it is. Extends every lease named to now_s + LEASE_TTL_S.
 
         `lost` names held attempts that are not this worker's (any more). `cancelled` names held attempts whose job is
         cancelling, on every beat until they end."""
@@ -91,7 +91,8 @@ class Broker(Protocol):
         self, model: ModelName, worker: WorkerId, done: Sequence[Completion], now_s: float
     ) -> list[bool]:
         """Report results. False: not this worker's attempt, drop the result. A cancelling job that completes is
-        COMPLETED."""
+        COMPLETED. True again, and nothing changes, where this worker's very attempt has won already: a repeat after a
+        lost reply must not make the worker throw away what is on record."""
         ...
 
     async def fail(self, model: ModelName, worker: WorkerId, failed: Sequence[Failure], now_s: float) -> list[bool]:
@@ -101,7 +102,7 @@ class Broker(Protocol):
 
     async def release(self, model: ModelName, worker: WorkerId, held: Sequence[Held], now_s: float) -> list[bool]:
         """Give attempts back unspent, to the place in the queue they had: the attempt's number is used again.
-        A cancelling job becomes CANCELLED."""
+        A cancelling job becomes CANCELLED. Adds the live event `queued` where the job waits again."""
         ...
 
     async def leave(self, model: ModelName, worker: WorkerId, now_s: float) -> None:
@@ -113,7 +114,7 @@ class Broker(Protocol):
         """Wait until there may be work (only if `for_work`), or one of the worker's jobs is to be cancelled.
 
         Returns at once where that is so already. One new job wakes one waiting worker, not all. A wake-up is a hint:
-        the lease may come back empty."""
+        the lease may come back empty. A cancel is told here once; beats repeat it."""
         ...
 
     # --- live events --------------------------------------------------------------------------------------------

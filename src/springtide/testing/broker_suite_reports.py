@@ -1,0 +1,418 @@
+"""Broker suite, part two: who may report what, and how every lease ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from springtide.broker.protocol import TOMBSTONE_S, Broker
+from springtide.domain.ids import WorkerId
+from springtide.domain.job import JobStatus
+from springtide.domain.lease import LEASE_TTL_S, WorkerState
+from springtide.testing.broker_cases import (
+    ANN,
+    BOB,
+    FILE,
+    MODEL,
+    MODELS,
+    T0,
+    beat,
+    done,
+    failure,
+    held,
+    job,
+    kinds,
+    lease_names,
+    leased,
+    look,
+    progress,
+    ref,
+    status,
+    take_outcomes,
+    ticket,
+)
+
+DEAD = T0 + LEASE_TTL_S + 1  # a worker that last spoke at T0 is dead by now
+
+
+async def report(broker: Broker, verb: str, worker: WorkerId, name: str, attempt: int) -> bool:
+    """One report of any kind."""
+    match verb:
+        case "complete":
+            [accepted] = await broker.complete(MODEL, worker, [done(name, attempt)], T0)
+        case "fail":
+            [accepted] = await broker.fail(MODEL, worker, [failure(name, attempt, retry_after_s=0.0)], T0)
+        case "release":
+            [accepted] = await broker.release(MODEL, worker, [held(name, attempt)], T0)
+        case _:
+            [accepted] = await broker.publish(MODEL, worker, [progress(name, 0.5, attempt=attempt)], T0)
+    return accepted
+
+
+REPORTS = pytest.mark.parametrize("verb", ["complete", "fail", "release", "publish"])
+
+
+class FencingContract:
+    """A report from anybody but the owner changes nothing."""
+
+    @REPORTS
+    async def test_another_worker_cannot_report(self, broker: Broker, verb: str) -> None:
+        await leased(broker, "a")
+        assert await report(broker, verb, BOB, "a", 1) is False
+        await self._still_first_attempt_of_ann(broker)
+
+    @REPORTS
+    @pytest.mark.parametrize("attempt", [0, 2])
+    async def test_a_report_of_another_attempt_is_void(self, broker: Broker, verb: str, attempt: int) -> None:
+        await leased(broker, "a")
+        assert await report(broker, verb, ANN, "a", attempt) is False
+        await self._still_first_attempt_of_ann(broker)
+
+    @REPORTS
+    async def test_a_report_of_a_queued_or_unknown_job_is_void(self, broker: Broker, verb: str) -> None:
+        await broker.enqueue([ticket("a")], T0)
+        assert await report(broker, verb, ANN, "a", 0) is False
+        assert await report(broker, verb, ANN, "a", 1) is False
+        assert await report(broker, verb, ANN, "nobody", 1) is False
+        assert (await look(broker, "a")).attempt == 0
+        assert await take_outcomes(broker) == []
+
+    @REPORTS
+    async def test_a_worker_that_lost_its_lease_cannot_report(self, broker: Broker, verb: str) -> None:
+        await leased(broker, "a")
+        await broker.reap(MODELS, DEAD)
+        assert await report(broker, verb, ANN, "a", 1) is False
+        assert await lease_names(broker, BOB, 1, DEAD) == [job("a")]
+        assert await report(broker, verb, ANN, "a", 1) is False
+        assert await report(broker, verb, ANN, "a", 2) is False
+        assert await broker.complete(MODEL, BOB, [done("a", 2)], DEAD) == [True]
+
+    @REPORTS
+    async def test_a_worker_cannot_report_its_own_older_attempt(self, broker: Broker, verb: str) -> None:
+        await leased(broker, "a")
+        await broker.fail(MODEL, ANN, [failure("a", retry_after_s=0.0)], T0)
+        await lease_names(broker, ANN, 1, T0)
+        assert await report(broker, verb, ANN, "a", 1) is False
+        assert await broker.complete(MODEL, ANN, [done("a", 2)], T0) == [True]
+
+    @REPORTS
+    async def test_an_ended_job_takes_no_report(self, broker: Broker, verb: str) -> None:
+        await leased(broker, "a")
+        await broker.fail(MODEL, ANN, [failure("a")], T0)
+        assert await report(broker, verb, ANN, "a", 1) is False
+        assert [outcome.status for outcome in await take_outcomes(broker)] == [JobStatus.FAILED]
+
+    async def _still_first_attempt_of_ann(self, broker: Broker) -> None:
+        found = await look(broker, "a")
+        assert (found.status, found.worker, found.attempt) == (JobStatus.IN_PROGRESS, ANN, 1)
+        assert found.fraction is None
+        assert await take_outcomes(broker) == []
+        assert await broker.complete(MODEL, ANN, [done("a")], T0) == [True]
+
+
+class CompleteContract:
+    """Results."""
+
+    async def test_a_result_is_an_outcome_with_all_that_the_ledger_needs(self, broker: Broker) -> None:
+        await leased(broker, "a", now_s=T0 + 1)
+        assert await broker.complete(MODEL, ANN, [done("a")], T0 + 4) == [True]
+        [outcome] = await broker.read_outcomes(9)
+        assert (outcome.id, outcome.model, outcome.status) == (job("a"), MODEL, JobStatus.COMPLETED)
+        assert (outcome.attempt, outcome.worker, outcome.run_s) == (1, ANN, 1.5)
+        assert (outcome.started_at_s, outcome.finished_at_s) == (T0 + 1, T0 + 4)
+        assert (outcome.outputs, outcome.output_files, outcome.error) == ({"image": FILE.id}, (FILE,), None)
+        assert await status(broker, "a") == JobStatus.COMPLETED
+
+    async def test_a_repeated_result_is_accepted_and_recorded_once(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        assert await broker.complete(MODEL, ANN, [done("a"), done("a")], T0) == [True, True]
+        assert await broker.complete(MODEL, ANN, [done("a")], T0 + 1) == [True]
+        assert len(await take_outcomes(broker, T0 + 1)) == 1
+        assert await broker.complete(MODEL, ANN, [done("a")], T0 + 2) == [True]
+        assert await take_outcomes(broker, T0 + 2) == []
+        assert await broker.complete(MODEL, BOB, [done("a")], T0 + 2) == [False]
+        assert await broker.complete(MODEL, ANN, [done("a", 2)], T0 + 2) == [False]
+
+    async def test_a_result_after_its_own_failure_is_void(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.fail(MODEL, ANN, [failure("a")], T0)
+        assert await broker.complete(MODEL, ANN, [done("a")], T0) == [False]
+
+    async def test_a_batch_is_judged_job_by_job(self, broker: Broker) -> None:
+        await leased(broker, "a", "b", "c")
+        await leased(broker, "d", worker=BOB)
+        reports = [done("c"), done("d"), done("nobody"), done("a", 7), done("b")]
+        assert await broker.complete(MODEL, ANN, reports, T0) == [True, False, False, False, True]
+        assert [outcome.id for outcome in await take_outcomes(broker)] == [job("c"), job("b")]
+        assert await status(broker, "a") == JobStatus.IN_PROGRESS
+        assert await status(broker, "d") == JobStatus.IN_PROGRESS
+
+
+class FailContract:
+    """Failures and retries."""
+
+    async def test_a_failure_without_retry_ends_the_job(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        assert await broker.fail(MODEL, ANN, [failure("a")], T0 + 3) == [True]
+        [outcome] = await take_outcomes(broker)
+        assert (outcome.status, outcome.attempt, outcome.worker) == (JobStatus.FAILED, 1, ANN)
+        assert (outcome.started_at_s, outcome.finished_at_s) == (T0, T0 + 3)
+        assert outcome.error == failure("a").error
+        assert await broker.lease(MODEL, ANN, 9, T0 + 999) == []
+
+    async def test_a_retry_waits_for_its_time(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        assert await broker.fail(MODEL, ANN, [failure("a", retry_after_s=30.0)], T0) == [True]
+        [outcome] = await take_outcomes(broker)
+        assert (outcome.status, outcome.attempt) == (JobStatus.QUEUED, 1)
+        assert outcome.error == failure("a").error
+        assert await broker.lease(MODEL, ANN, 9, T0 + 29) == []
+        [lease] = await broker.lease(MODEL, BOB, 9, T0 + 31)
+        assert (lease.id, lease.attempt) == (job("a"), 2)
+
+    async def test_a_retry_without_delay_is_there_at_once_at_its_old_place(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.enqueue([ticket("b", enqueued_at_s=T0 + 1)], T0 + 1)
+        await broker.fail(MODEL, ANN, [failure("a", retry_after_s=0.0)], T0 + 2)
+        assert await lease_names(broker, ANN, 9, T0 + 2) == [job("a"), job("b")]
+
+    async def test_due_retries_are_promoted_in_the_order_of_the_queue(self, broker: Broker) -> None:
+        await broker.enqueue([ticket(name, enqueued_at_s=T0 + i) for i, name in enumerate("abc")], T0 + 3)
+        assert len(await broker.lease(MODEL, ANN, 2, T0 + 3)) == 2
+        await broker.fail(MODEL, ANN, [failure("a", retry_after_s=9.0), failure("b", retry_after_s=5.0)], T0 + 3)
+        await broker.reap(MODELS, T0 + 20)
+        assert await lease_names(broker, BOB, 9, T0 + 20) == [job("a"), job("b"), job("c")]
+
+    async def test_the_last_attempt_fails_for_good(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.fail(MODEL, ANN, [failure("a", retry_after_s=0.0)], T0)
+        await lease_names(broker, ANN, 1, T0)
+        assert await broker.fail(MODEL, ANN, [failure("a", 2, retry_after_s=0.0)], T0) == [True]
+        outcomes = await take_outcomes(broker)
+        assert [(o.status, o.attempt) for o in outcomes] == [(JobStatus.QUEUED, 1), (JobStatus.FAILED, 2)]
+        assert await status(broker, "a") == JobStatus.FAILED
+
+    async def test_an_attempt_that_stopped_because_it_was_asked_to_cancels_the_job(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        assert await broker.fail(MODEL, ANN, [failure("a", cancelled=True, retry_after_s=0.0)], T0) == [True]
+        [outcome] = await take_outcomes(broker)
+        assert outcome.status == JobStatus.CANCELLED
+
+    async def test_failures_of_a_batch_are_judged_one_by_one(self, broker: Broker) -> None:
+        await leased(broker, "a", "b", "c")
+        await broker.cancel([ref("b")], T0)
+        reports = [failure("a", retry_after_s=0.0), failure("b", retry_after_s=0.0), failure("c"), failure("nobody")]
+        assert await broker.fail(MODEL, ANN, reports, T0) == [True, True, True, False]
+        found = await broker.peek([ref("a"), ref("b"), ref("c")], T0)
+        assert [view.status for view in found if view] == [JobStatus.QUEUED, JobStatus.CANCELLED, JobStatus.FAILED]
+
+
+class ReleaseContract:
+    """Attempts given back unspent."""
+
+    async def test_a_released_job_gets_its_attempt_number_and_its_place_back(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.enqueue([ticket("b", enqueued_at_s=T0 + 1)], T0 + 1)
+        assert await broker.release(MODEL, ANN, [held("a")], T0 + 2) == [True]
+        assert (await look(broker, "a")).attempt == 0
+        assert (await look(broker, "a")).ahead == 0
+        [first, second] = await broker.lease(MODEL, BOB, 9, T0 + 2)
+        assert (first.id, first.attempt, second.id) == (job("a"), 1, job("b"))
+        assert await take_outcomes(broker) == []
+
+    async def test_one_cannot_report_what_one_released(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.release(MODEL, ANN, [held("a")], T0)
+        assert await broker.complete(MODEL, ANN, [done("a")], T0) == [False]
+        await lease_names(broker, BOB, 1, T0)
+        assert await broker.complete(MODEL, ANN, [done("a")], T0) == [False]
+        assert await broker.complete(MODEL, BOB, [done("a")], T0) == [True]
+
+    async def test_a_cancelling_job_that_is_released_is_cancelled(self, broker: Broker) -> None:
+        await leased(broker, "a", "b")
+        await broker.cancel([ref("a")], T0)
+        assert await broker.release(MODEL, ANN, [held("a"), held("b")], T0) == [True, True]
+        assert await status(broker, "a") == JobStatus.CANCELLED
+        assert await status(broker, "b") == JobStatus.QUEUED
+        assert [(o.id, o.status) for o in await take_outcomes(broker)] == [(job("a"), JobStatus.CANCELLED)]
+
+
+class CancelContract:
+    """A cancel in every state."""
+
+    async def test_a_queued_job_is_cancelled_at_once(self, broker: Broker) -> None:
+        await broker.enqueue([ticket("a"), ticket("b")], T0)
+        assert await broker.cancel([ref("a")], T0 + 2) == [JobStatus.CANCELLED]
+        assert await lease_names(broker, ANN, 9, T0 + 2) == [job("b")]
+        [outcome] = await take_outcomes(broker)
+        assert (outcome.id, outcome.status, outcome.finished_at_s) == (job("a"), JobStatus.CANCELLED, T0 + 2)
+
+    async def test_a_job_that_waits_for_its_retry_is_cancelled_at_once(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.fail(MODEL, ANN, [failure("a", retry_after_s=30.0)], T0)
+        assert await broker.cancel([ref("a")], T0) == [JobStatus.CANCELLED]
+        await broker.reap(MODELS, T0 + 31)
+        assert await broker.lease(MODEL, ANN, 9, T0 + 31) == []
+
+    async def test_a_running_job_is_cancelling_until_its_worker_has_stopped(self, broker: Broker) -> None:
+        await leased(broker, "a", "b")
+        assert await broker.cancel([ref("a")], T0) == [JobStatus.CANCELLING]
+        assert await broker.cancel([ref("a")], T0) == [JobStatus.CANCELLING]
+        assert await status(broker, "a") == JobStatus.CANCELLING
+        assert await take_outcomes(broker) == []
+        for _ in range(2):
+            reply = await broker.beat(MODEL, ANN, [held("a"), held("b")], WorkerState.BUSY, T0 + 1)
+            assert (reply.cancelled, reply.lost) == ((job("a"),), ())
+        assert await broker.fail(MODEL, ANN, [failure("a", cancelled=True)], T0 + 2) == [True]
+        [outcome] = await take_outcomes(broker)
+        assert (outcome.status, outcome.attempt) == (JobStatus.CANCELLED, 1)
+        reply = await broker.beat(MODEL, ANN, [held("b")], WorkerState.BUSY, T0 + 3)
+        assert reply.cancelled == ()
+
+    async def test_a_cancelling_job_that_completes_is_completed(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.cancel([ref("a")], T0)
+        assert await broker.complete(MODEL, ANN, [done("a")], T0) == [True]
+        assert await broker.cancel([ref("a")], T0) == [JobStatus.COMPLETED]
+        assert [outcome.status for outcome in await take_outcomes(broker)] == [JobStatus.COMPLETED]
+
+    async def test_a_cancelling_job_that_fails_is_cancelled_not_retried(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.cancel([ref("a")], T0)
+        assert await broker.fail(MODEL, ANN, [failure("a", retry_after_s=0.0)], T0) == [True]
+        assert await status(broker, "a") == JobStatus.CANCELLED
+        assert await broker.lease(MODEL, BOB, 9, T0) == []
+
+    async def test_a_cancelling_job_can_still_tell_its_progress(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.cancel([ref("a")], T0)
+        assert await broker.publish(MODEL, ANN, [progress("a", 0.9)], T0) == [True]
+
+    async def test_an_ended_job_tells_how_it_ended(self, broker: Broker) -> None:
+        await leased(broker, "a", "b")
+        await broker.complete(MODEL, ANN, [done("a")], T0)
+        await broker.fail(MODEL, ANN, [failure("b")], T0)
+        ends = [JobStatus.COMPLETED, JobStatus.FAILED, None]
+        assert await broker.cancel([ref("a"), ref("b"), ref("nobody")], T0) == ends
+        await take_outcomes(broker)
+        assert await broker.cancel([ref("a"), ref("b"), ref("nobody")], T0 + TOMBSTONE_S - 1) == ends
+
+    async def test_a_cancel_and_a_result_at_the_same_time_leave_one_end(self, broker: Broker) -> None:
+        names = [f"race{i}" for i in range(20)]
+        await leased(broker, *names)
+        answers = await asyncio.gather(
+            *(
+                call
+                for name in names
+                for call in (broker.cancel([ref(name)], T0), broker.complete(MODEL, ANN, [done(name)], T0))
+            )
+        )
+        assert all(answer == [True] for answer in answers[1::2])
+        outcomes = await take_outcomes(broker)
+        assert sorted(outcome.id for outcome in outcomes) == sorted(job(name) for name in names)
+        assert {outcome.status for outcome in outcomes} == {JobStatus.COMPLETED}
+
+
+class ReapContract:
+    """Leases of workers that have gone."""
+
+    async def test_a_lease_expires_by_reap_and_not_before(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        assert await broker.reap(MODELS, T0 + LEASE_TTL_S - 1) == []
+        assert await broker.lease(MODEL, BOB, 1, DEAD) == []
+        assert await broker.complete(MODEL, ANN, [done("a")], DEAD) == [True]
+
+    async def test_what_a_dead_worker_held_goes_back_with_the_attempt_spent(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        assert await broker.reap(MODELS, DEAD) == [job("a")]
+        assert await broker.reap(MODELS, DEAD) == []
+        [outcome] = await take_outcomes(broker)
+        assert (outcome.status, outcome.attempt, outcome.worker) == (JobStatus.QUEUED, 1, ANN)
+        assert outcome.error is not None
+        assert outcome.error.code == "worker_lost"
+        [lease] = await broker.lease(MODEL, BOB, 1, DEAD)
+        assert (lease.id, lease.attempt) == (job("a"), 2)
+
+    async def test_a_job_that_kills_every_worker_fails(self, broker: Broker) -> None:
+        await leased(broker, "a", max_attempts=1)
+        assert await broker.reap(MODELS, DEAD) == [job("a")]
+        [outcome] = await take_outcomes(broker)
+        assert outcome.status == JobStatus.FAILED
+        assert outcome.error is not None
+        assert outcome.error.code == "worker_lost"
+        assert await broker.lease(MODEL, BOB, 1, DEAD) == []
+
+    async def test_a_cancelling_job_of_a_dead_worker_is_cancelled(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.cancel([ref("a")], T0)
+        assert await broker.reap(MODELS, DEAD) == [job("a")]
+        assert [outcome.status for outcome in await take_outcomes(broker)] == [JobStatus.CANCELLED]
+
+    async def test_beats_keep_leases(self, broker: Broker) -> None:
+        await leased(broker, "a", "b")
+        for step in range(1, 10):
+            assert await beat(broker, ANN, "a", "b", now_s=T0 + 10 * step) == ()
+            assert await broker.reap(MODELS, T0 + 10 * step + 9) == []
+        assert set(await broker.reap(MODELS, T0 + 90 + LEASE_TTL_S + 1)) == {job("a"), job("b")}
+
+    async def test_a_beat_learns_what_was_lost(self, broker: Broker) -> None:
+        await leased(broker, "a", "b")
+        await beat(broker, ANN, "b", now_s=T0 + 10)
+        await broker.reap(MODELS, DEAD)
+        assert await beat(broker, ANN, "a", "b", now_s=DEAD) == (job("a"),)
+        assert await beat(broker, BOB, "b", "nobody", now_s=DEAD) == (job("b"), job("nobody"))
+        assert await beat(broker, ANN, "b", now_s=DEAD, attempt=2) == (job("b"),)
+
+    async def test_a_beat_of_a_stranger_does_not_keep_a_lease(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await beat(broker, BOB, "a", now_s=T0 + 10)
+        await beat(broker, ANN, "a", now_s=T0 + 10, attempt=2)
+        assert await broker.reap(MODELS, DEAD) == [job("a")]
+
+    async def test_a_lease_lost_in_transit_is_taken_back_though_its_worker_lives(self, broker: Broker) -> None:
+        await leased(broker, "a", "b")
+        await beat(broker, ANN, "a", now_s=T0 + 5)
+        await beat(broker, ANN, "a", now_s=T0 + 14)
+        assert await broker.reap(MODELS, T0 + LEASE_TTL_S - 1) == []
+        assert await broker.reap(MODELS, DEAD) == [job("b")]
+        assert await status(broker, "a") == JobStatus.IN_PROGRESS
+
+    async def test_an_attempt_that_its_worker_forgot_is_taken_back(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await beat(broker, ANN, "a", now_s=T0 + 10)
+        await beat(broker, ANN, now_s=T0 + 20)
+        assert await broker.reap(MODELS, T0 + 10 + LEASE_TTL_S - 1) == []
+        assert await broker.reap(MODELS, T0 + 10 + LEASE_TTL_S + 1) == [job("a")]
+
+    async def test_reap_minds_only_the_models_it_is_given(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        assert await broker.reap([MODELS[1]], DEAD) == []
+        assert await broker.reap([MODELS[0]], DEAD) == [job("a")]
+
+    async def test_what_a_leaving_worker_holds_goes_back_at_once(self, broker: Broker) -> None:
+        await leased(broker, "a", "b")
+        await leased(broker, "c", max_attempts=1)
+        await leased(broker, "d", worker=BOB)
+        await broker.cancel([ref("b")], T0)
+        await broker.leave(MODEL, ANN, T0 + 1)
+        found = await broker.peek([ref(name) for name in "abcd"], T0 + 1)
+        ends = [JobStatus.QUEUED, JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.IN_PROGRESS]
+        assert [view.status for view in found if view] == ends
+        assert await broker.complete(MODEL, ANN, [done("a")], T0 + 1) == [False]
+        [lease] = await broker.lease(MODEL, BOB, 9, T0 + 1)
+        assert (lease.id, lease.attempt) == (job("a"), 2)
+        [view] = await broker.queues([MODEL], T0 + 1)
+        assert [worker.worker for worker in view.workers] == [BOB]
+        assert await kinds(broker, "a") == ["queued", "started", "retrying", "started"]
+
+    async def test_leaving_twice_does_nothing_more(self, broker: Broker) -> None:
+        await leased(broker, "a")
+        await broker.leave(MODEL, ANN, T0)
+        await broker.leave(MODEL, ANN, T0)
+        assert len(await take_outcomes(broker)) == 1
+        assert (await look(broker, "a")).attempt == 1
+
+
+class ReportsContract(FencingContract, CompleteContract, FailContract, ReleaseContract, CancelContract, ReapContract):
+    """Part two of the suite."""
