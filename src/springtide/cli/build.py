@@ -55,7 +55,7 @@ def blobs(config: Config) -> FileBlobs:
 
 
 def served_models(config: Config) -> dict[ModelName, ServedModel]:
-    """Every configured model with its engine, never loaded. Raises ConfigError for an engine or setting that is wrong."""
+    """Every configured model with its engine, never loaded. Raises ConfigError for a wrong engine or setting."""
     from springtide.engines.binding import describe
     from springtide.engines.catalog import load_engine
     from springtide.gateway.app import ServedModel

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -211,13 +212,10 @@ def _config(path: Path | None) -> Config:
     return load_config(path)
 
 
-def _run(role: str, run_until: Any, *, supervised: bool) -> None:
+def _run(role: str, run_until: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool) -> None:
     from springtide.cli.process import run_role
 
-    def start(stop: asyncio.Event) -> Any:
-        return run_until(stop)
-
-    code = run_role(role, start, supervised=supervised)
+    code = run_role(role, run_until, supervised=supervised)
     if code:
         raise typer.Exit(code)
 

@@ -36,10 +36,13 @@ def set_up_logging(role: str) -> None:
     """One line an event on standard error, with the process's role in front of the text."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(LOG_FORMAT, datefmt="%H:%M:%S", defaults={"role": role}))
-    level = os.environ.get("SPRINGTIDE_LOG", "INFO").upper()
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    levels = logging.getLevelNamesMapping()
+    name = os.environ.get("SPRINGTIDE_LOG", "INFO").upper()
+    if name not in levels:
+        raise ConfigError(f"SPRINGTIDE_LOG is {name!r}; it takes DEBUG, INFO, WARNING or ERROR")
+    logging.basicConfig(level=levels[name], handlers=[handler], force=True)
     for noisy in ("httpx", "httpcore", "alembic", "uvicorn", "asyncio", "faster_whisper"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, levels[name]))
 
 
 async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool) -> None:

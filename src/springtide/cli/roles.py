@@ -1,4 +1,4 @@
-"""The long-running processes: gateway, controller, worker. Each builds its parts, runs until told to stop, takes them down.
+"""The long-running processes: gateway, controller, worker. Each builds its parts, runs until told to stop, ends them.
 
 Embedded (`memory://`), the gateway's process also holds the broker and the loops that stand beside the ledger, so that
 one process writes the SQLite file. With Redis and PostgreSQL every role is a process of its own, as many as wanted.
@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -124,7 +124,7 @@ async def run_worker(config: Config, stop: asyncio.Event, *, name: str, worker_i
 
 
 @contextlib.asynccontextmanager
-async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: SystemClock) -> AsyncIterator[None]:
+async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: SystemClock) -> AsyncGenerator[None]:
     """Recorder, reaper and sweep, started and stopped together."""
     from springtide.controller.reaper import Reaper
     from springtide.controller.recorder import Recorder
@@ -146,7 +146,7 @@ async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: 
 
 
 @contextlib.asynccontextmanager
-async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncIterator[None]:
+async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncGenerator[None]:
     """The local fleet and its scaler; leaving drains every worker."""
     from springtide.controller.scaler import Scaler
     from springtide.fleet.local import LocalFleet
@@ -170,7 +170,7 @@ async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncIt
 
 
 @contextlib.asynccontextmanager
-async def _gateway_broker(config: Config, ledger: Ledger, clock: SystemClock) -> AsyncIterator[Broker]:
+async def _gateway_broker(config: Config, ledger: Ledger, clock: SystemClock) -> AsyncGenerator[Broker]:
     if not build.is_embedded(config):
         broker = build.client_broker(config)
         await broker.start()
@@ -239,7 +239,7 @@ def _say_ready(url: str) -> None:
 
 
 @contextlib.contextmanager
-def _announced(folder: Path, url: str) -> Iterator[None]:
+def _announced(folder: Path, url: str) -> Generator[None]:
     """A file that tells commands of this user where the server is."""
     path = folder / SERVER_FILE
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
@@ -254,7 +254,7 @@ def _announced(folder: Path, url: str) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _only_one(folder: Path) -> AsyncIterator[None]:
+async def _only_one(folder: Path) -> AsyncGenerator[None]:
     """Two embedded brokers on one ledger would lease the same job twice: the second waits, then refuses."""
     file = await _locked(folder / "lock")
     try:
@@ -265,7 +265,7 @@ async def _only_one(folder: Path) -> AsyncIterator[None]:
 
 async def _locked(path: Path) -> TextIO:
     deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
-    file = path.open("a+")  # noqa: ASYNC230 - a local lock file, opened once at start
+    file = path.open("a+")
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

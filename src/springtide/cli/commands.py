@@ -1,0 +1,300 @@
+"""Client commands: run, submit, status, cancel, models. Results go to standard output, all else to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from springtide.cli.client import Api
+from springtide.cli.roles import SERVER_FILE
+from springtide.config import Config
+from springtide.domain.errors import InvalidInput, SpringtideError, Unavailable
+
+OWN_SERVER_READY_S = 60.0
+OWN_SERVER_STOP_S = 30.0
+_err = Console(stderr=True)
+_out = Console()
+
+
+def run_job(
+    config: Config,
+    url: str | None,
+    model: str,
+    files: list[Path],
+    inputs: list[str],
+    output: Path | None,
+    all_files: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Submit, follow, save. Returns the exit code: 0 where the job completed, else 1."""
+    _check_files(files)
+    with _server(config, url) as api:
+        described = api.get(f"/v1/models/{model}")
+        job = api.submit(model, _pairs(inputs), _place(described, files))
+        try:
+            _follow(api, job["id"], described)
+        except KeyboardInterrupt:
+            api.post(f"/v1/jobs/{job['id']}/cancel")
+            _err.print(f"cancelled {job['id']}")
+            return 130
+        ended = api.get(f"/v1/jobs/{job['id']}")
+        if ended["status"] != "completed":
+            error = ended.get("error") or {}
+            if as_json:
+                print(json.dumps(ended, ensure_ascii=False, indent=2))
+            _err.print(f"{job['id']} {ended['status']}: {error.get('message', '')}", markup=False)
+            return 1
+        saved = _save(api, described, ended["outputs"], output, all_files)
+        _show_result(ended, saved, as_json=as_json)
+    return 0
+
+
+def submit_job(
+    config: Config, url: str | None, model: str, files: list[Path], inputs: list[str], *, as_json: bool
+) -> None:
+    """Submit and print the job's id."""
+    _check_files(files)
+    with _running_server(config, url) as api:
+        job = api.submit(model, _pairs(inputs), _place(api.get(f"/v1/models/{model}"), files))
+        print(json.dumps(job, ensure_ascii=False, indent=2) if as_json else job["id"])
+
+
+def show_status(config: Config, url: str | None, job: str | None, *, as_json: bool) -> None:
+    """One job in full, or the newest in a table."""
+    with _running_server(config, url) as api:
+        found = api.get(f"/v1/jobs/{job}") if job else api.get("/v1/jobs", limit=20)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    table = Table("job", "model", "status", "progress", "attempt", "created", "error")
+    for one in [found] if job else found["data"]:
+        fraction = one.get("progress")
+        table.add_row(
+            one["id"],
+            one["model"],
+            one["status"],
+            f"{fraction:.0%} {one.get('stage') or ''}" if fraction is not None else "",
+            str(one["attempt"]),
+            one["created_at"],
+            (one.get("error") or {}).get("message", ""),
+        )
+    _out.print(table)
+
+
+def cancel_job(config: Config, url: str | None, job: str, *, as_json: bool) -> None:
+    """Ask a job to stop and print its state."""
+    with _running_server(config, url) as api:
+        found = api.post(f"/v1/jobs/{job}/cancel")
+    print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else f"{found['id']} {found['status']}")
+
+
+def list_models(config: Config, url: str | None, *, as_json: bool) -> None:
+    """The models of a running server, or the configured ones."""
+    try:
+        with _running_server(config, url) as api:
+            found = api.get("/v1/models")["data"]
+    except Unavailable:
+        if url:
+            raise
+        found = _configured_models(config)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    table = Table("model", "title", "engine", "licence", "takes", "gives")
+    for one in found:
+        takes = ", ".join(_field_text(field) for field in one["input_files"]) or "-"
+        table.add_row(one["name"], one["title"], one["engine"], one["license"], takes, ", ".join(one["output_files"]))
+    _out.print(table)
+
+
+def _configured_models(config: Config) -> list[dict[str, Any]]:
+    import msgspec
+
+    from springtide.cli.build import served_models
+
+    return [msgspec.to_builtins(served.model) for served in served_models(config).values()]
+
+
+def _field_text(field: dict[str, Any]) -> str:
+    return f"{field['name']} ({', '.join(field['media_types'])})"
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def _check_files(files: list[Path]) -> None:
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        raise InvalidInput(f"no such file: {', '.join(missing)}")
+
+
+def _pairs(inputs: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in inputs:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"--input takes name=value, not {text!r}")
+        pairs[name] = value
+    return pairs
+
+
+def _place(model: dict[str, Any], files: list[Path]) -> list[tuple[str, Path]]:
+    """Files to fields, in the order the model names them; a field that takes many takes the rest."""
+    placed: list[tuple[str, Path]] = []
+    rest = list(files)
+    for field in model["input_files"]:
+        count = len(rest) if field["many"] else min(1, len(rest))
+        placed += [(field["name"], path) for path in rest[:count]]
+        rest = rest[count:]
+    if rest:
+        takes = ", ".join(field["name"] for field in model["input_files"]) or "no files"
+        raise InvalidInput(f"{model['name']} takes {takes}; too many: {', '.join(map(str, rest))}")
+    return placed
+
+
+# --- progress and results ---------------------------------------------------------------------------------------------
+
+
+def _follow(api: Api, job: str, model: dict[str, Any]) -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_err, transient=True) as bars:
+        task = bars.add_task(f"{model['name']}: queued", total=1.0)
+
+        def on_event(kind: str, data: dict[str, Any]) -> None:
+            text = data.get("stage") or kind
+            done = data.get("progress") if kind == "progress" else 1.0 if kind == "completed" else None
+            bars.update(task, description=f"{model['name']}: {text}", completed=done)
+
+        api.follow(job, on_event)
+
+
+def _save(
+    api: Api, model: dict[str, Any], outputs: dict[str, Any], output: Path | None, all_files: Path | None
+) -> list[Path]:
+    files = {name: outputs[name] for name in model["output_files"] if isinstance(outputs.get(name), dict)}
+    saved: list[Path] = []
+    if output is not None:
+        if not files:
+            raise SpringtideError(f"{model['name']} gives no file to save as {output}")
+        api.download(files[_chosen(files, output)]["url"], output)
+        saved.append(output)
+    if all_files is not None:
+        all_files.mkdir(parents=True, exist_ok=True)
+        for name, file in files.items():
+            target = all_files / (Path(file.get("name") or name).name)
+            api.download(file["url"], target)
+            saved.append(target)
+    return saved
+
+
+def _chosen(files: dict[str, Any], output: Path) -> str:
+    """The output that the wanted suffix names (talk.srt: the srt), else the primary one."""
+    suffix = output.suffix.lower()
+    for name, file in files.items():
+        if suffix and (f".{name}" == suffix or Path(file.get("name") or "").suffix.lower() == suffix):
+            return name
+    return next(iter(files))
+
+
+def _show_result(job: dict[str, Any], saved: list[Path], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(job, ensure_ascii=False, indent=2))
+        return
+    outputs: dict[str, Any] = job["outputs"]
+    text = outputs.get("text")
+    if isinstance(text, str):
+        print(text)
+    elif not saved:
+        print(json.dumps(outputs, ensure_ascii=False, indent=2))
+    for path in saved:
+        _err.print(f"saved {path}", markup=False)
+
+
+# --- servers ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _running_server(config: Config, url: str | None) -> Generator[Api]:
+    address = url or os.environ.get("SPRINGTIDE_URL") or _announced_url(config) or _configured_url(config)
+    with Api(address) as api:
+        yield api
+
+
+@contextlib.contextmanager
+def _server(config: Config, url: str | None) -> Generator[Api]:
+    """The running server, or one of our own for as long as the block lasts."""
+    with _running_server(config, url) as api:
+        if api.is_alive():
+            yield api
+            return
+        if url or os.environ.get("SPRINGTIDE_URL"):
+            raise Unavailable(f"nothing answers at {api.url}")
+    with _own_server(config) as api:
+        yield api
+
+
+@contextlib.contextmanager
+def _own_server(config: Config) -> Generator[Api]:
+    _err.print("no server is running: starting one for this job")
+    env = {**os.environ, "SPRINGTIDE_SERVER__PORT": "0", "SPRINGTIDE_LOG": os.environ.get("SPRINGTIDE_LOG", "WARNING")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "springtide", "up", "--supervised"],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with Api(_wait_for_own(config, process)) as api:
+            yield api
+    finally:
+        process.terminate()
+        try:
+            process.wait(OWN_SERVER_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_for_own(config: Config, process: subprocess.Popen[bytes]) -> str:
+    deadline_s = time.monotonic() + OWN_SERVER_READY_S
+    while time.monotonic() < deadline_s:
+        if process.poll() is not None:
+            raise SpringtideError(f"the server ended with exit code {process.returncode}; the lines above say why")
+        url = _announced_url(config)
+        if url is not None:
+            with Api(url) as api:
+                if api.is_alive():
+                    return url
+        time.sleep(0.05)
+    raise SpringtideError(f"the server did not answer within {OWN_SERVER_READY_S:.0f} s")
+
+
+def _announced_url(config: Config) -> str | None:
+    """The address a live server wrote down; None where there is none, or it died without taking its note along."""
+    try:
+        note = json.loads((config.server.data_dir / SERVER_FILE).read_text())
+        os.kill(int(note["pid"]), 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return str(note["url"])
+
+
+def _configured_url(config: Config) -> str:
+    return f"http://{config.server.host}:{config.server.port}"
