@@ -12,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -27,22 +28,22 @@ _err = Console(stderr=True)
 _out = Console()
 
 
+class Order(msgspec.Struct, frozen=True):
+    """What to run on what, as given on the command line."""
+
+    model: str
+    files: list[Path]
+    inputs: list[str]  # name=value
+
+
 def run_job(
-    config: Config,
-    url: str | None,
-    model: str,
-    files: list[Path],
-    inputs: list[str],
-    output: Path | None,
-    all_files: Path | None,
-    *,
-    as_json: bool,
+    config: Config, order: Order, *, url: str | None, output: Path | None, all_files: Path | None, as_json: bool
 ) -> int:
     """Submit, follow, save. Returns the exit code: 0 where the job completed, else 1."""
-    _check_files(files)
+    _check_files(order.files)
     with _server(config, url) as api:
-        described = api.get(f"/v1/models/{model}")
-        job = api.submit(model, _pairs(inputs), _place(described, files))
+        described = api.get(f"/v1/models/{order.model}")
+        job = _submit(api, described, order)
         try:
             _follow(api, job["id"], described)
         except KeyboardInterrupt:
@@ -61,13 +62,11 @@ def run_job(
     return 0
 
 
-def submit_job(
-    config: Config, url: str | None, model: str, files: list[Path], inputs: list[str], *, as_json: bool
-) -> None:
+def submit_job(config: Config, order: Order, *, url: str | None, as_json: bool) -> None:
     """Submit and print the job's id."""
-    _check_files(files)
+    _check_files(order.files)
     with _running_server(config, url) as api:
-        job = api.submit(model, _pairs(inputs), _place(api.get(f"/v1/models/{model}"), files))
+        job = _submit(api, api.get(f"/v1/models/{order.model}"), order)
         print(json.dumps(job, ensure_ascii=False, indent=2) if as_json else job["id"])
 
 
@@ -120,8 +119,6 @@ def list_models(config: Config, url: str | None, *, as_json: bool) -> None:
 
 
 def _configured_models(config: Config) -> list[dict[str, Any]]:
-    import msgspec
-
     from springtide.cli.build import served_models
 
     return [msgspec.to_builtins(served.model) for served in served_models(config).values()]
@@ -132,6 +129,10 @@ def _field_text(field: dict[str, Any]) -> str:
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def _submit(api: Api, model: dict[str, Any], order: Order) -> dict[str, Any]:
+    return api.submit(order.model, _pairs(order.inputs), _place(model, order.files))
 
 
 def _check_files(files: list[Path]) -> None:

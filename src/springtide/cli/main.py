@@ -133,7 +133,7 @@ def run(
     config: ConfigOption = None,
 ) -> None:
     """Run one job and wait for its result; starts a server for itself where none runs."""
-    from springtide.cli.commands import run_job
+    from springtide.cli.commands import Order, run_job
 
     raise typer.Exit(
         run_job(_config(config), url, model, files or [], inputs or [], output, all_files, as_json=as_json)
@@ -150,9 +150,9 @@ def submit(
     config: ConfigOption = None,
 ) -> None:
     """Submit one job and return at once."""
-    from springtide.cli.commands import submit_job
+    from springtide.cli.commands import Order, submit_job
 
-    submit_job(_config(config), url, model, files or [], inputs or [], as_json=as_json)
+    submit_job(_config(config), Order(model, files or [], inputs or []), url=url, as_json=as_json)
 
 
 @app.command()

@@ -1,0 +1,85 @@
+"""kill -9 of each part of `springtide up` in the middle of 20 jobs: all 20 complete, each once on record."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+import psutil
+import pytest
+
+from .conftest import World, kill
+
+pytestmark = pytest.mark.timeout(300)
+JOBS = 20
+
+
+@pytest.mark.parametrize("victim", ["worker", "child", "gateway"])
+def test_a_killed_part_loses_no_job(world: World, victim: str) -> None:
+    world.up()
+    accepted = world.submit(JOBS)
+    world.wait_until_done(5)
+    world.wait_for(lambda: bool(world.find(victim)), f"a {victim}")
+    kill(world.find(victim)[0])
+    world.wait_until_done(JOBS)
+    world.assert_each_completed_once(accepted)
+
+
+def test_killing_springtide_up_alone_loses_no_job_and_leaves_no_process(world: World) -> None:
+    """`up` is the controller: its death ends workers and gateway by themselves; a new one goes on."""
+    up = world.up()
+    accepted = world.submit(JOBS)
+    world.wait_until_done(5)
+    family = world.everything()
+    kill(up)
+    world.wait_for(lambda: not [one for one in family if _is_alive(one)], "the orphans to leave")
+    world.up()
+    world.wait_until_done(JOBS)
+    world.assert_each_completed_once(accepted)
+
+
+def test_killing_everything_at_once_loses_no_job(world: World) -> None:
+    world.up()
+    accepted = world.submit(JOBS)
+    world.wait_until_done(5)
+    for process in world.everything():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    world.up()
+    world.wait_until_done(JOBS)
+    world.assert_each_completed_once(accepted)
+
+
+def test_sigterm_drains_and_what_was_queued_is_done_after_the_restart(world: World) -> None:
+    up = world.up()
+    accepted = world.submit(JOBS)
+    world.wait_until_done(3)
+    up.terminate()
+    up.wait(60)
+    before = world.statuses()
+    assert set(before.values()) <= {"queued", "in_progress", "completed"}
+    assert not [one for one in world.everything() if _is_alive(one)]
+    world.up()
+    world.wait_until_done(JOBS)
+    world.assert_each_completed_once(accepted)
+
+
+def test_sigterm_of_every_process_at_once_loses_no_job(world: World) -> None:
+    world.up()
+    accepted = world.submit(JOBS)
+    world.wait_until_done(3)
+    family = world.everything()
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    world.wait_for(lambda: not [one for one in family if _is_alive(one)], "everything to stop")
+    world.up()
+    world.wait_until_done(JOBS)
+    world.assert_each_completed_once(accepted)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
