@@ -135,9 +135,9 @@ def run(
     """Run one job and wait for its result; starts a server for itself where none runs."""
     from springtide.cli.commands import Order, run_job
 
-    raise typer.Exit(
-        run_job(_config(config), url, model, files or [], inputs or [], output, all_files, as_json=as_json)
-    )
+    order = Order(model, files or [], inputs or [])
+    code = run_job(_config(config), order, url=url, output=output, all_files=all_files, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command()
