@@ -1,0 +1,41 @@
+"""The reference pages say what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_configuration_page_is_made_from_the_code() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert generate.TARGET.read_text() == generate.render(), "run: python docs/generate.py"
+
+
+def test_every_error_code_is_documented_and_every_documented_one_exists() -> None:
+    source = "\n".join(path.read_text() for path in (ROOT / "src" / "springtide").rglob("*.py"))
+    source += "\n".join(path.read_text() for path in (ROOT / "src" / "springtide").rglob("*.lua"))
+    used = set(re.findall(r'\bcode\s*=\s*"([a-z_]+)"', source))
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    documented = set(re.findall(r"^\| `([a-z_]+)`", page, re.MULTILINE))
+    assert used - documented == set(), "write these into docs/reference/errors.md"
+    assert {code for code in documented if f'"{code}"' not in source} == set(), "these are nowhere in the code"
+
+
+def test_the_repository_names_no_machine_and_no_registry() -> None:
+    pattern = re.compile(r"(?<![\w./-])/(?:work|farm|root)/\w|https?://[\w.-]*(?:npmjs|pypi|debian)\.", re.IGNORECASE)
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for folder in ("src", "docs", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".md", ".toml", ".lua", ".json", ".txt"} and ".peers" not in path.parts
+        for match in pattern.finditer(path.read_text(errors="ignore"))
+        if path.name != "test_reference.py"
+    ]
+    assert found == []
