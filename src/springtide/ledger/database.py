@@ -1,0 +1,32 @@
+"""What the ledger asks of a database: to run a plain function on a connection, off the event loop's back.
+
+The functions in `reads` and `writes` are ordinary SQLAlchemy Core code, written once. How they are driven differs: SQLite on
+threads of its own (`sqlite.py`), PostgreSQL on asyncpg through SQLAlchemy's greenlet bridge (`postgres.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+R = TypeVar("R")
+
+
+class Database(Protocol):
+    """One database, connected between `start` and `stop`. Raises what SQLAlchemy and the driver raise."""
+
+    async def start(self) -> None:
+        """Migrate the schema and connect."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    async def write(self, work: Callable[[Connection], R]) -> R:
+        """Run `work` in one transaction, which is on disk when this returns. One at a time."""
+        ...
+
+    async def read(self, work: Callable[[Connection], R]) -> R:
+        """Run `work` on a connection that sees every write that has returned."""
+        ...

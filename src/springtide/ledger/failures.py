@@ -1,0 +1,51 @@
+"""Database errors told in the ledger's own words. Nothing of SQLAlchemy, sqlite3 or asyncpg leaves this package bare.
+
+An error is either one operation's own (a constraint, a value the database cannot hold), which must not hurt the others in
+its batch, or the database's, which is `Unavailable` to everybody.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from springtide.domain.errors import Conflict, InvalidInput, SpringtideError, Unavailable
+
+FAILURES = (SQLAlchemyError, OSError)  # asyncpg raises plain OSError while connecting
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether one operation's own values caused this, so that the others of its batch would go through."""
+    if isinstance(error, IntegrityError | DataError | OverflowError | UnicodeError):
+        return True
+    # SQLSTATE classes 22 and 23: data exception, integrity constraint violation.
+    return _sqlstate(error)[:2] in {"22", "23"}
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether PostgreSQL rolled back only to untie transactions (SQLSTATE class 40): the same again will do."""
+    return _sqlstate(error)[:2] == "40"
+
+
+def is_disconnect(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def translated(error: BaseException) -> SpringtideError:
+    """The error to raise `from error`."""
+    reason = _reason(error)
+    if not is_own(error):
+        return Unavailable(f"the ledger's database cannot be used: {reason}")
+    if isinstance(error, IntegrityError) or _sqlstate(error)[:2] == "23":
+        return Conflict(f"the ledger refuses this: {reason}")
+    return InvalidInput(f"the ledger cannot hold this value: {reason}")
+
+
+def _sqlstate(error: BaseException) -> str:
+    original = getattr(error, "orig", None)
+    return str(getattr(original, "sqlstate", None) or "")
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's own first line: SQLAlchemy's text would add the statement and everybody's values."""
+    original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return (str(original).strip() or type(original).__name__).splitlines()[0]

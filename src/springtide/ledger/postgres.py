@@ -1,0 +1,94 @@
+"""The ledger in PostgreSQL, by asyncpg: one connection that writes, a few that read.
+
+Promises: a write that returned is on the server's disk (`synchronous_commit` is on, whatever the server's default). A
+connection that broke while idle is replaced without anybody noticing; one that broke during COMMIT is `OutcomeUnknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from springtide.domain.errors import OutcomeUnknown
+from springtide.ledger.failures import FAILURES, is_disconnect, is_passing
+from springtide.ledger.migrations.upgrade import upgrade
+
+R = TypeVar("R")
+
+READERS = 3
+TRIES = 3
+CONNECT_TIMEOUT_S = 10.0
+STATEMENT_TIMEOUT_S = 60.0  # a flush takes milliseconds; a page of the list, at worst seconds
+MIGRATION_LOCK = 0x737072696E67  # "spring": any fixed number that no other application takes
+_SETTINGS = {"application_name": "springtide", "synchronous_commit": "on", "default_transaction_isolation": "read committed"}
+
+
+class PostgresDatabase:
+    """`Database` on a server."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = _for_asyncpg(url)
+        self._writer: AsyncEngine | None = None
+        self._readers: AsyncEngine | None = None
+
+    async def start(self) -> None:
+        await asyncio.to_thread(asyncio.run, self._migrate())  # loading Alembic would hold this loop up
+        self._writer = _engine(self._url, pool_size=1, max_overflow=0)
+        self._readers = _engine(self._url, pool_size=READERS, max_overflow=0, pool_pre_ping=True)
+
+    async def stop(self) -> None:
+        for engine in (self._writer, self._readers):
+            if engine is not None:
+                await engine.dispose()
+
+    async def write(self, work: Callable[[Connection], R]) -> R:
+        for _ in range(TRIES - 1):
+            try:
+                return await self._write(work)
+            except DBAPIError as error:
+                if not (is_disconnect(error) or is_passing(error)):
+                    raise
+        return await self._write(work)
+
+    async def read(self, work: Callable[[Connection], R]) -> R:
+        assert self._readers is not None
+        async with self._readers.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def _write(self, work: Callable[[Connection], R]) -> R:
+        assert self._writer is not None
+        async with self._writer.connect() as connection:
+            result = await connection.run_sync(work)
+            try:
+                await connection.commit()
+            except FAILURES as error:
+                if is_passing(error):
+                    raise
+                raise OutcomeUnknown("the connection to the ledger's database broke during a commit") from error
+            return result
+
+    async def _migrate(self) -> None:
+        engine = _engine(self._url, poolclass=NullPool)
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+                await connection.run_sync(upgrade)
+        finally:
+            await engine.dispose()
+
+
+def _engine(url: URL, **pool: Any) -> AsyncEngine:
+    arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S, "server_settings": _SETTINGS}
+    return create_async_engine(url, connect_args=arguments, **pool)
+
+
+def _for_asyncpg(url: URL) -> URL:
+    """`postgresql://…?sslmode=require`, as every other tool writes it, for SQLAlchemy's asyncpg dialect."""
+    query = {("ssl" if key == "sslmode" else key): value for key, value in url.query.items()}
+    return url.set(drivername="postgresql+asyncpg", query=query)

@@ -1,0 +1,63 @@
+"""Every query, as a function of a connection. None of them writes; each is served by an index named in `tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, select, text, tuple_
+
+from springtide.domain.ids import BlobId, JobId
+from springtide.ledger.protocol import JobFilter
+from springtide.ledger.rows import Row
+from springtide.ledger.tables import LIVE, attempts, blobs, jobs
+
+_BY_IDS = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+_BY_KEYS = select(jobs).where(
+    tuple_(jobs.c.tenant, jobs.c.idempotency_key).in_(bindparam("keys", expanding=True)),
+    text("idempotency_key IS NOT NULL"),  # names the partial index
+)
+_LIVE = (
+    select(jobs)
+    .where(text(LIVE), jobs.c.id > bindparam("after"), jobs.c.created_at_s < bindparam("created_before_s"))
+    .order_by(jobs.c.id)
+    .limit(bindparam("limit"))
+)
+_ATTEMPTS = select(attempts).where(attempts.c.job == bindparam("job")).order_by(attempts.c.attempt)
+_BLOBS = select(blobs).where(blobs.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def jobs_by_ids(connection: Connection, ids: Sequence[JobId]) -> Sequence[Row]:
+    return connection.execute(_BY_IDS, {"ids": ids}).all() if ids else []
+
+
+def jobs_by_keys(connection: Connection, keys: Sequence[tuple[str, str]]) -> Sequence[Row]:
+    """Jobs by (tenant, idempotency key)."""
+    return connection.execute(_BY_KEYS, {"keys": keys}).all() if keys else []
+
+
+def jobs_newest_first(connection: Connection, where: JobFilter, after: JobId | None, limit: int) -> Sequence[Row]:
+    query = select(jobs).where(jobs.c.tenant == where.tenant).order_by(jobs.c.id.desc()).limit(limit)
+    if where.model is not None:
+        query = query.where(jobs.c.model == where.model)
+    if where.statuses:
+        query = query.where(jobs.c.status.in_([status.value for status in where.statuses]))
+    if where.created_after_s is not None:
+        query = query.where(jobs.c.created_at_s > where.created_after_s)
+    if where.created_before_s is not None:
+        query = query.where(jobs.c.created_at_s < where.created_before_s)
+    if after is not None:
+        query = query.where(jobs.c.id < after)
+    return connection.execute(query).all()
+
+
+def live_jobs(connection: Connection, after: JobId | None, limit: int, created_before_s: float) -> Sequence[Row]:
+    parameters = {"after": after or "", "limit": limit, "created_before_s": created_before_s}
+    return connection.execute(_LIVE, parameters).all()
+
+
+def attempts_of(connection: Connection, job: JobId) -> Sequence[Row]:
+    return connection.execute(_ATTEMPTS, {"job": job}).all()
+
+
+def blobs_by_ids(connection: Connection, ids: Sequence[BlobId]) -> Sequence[Row]:
+    return connection.execute(_BLOBS, {"ids": ids}).all() if ids else []

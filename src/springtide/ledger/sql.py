@@ -1,0 +1,166 @@
+"""The ledger on SQLite or PostgreSQL, picked by URL. `ledger.protocol` says what it promises.
+
+All writes pass one queue and share transactions (group commit): whoever comes while one commit is on its way to disk
+travels with the next, up to 512 at once. An operation that the database refuses is taken out of its batch and fails
+alone. Concurrent `get`s share queries in the same way.
+
+Refuses any other URL, a database in memory, and a schema newer than this code (ConfigError).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import ArgumentError
+
+from springtide.domain.errors import ConfigError, SpringtideError, Unavailable
+from springtide.domain.ids import BlobId, JobId
+from springtide.domain.job import Job
+from springtide.domain.lease import LiveJob, Outcome
+from springtide.ledger import reads, rows, writes
+from springtide.ledger.bulk import MAX_ROWS
+from springtide.ledger.database import Database
+from springtide.ledger.failures import FAILURES, is_own, translated
+from springtide.ledger.postgres import PostgresDatabase
+from springtide.ledger.protocol import Attempt, Inserted, JobFilter, StoredBlob
+from springtide.ledger.sqlite import SqliteDatabase
+from springtide.ledger.writes import Kind, Uncertain, Write
+from springtide.runtime.batching import Batcher
+
+R = TypeVar("R")
+
+_OWN_OR_DATABASE = (*FAILURES, OverflowError, UnicodeError)  # the last two: values the driver cannot send
+
+
+class SqlLedger:
+    """`Ledger` at `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://user@host/name`."""
+
+    def __init__(self, url: str) -> None:
+        self._database = _database(url)
+        self._writes: Batcher[Write, Any] = Batcher(self._flush, max_items=MAX_ROWS)
+        self._gets: Batcher[JobId, Job | None] = Batcher(self._get_batch, max_items=MAX_ROWS)
+        self._is_running = False
+
+    async def start(self) -> None:
+        try:
+            await self._database.start()
+        except FAILURES as error:
+            raise translated(error) from error
+        self._is_running = True
+
+    async def stop(self) -> None:
+        self._is_running = False
+        await self._writes.drain()
+        await self._gets.drain()
+        await self._database.stop()
+
+    # --- jobs -------------------------------------------------------------------------------------------------------
+
+    async def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
+        results = await self._write([Write(Kind.INSERT, rows.job_row(job)) for job in jobs])
+        return [
+            Inserted(job, True) if result is True else Inserted(rows.job_from(result), False)
+            for job, result in zip(jobs, results, strict=True)
+        ]
+
+    async def get(self, ids: Sequence[JobId]) -> list[Job | None]:
+        self._check_running()
+        return await self._gets.submit(ids)
+
+    async def list(self, where: JobFilter, *, after: JobId | None, limit: int) -> list[Job]:
+        found = await self._read(partial(reads.jobs_newest_first, where=where, after=after, limit=limit))
+        return [rows.job_from(row) for row in found]
+
+    async def live(self, *, after: JobId | None, limit: int, created_before_s: float) -> list[Job]:
+        found = await self._read(partial(reads.live_jobs, after=after, limit=limit, created_before_s=created_before_s))
+        return [rows.job_from(row) for row in found]
+
+    async def record_running(self, running: Sequence[LiveJob]) -> None:
+        await self._write([Write(Kind.RUNNING, rows.running_row(each)) for each in running])
+
+    async def record(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        return await self._write([Write(Kind.OUTCOME, rows.outcome_row(outcome)) for outcome in outcomes])
+
+    async def attempts(self, job: JobId) -> list[Attempt]:
+        return [rows.attempt_from(row) for row in await self._read(partial(reads.attempts_of, job=job))]
+
+    # --- blobs ------------------------------------------------------------------------------------------------------
+
+    async def put_blobs(self, blobs: Sequence[StoredBlob]) -> None:
+        await self._write([Write(Kind.BLOB, rows.blob_row(blob)) for blob in blobs])
+
+    async def get_blobs(self, ids: Sequence[BlobId]) -> list[StoredBlob | None]:
+        found = dict(rows.blob_from(row) for row in await self._read(partial(reads.blobs_by_ids, ids=ids)))
+        return [found.get(blob) for blob in ids]
+
+    # --- batches ----------------------------------------------------------------------------------------------------
+
+    async def _write(self, operations: Sequence[Write]) -> list[Any]:
+        self._check_running()
+        results = await self._writes.submit(operations)
+        for result in results:
+            if isinstance(result, SpringtideError):
+                raise result
+        return results
+
+    async def _flush(self, operations: list[Write]) -> list[Any]:
+        """One transaction where all goes well. The second and third try cost time only where something is unusual."""
+        try:
+            try:
+                return await self._database.write(partial(writes.apply, writes=operations, careful=False))
+            except Uncertain:
+                return await self._database.write(partial(writes.apply, writes=operations, careful=True))
+        except _OWN_OR_DATABASE as error:
+            if not is_own(error):
+                raise translated(error) from error
+        try:
+            return await self._database.write(partial(_one_by_one, operations=operations))
+        except FAILURES as error:
+            raise translated(error) from error
+
+    async def _get_batch(self, ids: list[JobId]) -> list[Job | None]:
+        found = await self._read(partial(reads.jobs_by_ids, ids=list(dict.fromkeys(ids))))
+        jobs = {row[0]: rows.job_from(row) for row in found}
+        return [jobs.get(job) for job in ids]
+
+    async def _read(self, query: Callable[[Connection], R]) -> R:
+        self._check_running()
+        try:
+            return await self._database.read(query)
+        except _OWN_OR_DATABASE as error:
+            raise translated(error) from error
+
+    def _check_running(self) -> None:
+        if not self._is_running:
+            raise Unavailable("the ledger is not running")
+
+
+def _one_by_one(connection: Connection, operations: Sequence[Write]) -> list[Any]:
+    """Each operation under a savepoint of its own, still in one transaction. A refused one's result is its error."""
+    results: list[Any] = []
+    for operation in operations:
+        try:
+            with connection.begin_nested():
+                results += writes.apply(connection, [operation], careful=True)
+        except _OWN_OR_DATABASE as error:
+            if not is_own(error):
+                raise
+            refusal = translated(error)
+            refusal.__cause__ = error
+            results.append(refusal)
+    return results
+
+
+def _database(url: str) -> Database:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"ledger.url is not a URL: {error}") from error
+    if parsed.drivername == "sqlite":
+        return SqliteDatabase(parsed)
+    if parsed.drivername in {"postgresql", "postgresql+asyncpg"}:
+        return PostgresDatabase(parsed)
+    raise ConfigError(f"ledger.url starts with {parsed.drivername}://; allowed are sqlite:/// and postgresql://")

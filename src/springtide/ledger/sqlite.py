@@ -1,0 +1,130 @@
+"""The ledger in one SQLite file: write-ahead log, synchronous=FULL, one writer, readers beside it.
+
+Each `write` and `read` is one hop to a thread and back. aiosqlite would take a hop for every statement, cursor and fetch
+(measured on a quiet disk: see docs of `SqlLedger`), so SQLAlchemy's plain engine runs here on threads of our own.
+
+Promises: a write that returned survives a power cut; two processes may start on the same file at once. Refuses a
+database in memory, and an SQLite too old for RETURNING.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, StaticPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from springtide.domain.errors import ConfigError
+from springtide.ledger.migrations.upgrade import upgrade
+
+R = TypeVar("R")
+
+OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
+BUSY_TIMEOUT_MS = 10_000  # another process on the same file (a backup, a second start) is waited for this long
+READERS = 2  # reads are short; more threads would only fight for the interpreter
+
+
+class SqliteDatabase:
+    """`Database` on a file."""
+
+    def __init__(self, url: URL) -> None:
+        if not url.database or url.database == ":memory:":
+            raise ConfigError("ledger.url: sqlite:// needs a file, such as sqlite:////var/lib/springtide/springtide.db")
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: the ledger needs 3.35 or newer")
+        self._path = Path(url.database)
+        self._url = url
+        self._writer_engine: Engine | None = None
+        self._reader_engine: Engine | None = None
+        self._writer: Connection | None = None
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
+        self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-read")
+
+    async def start(self) -> None:
+        await self._on(self._write_thread, self._open)
+
+    async def stop(self) -> None:
+        await self._on(self._read_threads, self._close_readers)
+        await self._on(self._write_thread, self._close_writer)  # last, so that closing it checkpoints the log
+        self._read_threads.shutdown()
+        self._write_thread.shutdown()
+
+    async def write(self, work: Callable[[Connection], R]) -> R:
+        return await self._on(self._write_thread, lambda: self._write(work))
+
+    async def read(self, work: Callable[[Connection], R]) -> R:
+        return await self._on(self._read_threads, lambda: self._read(work))
+
+    async def _on(self, thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer_engine = _engine(self._url, poolclass=StaticPool)
+        event.listen(self._writer_engine, "begin", _begin_immediate)
+        with _alone(self._path.with_name(self._path.name + ".lock")), self._writer_engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection.rollback()
+            with connection.begin():
+                upgrade(connection)
+        self._reader_engine = _engine(self._url, poolclass=QueuePool, pool_size=READERS, max_overflow=0)
+
+    def _write(self, work: Callable[[Connection], R]) -> R:
+        if self._writer is None:
+            assert self._writer_engine is not None
+            self._writer = self._writer_engine.connect()
+        try:
+            with self._writer.begin():
+                return work(self._writer)
+        except DBAPIError:
+            self._writer.invalidate()  # whatever was wrong with it, the next write starts afresh
+            self._writer.close()
+            self._writer = None
+            raise
+
+    def _read(self, work: Callable[[Connection], R]) -> R:
+        assert self._reader_engine is not None
+        with self._reader_engine.connect() as connection:
+            return work(connection)
+
+    def _close_readers(self) -> None:
+        if self._reader_engine is not None:
+            self._reader_engine.dispose()
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._writer_engine is not None:
+            self._writer_engine.dispose()
+
+
+def _engine(url: URL, **pool: Any) -> Engine:
+    engine = create_engine(url, connect_args={"check_same_thread": False}, **pool)
+    event.listen(engine, "connect", _configure)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, not where sqlite3 guesses
+    for pragma in (f"busy_timeout = {BUSY_TIMEOUT_MS}", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock file: switching to WAL does not wait for others, and fails where two do it at once."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # closing the file lets go

@@ -1,0 +1,87 @@
+"""The ledger's tables as SQLAlchemy Core knows them: jobs, the attempts that gave no result, and blobs.
+
+Promises: the same columns on SQLite and PostgreSQL, and exactly what the migrations build (a test compares the two).
+JSON is kept as text: it comes back with the key order and the numbers that went in, and PostgreSQL's JSONB would refuse
+the character U+0000. Times are Unix seconds, as everywhere. Refuses: an index without a query that needs it; each one
+below names its query, and costs every insert a little.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, text
+
+metadata = MetaData(
+    naming_convention={"pk": "%(table_name)s_pk", "fk": "%(table_name)s_%(column_0_name)s_fk", "ix": "%(table_name)s_%(column_0_name)s"}
+)
+
+# Ids are compared byte by byte on both databases, so that their order is the order of creation in every locale.
+IdText = Text().with_variant(Text(collation="C"), "postgresql")
+
+# Written as it stands in the partial index: SQLite uses such an index only where a query repeats its condition literally.
+LIVE = "status IN ('queued', 'in_progress')"
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", IdText, primary_key=True),
+    Column("tenant", IdText, nullable=False),
+    Column("model", IdText, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("inputs", Text, nullable=False),
+    Column("input_files", Text, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("timeout_s", Double, nullable=False),
+    Column("predicted_s", Double, nullable=False),
+    Column("created_at_s", Double, nullable=False),
+    Column("start_deadline_at_s", Double),
+    Column("idempotency_key", IdText),
+    Column("fingerprint", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", Text),
+    Column("started_at_s", Double),
+    Column("finished_at_s", Double),
+    Column("outputs", Text),
+    Column("output_files", Text, nullable=False),
+    Column("error", Text),
+    # A fifth of each page stays free, so that a job's end finds room beside its beginning.
+    postgresql_with={"fillfactor": "80"},
+)
+
+# insert: has this tenant used this key already? Holds only the few jobs that came with a key.
+Index(
+    "jobs_by_key",
+    jobs.c.tenant,
+    jobs.c.idempotency_key,
+    unique=True,
+    sqlite_where=text("idempotency_key IS NOT NULL"),
+    postgresql_where=text("idempotency_key IS NOT NULL"),
+)
+# list: a tenant's jobs, newest first.
+Index("jobs_by_tenant", jobs.c.tenant, jobs.c.id)
+# list: a tenant's jobs of one model, newest first, however rare that model is.
+Index("jobs_by_model", jobs.c.tenant, jobs.c.model, jobs.c.id)
+# live: jobs without an end, oldest first. Stays as small as the backlog.
+Index("jobs_live", jobs.c.id, sqlite_where=text(LIVE), postgresql_where=text(LIVE))
+
+attempts = Table(
+    "attempts",
+    metadata,
+    # attempts: one job's attempts in order, by the primary key itself.
+    Column("job", IdText, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("worker", Text),
+    Column("started_at_s", Double),
+    Column("finished_at_s", Double, nullable=False),
+    Column("error", Text),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("id", IdText, primary_key=True),
+    Column("tenant", IdText, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("created_at_s", Double, nullable=False),
+)

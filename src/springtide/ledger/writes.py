@@ -1,0 +1,229 @@
+"""Everything that is ever written, as one queue of small operations that share a transaction.
+
+`apply` does a batch with at most a few statements per kind of operation. Promises: the result of each operation is what
+it would be alone; an operation done twice changes nothing the second time. Nothing here touches a job that has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Connection, Double, Executable, FromClause, Integer, Text, case, func, or_, select, text, update
+
+from springtide.domain.job import JobStatus
+from springtide.ledger.bulk import BulkStatement, InsertInto
+from springtide.ledger.reads import jobs_by_ids, jobs_by_keys
+from springtide.ledger.rows import Row
+from springtide.ledger.tables import LIVE, attempts, blobs, jobs
+
+Columns = Sequence[Column[Any]]
+
+OUTCOME_COLUMNS: Columns = (
+    Column("id", Text),
+    Column("status", Text),
+    Column("attempt", Integer),
+    Column("worker", Text),
+    Column("started_at_s", Double),
+    Column("finished_at_s", Double),
+    Column("outputs", Text),
+    Column("output_files", Text),
+    Column("error", Text),
+)
+RUNNING_COLUMNS: Columns = (
+    Column("id", Text),
+    Column("attempt", Integer),
+    Column("worker", Text),
+    Column("started_at_s", Double),
+)
+_ID, _STATUS, _ATTEMPT = 0, 1, 2  # places in a row of OUTCOME_COLUMNS
+_JOB_TENANT, _JOB_KEY = 1, 13  # places in a row of jobs
+
+
+class Kind(IntEnum):
+    """What an operation does, in the order a batch does them."""
+
+    INSERT = 0  # result: True, or the row of the job that was there already
+    BLOB = 1
+    RUNNING = 2
+    OUTCOME = 3  # result: whether it is the job's end
+
+
+class Write(NamedTuple):
+    """One operation."""
+
+    kind: Kind
+    row: Row
+
+
+class Uncertain(Exception):
+    """Fewer rows changed than were given. Roll back, and apply again with `careful=True` to learn which."""
+
+
+def apply(connection: Connection, writes: Sequence[Write], *, careful: bool) -> list[Any]:
+    """Do `writes` in the connection's transaction; one result each.
+
+    careful: ask the database which rows changed, where otherwise counting them is enough. Raises Uncertain without it.
+    """
+    careful = careful or connection.dialect.name == "postgresql"  # there, asking costs no round trip
+    places: dict[Kind, list[int]] = {}
+    for place, write in enumerate(writes):
+        places.setdefault(write.kind, []).append(place)
+    results: list[Any] = [None] * len(writes)
+    for kind in sorted(places):
+        rows = [writes[place].row for place in places[kind]]
+        for place, result in zip(places[kind], _APPLY[kind](connection, rows, careful), strict=True):
+            results[place] = result
+    return results
+
+
+def _insert(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
+    new = _changed(connection, (_INSERT_JOBS, _INSERT_JOBS_RETURNING), rows, careful)
+    if len(new) == len(rows):
+        return [True] * len(rows)
+    results: list[Any] = []
+    for row in rows:
+        results.append(row[_ID] in new)
+        new.discard(row[_ID])  # the same id once more in this batch is not new
+    known = [row for row, is_new in zip(rows, results, strict=True) if not is_new]
+    by_id = {each[_ID]: each for each in jobs_by_ids(connection, [row[_ID] for row in known])}
+    keys = [(row[_JOB_TENANT], row[_JOB_KEY]) for row in known if row[_ID] not in by_id]
+    by_key = {(each[_JOB_TENANT], each[_JOB_KEY]): each for each in jobs_by_keys(connection, keys)}
+    return [
+        is_new or by_id.get(row[_ID]) or by_key[row[_JOB_TENANT], row[_JOB_KEY]]
+        for row, is_new in zip(rows, results, strict=True)
+    ]
+
+
+def _put_blobs(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
+    _INSERT_BLOBS.run(connection, rows)
+    return [None] * len(rows)
+
+
+def _run(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
+    newest: dict[str, Row] = {}
+    for row in rows:
+        if row[0] not in newest or newest[row[0]][1] <= row[1]:
+            newest[row[0]] = row
+    _NOTE_RUNNING.run(connection, list(newest.values()))
+    return [None] * len(rows)
+
+
+def _record(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
+    """Outcomes of one job keep their order: each round takes at most one of every job."""
+    results = [False] * len(rows)
+    left = list(range(len(rows)))
+    while left:
+        taken: dict[str, int] = {}
+        later: list[int] = []
+        for place in left:
+            if taken.setdefault(rows[place][_ID], place) != place:
+                later.append(place)
+        places = list(taken.values())
+        for place, is_end in zip(places, _record_round(connection, [rows[each] for each in places], careful), strict=True):
+            results[place] = is_end
+        left = later
+    return results
+
+
+def _record_round(connection: Connection, rows: list[Row], careful: bool) -> list[bool]:
+    requeued = [row for row in rows if row[_STATUS] == JobStatus.QUEUED]
+    ends = [row for row in rows if row[_STATUS] != JobStatus.QUEUED]
+    ended: set[str] = set()
+    if ends:
+        ended = _changed(connection, (_END_JOBS, _END_JOBS_RETURNING), ends, careful)
+    unsuccessful = [row for row in requeued if row[_ATTEMPT] > 0]
+    unsuccessful += [row for row in ends if row[_ID] in ended and row[_ATTEMPT] > 0 and row[_STATUS] in _WITHOUT_RESULT]
+    if unsuccessful:
+        _INSERT_ATTEMPTS.run(connection, unsuccessful)
+    if requeued:
+        _REQUEUE_JOBS.run(connection, requeued)
+    return [row[_STATUS] != JobStatus.QUEUED and row[_ID] in ended for row in rows]
+
+
+def _changed(
+    connection: Connection, statement: tuple[BulkStatement, BulkStatement], rows: list[Row], careful: bool
+) -> set[str]:
+    """Ids of the rows that `statement` changed (counting it, or returning them)."""
+    counting, returning = statement
+    if careful:
+        return {row[0] for row in returning.run(connection, rows)}
+    if counting.run(connection, rows).rowcount != len(rows):
+        raise Uncertain
+    return {row[_ID] for row in rows}
+
+
+_WITHOUT_RESULT = (JobStatus.FAILED, JobStatus.CANCELLED)
+_APPLY = {Kind.INSERT: _insert, Kind.BLOB: _put_blobs, Kind.RUNNING: _run, Kind.OUTCOME: _record}
+
+# --- the statements ---------------------------------------------------------------------------------------------------
+
+_ANY = text("true")  # SQLite needs a WHERE between SELECT ... FROM s and ON CONFLICT
+_IS_LIVE = text(f"jobs.{LIVE}")
+
+
+def _insert_jobs(s: FromClause, insert: InsertInto) -> Any:
+    return insert(jobs).from_select(list(jobs.c.keys()), select(*s.c).where(_ANY)).on_conflict_do_nothing()
+
+
+def _insert_blobs(s: FromClause, insert: InsertInto) -> Any:
+    return insert(blobs).from_select(list(blobs.c.keys()), select(*s.c).where(_ANY)).on_conflict_do_nothing()
+
+
+def _note_running(s: FromClause, insert: InsertInto) -> Executable:
+    # An attempt that is queued again under the same number has ended: the note came late.
+    newer = or_(jobs.c.attempt < s.c.attempt, (jobs.c.attempt == s.c.attempt) & (jobs.c.status == text("'in_progress'")))
+    return (
+        update(jobs)
+        .values(status=text("'in_progress'"), attempt=s.c.attempt, worker=s.c.worker, started_at_s=s.c.started_at_s)
+        .where(jobs.c.id == s.c.id, _IS_LIVE, newer)
+    )
+
+
+def _end_jobs(s: FromClause, insert: InsertInto) -> Any:
+    return (
+        update(jobs)
+        .values(
+            status=s.c.status,
+            attempt=case((jobs.c.attempt > s.c.attempt, jobs.c.attempt), else_=s.c.attempt),
+            worker=func.coalesce(s.c.worker, jobs.c.worker),
+            started_at_s=func.coalesce(s.c.started_at_s, jobs.c.started_at_s),
+            finished_at_s=s.c.finished_at_s,
+            outputs=s.c.outputs,
+            output_files=s.c.output_files,
+            error=s.c.error,
+        )
+        .where(jobs.c.id == s.c.id, _IS_LIVE)
+    )
+
+
+def _requeue_jobs(s: FromClause, insert: InsertInto) -> Executable:
+    return (
+        update(jobs)
+        .values(
+            status=text("'queued'"),
+            attempt=s.c.attempt,
+            worker=func.coalesce(s.c.worker, jobs.c.worker),
+            started_at_s=func.coalesce(s.c.started_at_s, jobs.c.started_at_s),
+        )
+        .where(jobs.c.id == s.c.id, _IS_LIVE, jobs.c.attempt <= s.c.attempt)
+    )
+
+
+def _insert_attempts(s: FromClause, insert: InsertInto) -> Executable:
+    # That an attempt was lost may come to light late, but not for the one that made the job's end.
+    true_still = or_(s.c.status != text("'queued'"), _IS_LIVE, jobs.c.attempt > s.c.attempt)
+    fields = (s.c.id, s.c.attempt, s.c.worker, s.c.started_at_s, s.c.finished_at_s, s.c.error)
+    rows = select(*fields).join_from(s, jobs, jobs.c.id == s.c.id).where(true_still)
+    return insert(attempts).from_select(list(attempts.c.keys()), rows).on_conflict_do_nothing()
+
+
+_INSERT_JOBS = BulkStatement(tuple(jobs.c), _insert_jobs)
+_INSERT_JOBS_RETURNING = BulkStatement(tuple(jobs.c), lambda s, insert: _insert_jobs(s, insert).returning(jobs.c.id))
+_INSERT_BLOBS = BulkStatement(tuple(blobs.c), _insert_blobs)
+_NOTE_RUNNING = BulkStatement(RUNNING_COLUMNS, _note_running)
+_END_JOBS = BulkStatement(OUTCOME_COLUMNS, _end_jobs)
+_END_JOBS_RETURNING = BulkStatement(OUTCOME_COLUMNS, lambda s, insert: _end_jobs(s, insert).returning(jobs.c.id))
+_REQUEUE_JOBS = BulkStatement(OUTCOME_COLUMNS, _requeue_jobs)
+_INSERT_ATTEMPTS = BulkStatement(OUTCOME_COLUMNS, _insert_attempts)
