@@ -1,0 +1,20 @@
+-- ARGV: now, worker, then for each attempt given back unspent: id, attempt.
+local worker = ARGV[2]
+local replies = {}
+for i = 3, #ARGV, 2 do
+  local job = load_held(ARGV[i], worker, ARGV[i + 1])
+  if job then
+    let_go(job)
+    if job.s == CANCELLING then
+      finish(job, CANCELLED)
+    else
+      job.a = job.a - 1
+      redis.call('HSET', job.key, 's', QUEUED, 'a', job.a)
+      redis.call('HDEL', job.key, 'o', 'b', 'f', 'g')
+      start_waiting(job)
+      add_event(job.id, 'queued', job.a)
+    end
+  end
+  replies[#replies + 1] = job and 1 or 0
+end
+return replies

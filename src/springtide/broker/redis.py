@@ -1,0 +1,289 @@
+"""The broker on a Redis or Valkey server: any number of gateways, controllers and workers on any number of machines.
+
+Every change is one Lua script on the keys of one model (`lua/prelude.lua` names them), so the promises of `protocol`
+hold whoever asks at the same time. What is lost with the server's memory is put back from the ledger; what the server
+keeps on disk is told at start (`durability`). Refuses a server before Redis 7.0, and never shows the URL's password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, TypeVar
+
+from springtide.broker import redis_wire as wire
+from springtide.broker.protocol import EVENTS_KEPT_S, TOMBSTONE_S
+from springtide.broker.redis_doorbell import Doorbell
+from springtide.broker.redis_scripts import RedisLink
+from springtide.domain.fleet import QueueView
+from springtide.domain.ids import JobId, ModelName, WorkerId
+from springtide.domain.job import JobError, JobRef, JobStatus
+from springtide.domain.lease import (
+    LEASE_TTL_S,
+    BeatReply,
+    Completion,
+    Failure,
+    Held,
+    Lease,
+    LiveEvent,
+    LiveJob,
+    Outcome,
+    Progress,
+    Ticket,
+    WakeUp,
+    WorkerState,
+)
+from springtide.runtime.batching import Batcher
+
+T = TypeVar("T")
+
+CALL_ITEMS = 100  # of one script call: measured under 3 ms of the server, so nobody else waits longer
+READ_STREAMS = 64  # event streams read in one round trip
+
+_WORKER_LOST = wire.error_blob(
+    JobError(code="worker_lost", message="the worker stopped answering while it ran this attempt", retryable=True)
+)
+_ATTEMPTS_SPENT = wire.error_blob(JobError(code="attempts_spent", message="all attempts were used up without a result"))
+
+
+class RedisBroker:
+    """`broker.protocol.Broker` on one server."""
+
+    def __init__(self, url: str, models: Sequence[ModelName], *, consumer: str) -> None:
+        """url: redis://, rediss:// or unix://. models: those whose outcomes `read_outcomes` gives. consumer: this
+        reader of outcomes, by the same name again after a restart."""
+        self._link = RedisLink(url)
+        self._models = tuple(models)
+        self._consumer = consumer
+        self._bell = Doorbell(self._link)
+        self._events: Batcher[tuple[JobRef, str | None], list[LiveEvent]] = Batcher(
+            self._fetch_events, max_items=READ_STREAMS
+        )
+        self._first_model = 0
+
+    @property
+    def durability(self) -> str:
+        """What the server keeps on disk: "aof", "rdb", "none", or "unknown" where it does not say."""
+        return self._link.durability
+
+    async def start(self) -> None:
+        await self._link.open()
+
+    async def stop(self) -> None:
+        await self._bell.stop()
+        await self._events.drain()
+        await self._link.close()
+
+    # --- the way in ---------------------------------------------------------------------------------------------
+
+    async def enqueue(self, tickets: Sequence[Ticket], now_s: float) -> list[bool]:
+        return await self._spread(
+            "enqueue",
+            [(ticket.model, wire.ticket_args(ticket)) for ticket in tickets],
+            (repr(now_s), _ATTEMPTS_SPENT),
+            bool,
+        )
+
+    async def cancel(self, refs: Sequence[JobRef], now_s: float) -> list[JobStatus | None]:
+        return await self._spread("cancel", [(ref.model, (ref.id,)) for ref in refs], (repr(now_s),), wire.status)
+
+    # --- workers ------------------------------------------------------------------------------------------------
+
+    async def lease(
+        self, model: ModelName, worker: WorkerId, max_jobs: int, now_s: float, *, min_wait_s: float = 0.0
+    ) -> list[Lease]:
+        before = repr(now_s - min_wait_s) if min_wait_s > 0 else ""
+        taken: list[Lease] = []
+        while True:
+            asked = min(max_jobs - len(taken), CALL_ITEMS)
+            reply = await self._run("lease", model, repr(now_s), worker, asked, before)
+            got = wire.leases(reply, model, worker)
+            taken += got
+            if len(got) < asked or len(taken) >= max_jobs:
+                return taken
+
+    async def beat(
+        self, model: ModelName, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float
+    ) -> BeatReply:
+        cancelled: tuple[JobId, ...] = ()
+        lost: tuple[JobId, ...] = ()
+        for first in range(0, max(len(held), 1), CALL_ITEMS):
+            args = chain.from_iterable(map(wire.held_args, held[first : first + CALL_ITEMS]))
+            reply = await self._run("beat", model, repr(now_s), worker, state, *args)
+            cancelled += wire.job_ids(reply[0])
+            lost += wire.job_ids(reply[1])
+        return BeatReply(cancelled, lost)
+
+    async def complete(
+        self, model: ModelName, worker: WorkerId, done: Sequence[Completion], now_s: float
+    ) -> list[bool]:
+        items = [(model, wire.completion_args(item)) for item in done]
+        return await self._spread("complete", items, (repr(now_s), worker), bool)
+
+    async def fail(self, model: ModelName, worker: WorkerId, failed: Sequence[Failure], now_s: float) -> list[bool]:
+        args = wire.failure_args(now_s)
+        return await self._spread("fail", [(model, args(item)) for item in failed], (repr(now_s), worker), bool)
+
+    async def release(self, model: ModelName, worker: WorkerId, held: Sequence[Held], now_s: float) -> list[bool]:
+        items = [(model, wire.held_args(item)) for item in held]
+        return await self._spread("release", items, (repr(now_s), worker), bool)
+
+    async def leave(self, model: ModelName, worker: WorkerId, now_s: float) -> None:
+        while await self._run("leave", model, repr(now_s), worker, _WORKER_LOST):
+            pass
+
+    async def wake(self, model: ModelName, worker: WorkerId, *, for_work: bool, wait_s: float) -> WakeUp:
+        woken = await self._look_up(model, worker, for_work)
+        if woken.work or woken.cancelled or wait_s <= 0:
+            return woken
+        doorbells = [f"{_tag(model)}:cx:{worker}"]
+        if for_work:
+            doorbells.append(f"{_tag(model)}:wake")
+        found = await self._link.wait(lambda client: client.blpop(doorbells, timeout=wait_s), wait_s)
+        if found is None:
+            return WakeUp()
+        if found[0].decode() == doorbells[0]:
+            rest = await self._look_up(model, worker, for_work)
+            return WakeUp(work=rest.work, cancelled=(wire.job_id(found[1]), *rest.cancelled))
+        return WakeUp(work=True)
+
+    # --- live events --------------------------------------------------------------------------------------------
+
+    async def publish(
+        self, model: ModelName, worker: WorkerId, progress: Sequence[Progress], now_s: float
+    ) -> list[bool]:
+        items = [(model, wire.progress_args(item)) for item in progress]
+        return await self._spread("publish", items, (repr(now_s), worker), bool)
+
+    async def announce(self, model: ModelName, events: Sequence[LiveEvent]) -> None:
+        for first in range(0, len(events), CALL_ITEMS):
+            args = chain.from_iterable(map(wire.event_args, events[first : first + CALL_ITEMS]))
+            await self._run("announce", model, "0", *args)
+
+    async def read_events(self, ref: JobRef, after: str | None, *, wait_s: float = 0.0) -> list[LiveEvent]:
+        async def read() -> list[LiveEvent]:
+            return (await self._events.submit([(ref, after)]))[0]
+
+        return await self._read(read, [f"{_tag(ref.model)}:e:{ref.id}"], wait_s)
+
+    async def _fetch_events(self, asked: Sequence[tuple[JobRef, str | None]]) -> list[list[LiveEvent]]:
+        async def fetch(client: Any) -> list[Any]:
+            pipeline = client.pipeline(transaction=False)
+            for ref, after in asked:
+                pipeline.xrange(f"{_tag(ref.model)}:e:{ref.id}", "-" if after is None else f"({after}", "+")
+            return await pipeline.execute()
+
+        replies = await self._link.call(fetch)
+        return [
+            [wire.live_event(ref.id, seq, fields) for seq, fields in reply]
+            for (ref, _), reply in zip(asked, replies, strict=True)
+        ]
+
+    # --- the record ---------------------------------------------------------------------------------------------
+
+    async def read_outcomes(self, max_outcomes: int, *, wait_s: float = 0.0) -> list[Outcome]:
+        async def read() -> list[Outcome]:
+            self._first_model += 1  # a busy model must not keep the others' outcomes waiting
+            found: list[Outcome] = []
+            for n in range(len(self._models)):
+                model = self._models[(self._first_model + n) % len(self._models)]
+                asked = min(max_outcomes - len(found), CALL_ITEMS)
+                if asked <= 0:
+                    break
+                idle_ms = int(LEASE_TTL_S * 1000)
+                reply = await self._run("outcomes", model, "0", self._consumer, asked, idle_ms)
+                found += [wire.outcome(model, entry) for entry in reply]
+            return found
+
+        return await self._read(read, [f"{_tag(model)}:out" for model in self._models], wait_s)
+
+    async def ack_outcomes(self, outcomes: Sequence[Outcome], now_s: float) -> None:
+        items = [(outcome.model, wire.outcome_args(outcome)) for outcome in outcomes]
+        await self._spread("ack", items, (repr(now_s),), bool)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    async def peek(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
+        items = [(ref.model, (ref.id,)) for ref in refs]
+        replies = await self._spread("peek", items, (repr(now_s),), lambda reply: reply)
+        return [wire.live_job(ref.id, reply) for ref, reply in zip(refs, replies, strict=True)]
+
+    async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
+        replies = await asyncio.gather(*(self._run("queues", model, repr(now_s)) for model in models))
+        return [wire.queue_view(model, reply, now_s) for model, reply in zip(models, replies, strict=True)]
+
+    async def held(self, models: Sequence[ModelName], now_s: float, *, min_age_s: float) -> list[LiveJob]:
+        refs: list[JobRef] = []
+        for model in models:
+            begun = f"{_tag(model)}:run"
+            ids = await self._link.call(
+                lambda client, key=begun: client.zrangebyscore(key, "-inf", repr(now_s - min_age_s))
+            )
+            refs += [JobRef(model, wire.job_id(raw)) for raw in ids]
+        leased = {JobStatus.IN_PROGRESS, JobStatus.CANCELLING}
+        return [view for view in await self.peek(refs, now_s) if view is not None and view.status in leased]
+
+    async def reap(self, models: Sequence[ModelName], now_s: float) -> list[JobId]:
+        taken: list[JobId] = []
+        ages = [repr(now_s - age_s) for age_s in (LEASE_TTL_S, TOMBSTONE_S, EVENTS_KEPT_S)]
+        for model in models:
+            more = 1
+            while more:
+                more, *ids = await self._run("reap", model, repr(now_s), *ages, _WORKER_LOST)
+                taken += wire.job_ids(ids)
+        return taken
+
+    # --- calling scripts ----------------------------------------------------------------------------------------
+
+    async def _run(self, script: str, model: ModelName, *args: wire.Arg) -> Any:
+        return await self._link.run(script, _tag(model), args)
+
+    async def _look_up(self, model: ModelName, worker: WorkerId, for_work: bool) -> WakeUp:
+        cancelled, work = await self._run("wake", model, "0", worker, int(for_work))
+        return WakeUp(work=bool(work), cancelled=wire.job_ids(cancelled))
+
+    async def _spread(
+        self,
+        script: str,
+        items: Sequence[tuple[ModelName, tuple[wire.Arg, ...]]],
+        head: tuple[wire.Arg, ...],
+        decode: Callable[[Any], T],
+    ) -> list[T]:
+        """Run `script` over items of any models, CALL_ITEMS at a time, and give the replies in the items' order."""
+        places: dict[ModelName, list[int]] = {}
+        for place, (model, _) in enumerate(items):
+            places.setdefault(model, []).append(place)
+        replies: list[Any] = [None] * len(items)
+        for model, all_places in places.items():
+            for first in range(0, len(all_places), CALL_ITEMS):
+                chunk = all_places[first : first + CALL_ITEMS]
+                args = chain.from_iterable(items[place][1] for place in chunk)
+                reply = await self._run(script, model, *head, *args)
+                for place, item in zip(chunk, reply, strict=True):
+                    replies[place] = decode(item)
+        return replies
+
+    async def _read(self, read: Callable[[], Any], names: Sequence[str], wait_s: float) -> list[Any]:
+        """Read until there is something, woken by the doorbells of `names`, for at most `wait_s`."""
+        if wait_s <= 0:
+            return await read()
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + wait_s
+        async with self._bell.listen(*names) as rung:
+            while True:
+                rung.clear()
+                found = await read()
+                left_s = ends_at - loop.time()
+                if found or left_s <= 0:
+                    return found
+                try:
+                    async with asyncio.timeout(left_s):
+                        await rung.wait()
+                except TimeoutError:
+                    return []
+
+
+def _tag(model: ModelName) -> str:
+    """The hash tag that keeps all keys of one model in one Cluster slot."""
+    return f"{{p:{model}}}"

@@ -1,0 +1,120 @@
+"""One connection on which a process hears that something changed, however many readers wait.
+
+A script that adds an event or an outcome publishes an empty message named like the stream. Whoever waits for that
+stream is woken and reads it; the stream holds the truth, so a lost message costs a reader its remaining wait, never an
+event. When the connection breaks, everybody is woken and looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from springtide.broker.redis_scripts import BROKEN, RedisLink
+
+logger = logging.getLogger(__name__)
+
+IDLE_CHANNELS = 256  # subscriptions kept for readers that come back at once, as those of a live view do
+RECONNECT_S = 0.25  # between tries; readers meanwhile fail or wait out their time by themselves
+CONFIRM_S = 2.0  # a subscription is confirmed in one round trip; without it the reader goes on unheard
+
+
+class Doorbell:
+    """Wakes those who wait for a named stream."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._listeners: dict[str, set[asyncio.Event]] = {}
+        self._confirmed: dict[str, asyncio.Event] = {}  # every channel wanted -> set once the server has confirmed it
+        self._task: asyncio.Task[None] | None = None
+        self._pubsub: Any = None
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._confirmed.clear()
+
+    @contextlib.asynccontextmanager
+    async def listen(self, *names: str) -> AsyncGenerator[asyncio.Event]:
+        """Gives an event that is set whenever one of `names` has changed. Clear it, read the stream, then wait."""
+        rung = asyncio.Event()
+        for name in names:
+            self._listeners.setdefault(name, set()).add(rung)
+        try:
+            await self._subscribe([name for name in names if name not in self._confirmed])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CONFIRM_S):
+                    for name in names:
+                        if (confirmed := self._confirmed.get(name)) is not None:
+                            await confirmed.wait()
+            yield rung
+        finally:
+            for name in names:
+                self._listeners[name].discard(rung)
+                if not self._listeners[name]:
+                    del self._listeners[name]
+            if len(self._confirmed) - len(self._listeners) > IDLE_CHANNELS:
+                await self._forget_idle()
+
+    async def _subscribe(self, names: list[str]) -> None:
+        for name in names:
+            self._confirmed[name] = asyncio.Event()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="redis-doorbell")
+        elif names and self._pubsub is not None:
+            with contextlib.suppress(*BROKEN):  # the reading side finds out too, and asks for all names again
+                await self._pubsub.subscribe(*names)
+
+    async def _forget_idle(self) -> None:
+        idle = [name for name in self._confirmed if name not in self._listeners]
+        for name in idle:
+            del self._confirmed[name]
+        if self._pubsub is not None:
+            with contextlib.suppress(*BROKEN):
+                await self._pubsub.unsubscribe(*idle)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._hear()
+            except BROKEN as error:
+                logger.debug("live line to the broker broke: %s", self._link.translate(error))
+            except Exception:
+                logger.exception("live line to the broker failed; trying again")
+            self._ring_all()
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _hear(self) -> None:
+        pubsub: Any = self._link.subscription()
+        try:
+            await pubsub.subscribe(*self._confirmed)
+            self._pubsub = pubsub
+            while True:
+                message = await pubsub.get_message(timeout=None)
+                if message is None:
+                    continue
+                name = message["channel"].decode()
+                if message["type"] == "message":
+                    self._ring(name)
+                elif message["type"] == "subscribe" and name in self._confirmed:
+                    self._confirmed[name].set()
+        finally:
+            self._pubsub = None
+            for name in self._confirmed:
+                self._confirmed[name] = asyncio.Event()
+            with contextlib.suppress(*BROKEN):
+                await pubsub.aclose()
+
+    def _ring(self, name: str) -> None:
+        for rung in self._listeners.get(name, ()):
+            rung.set()
+
+    def _ring_all(self) -> None:
+        for name in self._listeners:
+            self._ring(name)

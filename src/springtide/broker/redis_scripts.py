@@ -1,0 +1,212 @@
+"""The line to a Redis or Valkey server: connections, Lua scripts, and its errors in our own words.
+
+Promises: every call ends within CALL_TIMEOUT_S (plus what a blocking call asked for), reconnects by itself, and raises
+only `Unavailable`, `OutcomeUnknown` or `ConfigError`. No error or log line holds the password. Refuses servers without
+explicit stream ids (before 7.0). It is the only module, beside `redis`, that may import the client library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from redis import exceptions as redis_errors
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+from springtide.broker.protocol import EVENTS_PER_JOB
+from springtide.domain.errors import ConfigError, OutcomeUnknown, SpringtideError, Unavailable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Arg = str | bytes | int | float
+
+CONNECT_TIMEOUT_S = 2.0  # a healthy server answers in milliseconds, also in another zone
+READ_TIMEOUT_S = 3.0  # a script of 100 items takes under 3 ms of the server
+CALL_TIMEOUT_S = 5.0  # all tries of one call together
+RETRIES = 3  # below half a second together: rides over a broken connection, not over a restarting server
+MAX_CONNECTIONS = 32  # of one process; more callers wait for one
+OLDEST_SERVER = (7, 0)  # XADD <ms>-*, and undeclared keys of one slot within scripts
+
+_PARTS = ("prelude", "order", "moves")
+BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
+
+
+class Script:
+    """One Lua script with the shared parts before it, and the digest by which the server knows it."""
+
+    def __init__(self, name: str) -> None:
+        folder = files("springtide.broker") / "lua"
+        head = f"local EVENTS_PER_JOB = {EVENTS_PER_JOB}\n"
+        texts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*_PARTS, name)]
+        self.name = name
+        self.source = head + "\n".join(texts)
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisLink:
+    """Two pools to one server: one for calls that return at once, one for calls that wait."""
+
+    def __init__(self, url: str) -> None:
+        self.where = _where(url)
+        self.durability = "unknown"
+        self._scripts: dict[str, Script] = {}
+        try:
+            calls = BlockingConnectionPool.from_url(
+                url,
+                max_connections=MAX_CONNECTIONS,
+                timeout=CALL_TIMEOUT_S,
+                protocol=2,
+                socket_connect_timeout=CONNECT_TIMEOUT_S,
+                socket_timeout=READ_TIMEOUT_S,
+                retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), RETRIES),
+            )
+            waits = ConnectionPool.from_url(
+                url,
+                protocol=2,
+                socket_connect_timeout=CONNECT_TIMEOUT_S,
+                socket_timeout=None,
+                retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), 0),
+            )
+        except (ValueError, TypeError):
+            # Without the cause: the parser's message quotes the part of the URL it could not read, which may be secret.
+            raise ConfigError("broker.url is not a valid redis://, rediss:// or unix:// URL") from None
+        # The library's own stubs leave too much unknown for strict checking; the border is here.
+        self._calls: Any = Redis.from_pool(calls)
+        self._waits: Any = Redis.from_pool(waits)
+
+    async def open(self) -> None:
+        """Connect, and look at what kind of server it is."""
+        info = cast("dict[str, Any]", await self.call(lambda client: client.info()))
+        version = str(info.get("valkey_version") or info.get("redis_version") or "")
+        if not _at_least(version, OLDEST_SERVER):
+            raise ConfigError(f"the broker at {self.where} is version {version}; the oldest supported is 7.0")
+        if info.get("cluster_enabled"):
+            raise ConfigError(
+                f"the broker at {self.where} is a node of a Cluster, which one plain connection cannot serve; "
+                "point broker.url at a single primary or at a proxy that speaks for the Cluster"
+            )
+        self.durability = await self._find_durability(info)
+        self._warn(info)
+
+    async def close(self) -> None:
+        for client in (self._calls, self._waits):
+            try:
+                await client.aclose()
+            except BROKEN:
+                logger.debug("connection to %s was broken already when it was closed", self.where)
+
+    async def call(self, command: Callable[[Any], Awaitable[T]]) -> T:
+        """Run one command of the client library that returns at once."""
+        async with self._translated(CALL_TIMEOUT_S):
+            return await command(self._calls)
+
+    async def wait(self, command: Callable[[Any], Awaitable[T]], wait_s: float) -> T:
+        """Run one blocking command, on a connection of its own for as long as it waits."""
+        async with self._translated(wait_s + CALL_TIMEOUT_S):
+            return await command(self._waits)
+
+    async def run(self, name: str, tag: str, args: Sequence[Arg]) -> Any:
+        """Run a script on the keys of one hash tag. Loads it where the server does not have it (any more)."""
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = Script(name)
+
+        async def evaluate(client: Any) -> Any:
+            try:
+                return await client.evalsha(script.sha, 1, tag, *args)
+            except redis_errors.NoScriptError:
+                return await client.eval(script.source, 1, tag, *args)
+
+        return await self.call(evaluate)
+
+    def subscription(self) -> PubSub:
+        """A connection for messages; whoever takes it closes it."""
+        return self._waits.pubsub()
+
+    @asynccontextmanager
+    async def _translated(self, limit_s: float) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(limit_s):
+                yield
+        except (redis_errors.RedisError, OSError, TimeoutError) as error:
+            raise self.translate(error) from error
+
+    def translate(self, error: Exception) -> SpringtideError:
+        """The same in our own words: where, what, what to do."""
+        text = str(error)
+        if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError):
+            return Unavailable(f"the broker at {self.where} refuses the user or password of broker.url")
+        if isinstance(error, redis_errors.NoPermissionError):
+            return Unavailable(f"the broker at {self.where} forbids this user a command, key or channel: {text}")
+        if isinstance(error, redis_errors.BusyLoadingError):
+            return Unavailable(f"the broker at {self.where} is still loading its data")
+        if isinstance(error, redis_errors.TimeoutError | TimeoutError) and not text.startswith("Timeout connecting"):
+            return OutcomeUnknown(f"the broker at {self.where} did not answer in time")
+        if isinstance(error, BROKEN):
+            return Unavailable(f"the broker at {self.where} cannot be reached: {text or type(error).__name__}")
+        return Unavailable(f"the broker at {self.where} refuses the command: {text}")
+
+    async def _find_durability(self, info: dict[str, Any]) -> str:
+        """What survives the death of the server: "aof", "rdb", "none", or "unknown" where it does not say."""
+        if info.get("aof_enabled"):
+            return "aof"
+        try:
+            config = await self.call(lambda client: client.config_get("save"))
+        except SpringtideError:
+            return "unknown"  # CONFIG is often forbidden on managed servers, and INFO does not tell `save`
+        return "rdb" if config.get("save", config.get(b"save")) not in {"", b"", None} else "none"
+
+    def _warn(self, info: dict[str, Any]) -> None:
+        fix = "set `appendonly yes` and `appendfsync everysec` on the server"
+        if self.durability == "none":
+            logger.warning(
+                "The broker at %s keeps NOTHING on disk: when it stops, the queue, leases and results not yet recorded "
+                "are lost. Accepted jobs come back from the ledger, but finished ones may run twice. To fix, %s.",
+                self.where,
+                fix,
+            )
+        elif self.durability == "rdb":
+            logger.warning(
+                "The broker at %s keeps only snapshots: a crash loses the minutes since the last one. To fix, %s.",
+                self.where,
+                fix,
+            )
+        elif self.durability == "unknown":
+            logger.warning("The broker at %s does not say whether it keeps data on disk. Be sure: %s.", self.where, fix)
+        policy = str(info.get("maxmemory_policy", "noeviction"))
+        if policy != "noeviction" and info.get("maxmemory"):
+            logger.warning(
+                "The broker at %s drops keys when memory is short (maxmemory-policy %s), which loses queued jobs. "
+                "To fix, set `maxmemory-policy noeviction` on the server.",
+                self.where,
+                policy,
+            )
+
+
+def _where(url: str) -> str:
+    """Host and port, or the socket's path: what may be shown of a URL."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return parts.path
+        return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+    except ValueError:
+        return "an address that cannot be read"
+
+
+def _at_least(version: str, oldest: tuple[int, int]) -> bool:
+    numbers = version.split(".")
+    try:
+        return (int(numbers[0]), int(numbers[1])) >= oldest
+    except (IndexError, ValueError):
+        return True  # a server that hides its version says no more; its first script will

@@ -1,0 +1,238 @@
+"""How values travel to and from the Lua scripts: flat lists of text and msgpack, in the order each script names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from springtide.domain.fleet import QueueView, WorkerView
+from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
+from springtide.domain.job import BlobRef, JobError, JobStatus, Priority
+from springtide.domain.lease import (
+    Completion,
+    Failure,
+    Held,
+    Lease,
+    LiveEvent,
+    LiveJob,
+    Outcome,
+    Progress,
+    Ticket,
+    WorkerState,
+)
+
+Arg = str | bytes | int | float
+
+_CLASSES = {Priority.INTERACTIVE: 0, Priority.STANDARD: 1, Priority.BATCH: 2}
+_MICRO = 1_000_000  # predicted seconds are summed as whole microseconds: a float sum would drift
+
+
+class _Result(msgspec.Struct, frozen=True, array_like=True):
+    """What a completion adds to the record."""
+
+    outputs: dict[str, Any]
+    output_files: tuple[BlobRef, ...]
+
+
+class _StoredTicket(msgspec.Struct, frozen=True, array_like=True):
+    """The part of a ticket that only its lease needs."""
+
+    tenant: TenantId
+    payload: bytes
+    enqueued_at_s: float
+    timeout_s: float
+    max_attempts: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_result = msgspec.msgpack.Decoder(_Result).decode
+_decode_error = msgspec.msgpack.Decoder(JobError).decode
+_decode_ticket = msgspec.msgpack.Decoder(_StoredTicket).decode
+
+
+def error_blob(error: JobError) -> bytes:
+    return _encode(error)
+
+
+# --- in: the arguments of one item ----------------------------------------------------------------------------------
+
+
+def ticket_args(ticket: Ticket) -> tuple[Arg, ...]:
+    stored = _StoredTicket(ticket.tenant, ticket.payload, ticket.enqueued_at_s, ticket.timeout_s, ticket.max_attempts)
+    deadline = ticket.start_deadline_at_s
+    return (
+        ticket.id,
+        _CLASSES[ticket.priority],
+        repr(ticket.enqueued_at_s),
+        ticket.max_attempts,
+        round(ticket.predicted_s * _MICRO),
+        "" if deadline is None else repr(deadline),
+        ticket.attempt,
+        ticket.held_by or "",
+        _encode(stored),
+    )
+
+
+def held_args(held: Held) -> tuple[Arg, ...]:
+    return held.id, held.attempt
+
+
+def completion_args(done: Completion) -> tuple[Arg, ...]:
+    return done.id, done.attempt, repr(done.run_s), _encode(_Result(done.outputs, done.output_files))
+
+
+def failure_args(now_s: float) -> Callable[[Failure], tuple[Arg, ...]]:
+    """Failures reported at `now_s`."""
+
+    def args(failed: Failure) -> tuple[Arg, ...]:
+        after_s = failed.retry_after_s
+        retry_at = "" if after_s is None else "now" if after_s <= 0 else repr(now_s + after_s)
+        return failed.id, failed.attempt, _encode(failed.error), retry_at, int(failed.cancelled)
+
+    return args
+
+
+def progress_args(progress: Progress) -> tuple[Arg, ...]:
+    return progress.id, progress.attempt, repr(progress.fraction), progress.stage or ""
+
+
+def event_args(event: LiveEvent) -> tuple[Arg, ...]:
+    return (
+        event.job,
+        event.kind,
+        repr(event.at_s),
+        event.attempt,
+        "" if event.fraction is None else repr(event.fraction),
+        event.stage or "",
+        b"" if event.error is None else _encode(event.error),
+    )
+
+
+def outcome_args(outcome: Outcome) -> tuple[Arg, ...]:
+    return outcome.seq, outcome.id, outcome.status
+
+
+# --- out: what a script replied -------------------------------------------------------------------------------------
+
+
+def leases(reply: Sequence[Any], model: ModelName, worker: WorkerId) -> list[Lease]:
+    found: list[Lease] = []
+    for raw_id, attempt, blob in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+        ticket = _decode_ticket(blob)
+        found.append(
+            Lease(
+                id=job_id(raw_id),
+                model=model,
+                tenant=ticket.tenant,
+                worker=worker,
+                attempt=int(attempt),
+                max_attempts=ticket.max_attempts,
+                payload=ticket.payload,
+                timeout_s=ticket.timeout_s,
+                enqueued_at_s=ticket.enqueued_at_s,
+            )
+        )
+    return found
+
+
+def job_id(raw: bytes) -> JobId:
+    return JobId(raw.decode())
+
+
+def job_ids(raw: Iterable[bytes]) -> tuple[JobId, ...]:
+    return tuple(job_id(item) for item in raw)
+
+
+def status(raw: bytes) -> JobStatus | None:
+    return JobStatus(raw.decode()) if raw else None
+
+
+def live_job(job: JobId, reply: Sequence[Any]) -> LiveJob | None:
+    state, attempt, owner, begun, fraction, stage, retry_at, ahead = reply
+    if not state:
+        return None
+    return LiveJob(
+        id=job,
+        status=JobStatus(state.decode()),
+        attempt=int(attempt),
+        worker=WorkerId(owner.decode()) if owner else None,
+        started_at_s=_number(begun),
+        fraction=_number(fraction),
+        stage=_text(stage),
+        ahead=int(ahead) if ahead != b"" else None,
+        retry_at_s=_number(retry_at),
+    )
+
+
+def outcome(model: ModelName, entry: Sequence[Any]) -> Outcome:
+    fields = _fields(entry[1])
+    result = _decode_result(fields[b"r"]) if b"r" in fields else None
+    worker = fields[b"w"]
+    return Outcome(
+        seq=entry[0].decode(),
+        id=job_id(fields[b"i"]),
+        model=model,
+        status=JobStatus(fields[b"s"].decode()),
+        attempt=int(fields[b"a"]),
+        finished_at_s=float(fields[b"n"]),
+        worker=WorkerId(worker.decode()) if worker else None,
+        started_at_s=_number(fields[b"b"]),
+        run_s=_number(fields.get(b"u")),
+        outputs=result.outputs if result else None,
+        output_files=result.output_files if result else (),
+        error=_error(fields.get(b"e")),
+    )
+
+
+def live_event(job: JobId, seq: bytes, fields: Mapping[bytes, bytes]) -> LiveEvent:
+    return LiveEvent(
+        seq=seq.decode(),
+        job=job,
+        kind=fields[b"k"].decode(),
+        at_s=float(fields[b"t"]),
+        attempt=int(fields[b"a"]),
+        fraction=_number(fields.get(b"f")),
+        stage=_text(fields.get(b"g")),
+        error=_error(fields.get(b"e")),
+    )
+
+
+def queue_view(model: ModelName, reply: Sequence[Any], now_s: float) -> QueueView:
+    queued, leased, predicted, oldest, raw = reply
+    workers = tuple(
+        WorkerView(
+            worker=WorkerId(worker.decode()),
+            model=model,
+            state=WorkerState(state.decode()) if state else WorkerState.STARTING,
+            held=int(held),
+            beat_at_s=float(heard_at),
+        )
+        for worker, heard_at, state, held in zip(raw[::4], raw[1::4], raw[2::4], raw[3::4], strict=True)
+    )
+    return QueueView(
+        model=model,
+        queued=int(queued),
+        leased=int(leased),
+        predicted_s=int(predicted) / _MICRO,
+        oldest_enqueued_at_s=_number(oldest),
+        workers=workers,
+        taken_at_s=now_s,
+    )
+
+
+def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _number(raw: bytes | None) -> float | None:
+    return float(raw) if raw else None
+
+
+def _text(raw: bytes | None) -> str | None:
+    return raw.decode() if raw else None
+
+
+def _error(raw: bytes | None) -> JobError | None:
+    return _decode_error(raw) if raw else None

