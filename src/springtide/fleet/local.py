@@ -77,6 +77,8 @@ class LocalFleet:
     async def stop(self, grace_s: float) -> None:
         """Drain all; kill what is left after `grace_s`."""
         self._stopping = True
+        for fleet in self._models.values():
+            fleet.wanted = 0
         processes = [process for fleet in self._models.values() for process in fleet.processes.values()]
         for process in processes:
             process.drain()
