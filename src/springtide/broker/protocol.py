@@ -39,7 +39,7 @@ from springtide.domain.lease import (
 
 TOMBSTONE_S = 60.0  # an ended job's id is remembered this long after its outcome was acked, against late enqueues
 EVENTS_PER_JOB = 256  # the newest live events kept for replay; the first and the terminal one always
-EVENTS_KEPT_S = 3600.0  # live events of an ended job stay readable this long
+EVENTS_KEPT_S = 3600.0  # live events of an ended job stay readable this long (embedded: of the last 20,000 jobs)
 
 
 class Broker(Protocol):
@@ -162,8 +162,8 @@ class Broker(Protocol):
         ...
 
     async def reap(self, models: Sequence[ModelName], now_s: float) -> list[JobId]:
-        """Take back what dead workers held: requeue with the attempt spent (live event `retrying`, error `worker_lost`),
-        or fail where attempts are spent, or CANCELLED where it was cancelling. Also promotes delayed jobs that are due
-        (and wakes workers for them), expires start deadlines, drops tombstones and old events. Returns the jobs taken
-        back. Called every second by the controller; never by traffic."""
+        """Take back what dead workers held: requeue with the attempt spent (live event `retrying`, error
+        `worker_lost`), or fail where attempts are spent, or CANCELLED where it was cancelling. Also promotes delayed
+        jobs that are due (and wakes workers for them), expires start deadlines, drops tombstones and old events.
+        Returns the jobs taken back. Called every second by the controller; never by traffic."""
         ...

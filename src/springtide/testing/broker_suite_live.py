@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -35,6 +36,7 @@ from springtide.testing.broker_cases import (
 async def let_waits_begin(broker: Broker) -> None:
     """Give waits that other tasks have begun the time to reach the broker: a few round trips."""
     for _ in range(20):
+        await asyncio.sleep(0)
         await broker.queues(MODELS, T0)
 
 
@@ -155,7 +157,7 @@ class EventsContract:
         assert (events[2].fraction, events[2].stage, events[2].job) == (0.5, "decode", job("a"))
         assert events[4].error == failure("a").error
         assert all(is_seq(event.seq) for event in events)
-        assert all(seq_after(b.seq, a.seq) for a, b in zip(events, events[1:], strict=False))
+        assert all(seq_after(b.seq, a.seq) for a, b in itertools.pairwise(events))
 
     async def test_releases_and_losses_are_part_of_the_story(self, broker: Broker) -> None:
         await leased(broker, "a")
@@ -237,7 +239,7 @@ class EventsContract:
         for now_s in (T0 + 5, T0 - 60, T0 + 1, T0 - 3600):
             await broker.publish(MODEL, ANN, [progress("a", 0.5)], now_s)
         seqs = [event.seq for event in await broker.read_events(ref("a"), None)]
-        assert all(seq_after(b, a) for a, b in zip(seqs, seqs[1:], strict=False))
+        assert all(seq_after(b, a) for a, b in itertools.pairwise(seqs))
         assert len(await broker.read_events(ref("a"), seqs[-2])) == 1
 
     async def test_event_ids_rise_across_a_rebuilt_broker(self, broker: Broker, rebuild: Rebuild) -> None:
@@ -274,7 +276,7 @@ class OutcomesContract:
         first = await broker.read_outcomes(2)
         assert [outcome.id for outcome in first] == [job("b"), job("c")]
         await broker.start()
-        assert await broker.read_outcomes(9) == [*first, *(await self._rest(broker, "a"))]
+        assert (await broker.read_outcomes(9))[:2] == first
         await broker.ack_outcomes(first, T0)
         await broker.start()
         [last] = await broker.read_outcomes(9)
@@ -283,10 +285,6 @@ class OutcomesContract:
         await broker.ack_outcomes([last], T0)
         await broker.start()
         assert await broker.read_outcomes(9) == []
-
-    async def _rest(self, broker: Broker, name: str) -> list[object]:
-        await broker.start()
-        return [outcome for outcome in await broker.read_outcomes(9) if outcome.id == job(name)]
 
     async def test_outcomes_of_all_models_are_read_together(self, broker: Broker) -> None:
         await leased(broker, "a")

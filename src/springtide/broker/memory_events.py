@@ -1,0 +1,121 @@
+"""Live events of the embedded broker: one short story per job, ids that only rise, forgotten in time.
+
+Promises: ids rise within the whole broker, also when the clock steps back; the first event and the terminal one stay
+while the middle is trimmed; nothing follows a terminal event.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from springtide.broker.memory_waits import Waits
+from springtide.broker.protocol import EVENTS_KEPT_S, EVENTS_PER_JOB
+from springtide.domain.ids import JobId
+from springtide.domain.job import TERMINAL, JobError
+from springtide.domain.lease import LiveEvent, seq_after
+
+ENDED_STORIES = 20_000  # at about 1 KiB each; EVENTS_KEPT_S alone would keep gigabytes at thousands of jobs a second
+
+
+class Seqs:
+    """Ids `<unix ms>-<n>` that rise whatever the clock does."""
+
+    def __init__(self) -> None:
+        self._ms = 0
+        self._n = 0
+
+    def next(self, now_s: float) -> str:
+        ms = int(now_s * 1000)
+        if ms > self._ms:
+            self._ms, self._n = ms, 0
+        else:
+            self._n += 1
+        return f"{self._ms}-{self._n}"
+
+
+class _Story:
+    """A job's events: the first, the newest others, and whether it is told to its end."""
+
+    __slots__ = ("first", "forget_at_s", "others", "told")
+
+    def __init__(self, first: LiveEvent) -> None:
+        self.first = first
+        self.others: deque[LiveEvent] = deque(maxlen=EVENTS_PER_JOB - 1)
+        self.told = False
+        self.forget_at_s: float | None = None
+
+
+class Stories:
+    """The live events of all jobs."""
+
+    def __init__(self, seqs: Seqs, waits: Waits) -> None:
+        self._seqs = seqs
+        self._waits = waits
+        self._stories: dict[JobId, _Story] = {}
+        self._ended: deque[tuple[float, JobId]] = deque()
+
+    def add(
+        self,
+        job: JobId,
+        kind: str,
+        now_s: float,
+        *,
+        attempt: int = 0,
+        fraction: float | None = None,
+        stage: str | None = None,
+        error: JobError | None = None,
+    ) -> bool:
+        """Tell one more event; False where the story is over."""
+        story = self._stories.get(job)
+        if story is not None and story.told:
+            return False
+        event = LiveEvent(
+            seq=self._seqs.next(now_s),
+            job=job,
+            kind=kind,
+            at_s=now_s,
+            attempt=attempt,
+            fraction=fraction,
+            stage=stage,
+            error=error,
+        )
+        if story is None:
+            story = self._stories[job] = _Story(event)
+        else:
+            story.others.append(event)
+        if kind in TERMINAL:
+            story.told = True
+            self.end(job, now_s)
+        self._waits.ring(("events", job))
+        return True
+
+    def end(self, job: JobId, now_s: float) -> None:
+        """The job has ended: its story may be forgotten after EVENTS_KEPT_S."""
+        story = self._stories.get(job)
+        if story is None or story.forget_at_s is not None:
+            return
+        story.forget_at_s = now_s + EVENTS_KEPT_S
+        self._ended.append((story.forget_at_s, job))
+        if len(self._ended) > ENDED_STORIES:
+            del self._stories[self._ended.popleft()[1]]
+
+    def forget(self, now_s: float) -> None:
+        """Drop the stories whose time is over."""
+        while self._ended and self._ended[0][0] <= now_s:
+            del self._stories[self._ended.popleft()[1]]
+
+    def read(self, job: JobId, after: str | None) -> list[LiveEvent]:
+        """Events after id `after`, oldest first."""
+        story = self._stories.get(job)
+        if story is None:
+            return []
+        if after is None:
+            return [story.first, *story.others]
+        newer: list[LiveEvent] = []
+        for event in reversed(story.others):
+            if not seq_after(event.seq, after):
+                return newer[::-1]
+            newer.append(event)
+        if seq_after(story.first.seq, after):
+            newer.append(story.first)
+        return newer[::-1]
