@@ -1,0 +1,271 @@
+"""Recorder, reaper and sweep against the real broker and ledger, with time in hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from springtide.broker.memory import MemoryBroker
+from springtide.controller.reaper import Reaper
+from springtide.controller.recorder import Recorder
+from springtide.controller.scaler import Scaler
+from springtide.controller.sweeper import Sweeper
+from springtide.domain.errors import Unavailable
+from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase
+from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId
+from springtide.domain.job import Job, JobError, JobRef, JobStatus, Priority
+from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Lease, WorkerState
+from springtide.domain.tickets import ticket_of
+from springtide.ledger.sql import SqlLedger
+from springtide.policy.scaling import ScalingSettings
+from springtide.runtime.ids import new_job_id
+from springtide.runtime.loops import Loop
+from springtide.testing.clock import ManualClock
+
+MODEL = ModelName("m")
+WORKER = WorkerId("w-1")
+
+
+class World:
+    """One broker, one ledger, one clock."""
+
+    def __init__(self, ledger: SqlLedger) -> None:
+        self.clock = ManualClock()
+        self.broker = MemoryBroker()
+        self.ledger = ledger
+        self.recorder = Recorder(self.broker, ledger, [MODEL], self.clock)
+        self.sweeper = Sweeper(self.broker, ledger, self.clock)
+
+    def job(self) -> Job:
+        return Job(
+            id=new_job_id(),
+            tenant=DEFAULT_TENANT,
+            model=MODEL,
+            model_version="1",
+            status=JobStatus.QUEUED,
+            inputs={"seconds": 0},
+            input_files=(),
+            priority=Priority.STANDARD,
+            max_attempts=3,
+            timeout_s=10,
+            predicted_s=1,
+            created_at_s=self.clock.now_s(),
+        )
+
+    async def submit(self, count: int = 1, *, enqueue: bool = True) -> list[Job]:
+        jobs = [self.job() for _ in range(count)]
+        await self.ledger.insert(jobs)
+        if enqueue:
+            await self.broker.enqueue([ticket_of(job) for job in jobs], self.clock.now_s())
+        return jobs
+
+    async def lease(self, count: int = 1, worker: WorkerId = WORKER) -> list[Lease]:
+        return await self.broker.lease(MODEL, worker, count, self.clock.now_s())
+
+    async def status(self, job: JobId) -> JobStatus:
+        found = (await self.ledger.get([job]))[0]
+        assert found is not None
+        return found.status
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    await ledger.start()
+    yield World(ledger)
+    await ledger.stop()
+
+
+async def test_a_completion_is_recorded_before_anybody_hears_of_it(world: World) -> None:
+    job = (await world.submit())[0]
+    lease = (await world.lease())[0]
+    done = Completion(id=job.id, attempt=lease.attempt, outputs={"x": 1})
+    assert await world.broker.complete(MODEL, WORKER, [done], world.clock.now_s()) == [True]
+    kinds = [event.kind for event in await world.broker.read_events(JobRef(MODEL, job.id), None)]
+    assert "completed" not in kinds
+    assert await world.recorder.record_once(wait_s=0) == 1
+    found = (await world.ledger.get([job.id]))[0]
+    assert found is not None
+    assert (found.status, found.outputs) == (JobStatus.COMPLETED, {"x": 1})
+    kinds = [event.kind for event in await world.broker.read_events(JobRef(MODEL, job.id), None)]
+    assert kinds[-1] == "completed"
+    assert await world.recorder.record_once(wait_s=0) == 0
+
+
+async def test_a_crash_between_commit_and_ack_repeats_without_harm(world: World) -> None:
+    job = (await world.submit())[0]
+    lease = (await world.lease())[0]
+    await world.broker.complete(
+        MODEL, WORKER, [Completion(id=job.id, attempt=lease.attempt, outputs={})], world.clock.now_s()
+    )
+    outcomes = await world.broker.read_outcomes(10)
+    assert await world.ledger.record(outcomes) == [True]  # and then the recorder dies
+    assert await world.recorder.record_once(wait_s=0) == 1
+    events = await world.broker.read_events(JobRef(MODEL, job.id), None)
+    assert [event.kind for event in events].count("completed") == 1
+
+
+async def test_a_failed_attempt_is_on_record_while_the_job_goes_on(world: World) -> None:
+    job = (await world.submit())[0]
+    lease = (await world.lease())[0]
+    failure = Failure(
+        id=job.id, attempt=lease.attempt, error=JobError(code="crashed", message="SIGSEGV"), retry_after_s=0.0
+    )
+    await world.broker.fail(MODEL, WORKER, [failure], world.clock.now_s())
+    await world.recorder.record_once(wait_s=0)
+    assert await world.status(job.id) is JobStatus.QUEUED
+    attempts = await world.ledger.attempts(job.id)
+    assert [(one.attempt, one.error and one.error.code) for one in attempts] == [(1, "crashed")]
+
+
+async def test_a_long_run_is_noted_so_that_a_rebuilt_broker_leaves_it_with_its_worker(world: World) -> None:
+    job = (await world.submit())[0]
+    await world.lease()
+    await world.recorder.note_running()
+    assert await world.status(job.id) is JobStatus.QUEUED  # too short to be worth a row version
+    await world.clock.advance(3)
+    await world.recorder.note_running()
+    assert await world.status(job.id) is JobStatus.IN_PROGRESS
+
+    world.broker = rebuilt = MemoryBroker()
+    assert await Sweeper(rebuilt, world.ledger, world.clock).sweep(settle_s=-1) == 1
+    assert await world.lease(worker=WorkerId("w-2")) == []
+    reply = await rebuilt.beat(MODEL, WORKER, [Held(job.id, 1)], WorkerState.BUSY, world.clock.now_s())
+    assert reply.lost == ()
+    done = Completion(id=job.id, attempt=1, outputs={})
+    assert await rebuilt.complete(MODEL, WORKER, [done], world.clock.now_s()) == [True]
+
+
+async def test_a_lost_enqueue_is_put_back_once_it_has_settled(world: World) -> None:
+    await world.submit(3, enqueue=False)
+    assert await world.sweeper.sweep(settle_s=5) == 0
+    await world.clock.advance(6)
+    assert await world.sweeper.sweep(settle_s=5) == 3
+    assert await world.sweeper.sweep(settle_s=5) == 0
+    assert len(await world.lease(10)) == 3
+
+
+async def test_the_sweep_leaves_alone_what_ends_while_it_looks(world: World) -> None:
+    """The broker forgets an ended job after its tombstone; the page read before that must not bring it back."""
+    job = (await world.submit())[0]
+    stale = await world.ledger.live(after=None, limit=10, created_before_s=world.clock.now_s() + 1)
+    lease = (await world.lease())[0]
+    done = Completion(id=job.id, attempt=lease.attempt, outputs={})
+    await world.broker.complete(MODEL, WORKER, [done], world.clock.now_s())
+    await world.recorder.record_once(wait_s=0)
+    emptied = Sweeper(MemoryBroker(), world.ledger, world.clock)
+    assert [one.id for one in stale] == [job.id]
+    assert await emptied._put_back(stale) == 0
+
+
+async def test_the_sweep_pages_through_more_jobs_than_one_page(world: World) -> None:
+    await world.submit(1203, enqueue=False)
+    assert await world.sweeper.sweep(settle_s=-1) == 1203
+
+
+async def test_the_reaper_takes_back_what_a_silent_worker_held(world: World) -> None:
+    await world.submit()
+    await world.lease()
+    reaper = Reaper(world.broker, [MODEL], world.clock)
+    for _ in range(int(LEASE_TTL_S) + 1):
+        await world.clock.advance(1)
+        await reaper.reap_once()
+    assert [lease.attempt for lease in await world.lease(worker=WorkerId("w-2"))] == [2]
+
+
+async def test_after_a_suspend_workers_get_time_to_beat_before_they_are_called_dead(world: World) -> None:
+    job = (await world.submit())[0]
+    await world.lease()
+    reaper = Reaper(world.broker, [MODEL], world.clock)
+    await reaper.reap_once()
+    world.clock.step(3600)
+    await reaper.reap_once()
+    held = [Held(job.id, 1)]
+    reply = await world.broker.beat(MODEL, WORKER, held, WorkerState.BUSY, world.clock.now_s())
+    assert reply.lost == ()
+    for _ in range(int(LEASE_TTL_S) + 2):
+        await world.clock.advance(1)
+        await reaper.reap_once()
+    assert (await world.broker.peek([JobRef(MODEL, job.id)], world.clock.now_s()))[0].status is JobStatus.QUEUED  # type: ignore[union-attr]
+
+
+class Hands:
+    """A fleet that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.replicas: list[Replica] = []
+        self.drained_first: list[WorkerId] = []
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace_s: float) -> None: ...
+
+    async def observe(self) -> list[Replica]:
+        return self.replicas
+
+    async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
+        self.drained_first = list(drain_first)
+        self.replicas = [
+            Replica(
+                worker=WorkerId(str(n)), model=decision.model, phase=ReplicaPhase.RUNNING, restarts=0, started_at_s=0
+            )
+            for n in range(decision.replicas)
+        ]
+
+
+async def test_the_scaler_starts_workers_for_work_and_none_without(world: World) -> None:
+    hands = Hands()
+    scaler = Scaler(world.broker, hands, {MODEL: ScalingSettings(model=MODEL, max_replicas=3)}, world.clock)
+    await scaler.scale_once()
+    assert hands.replicas == []
+    await world.submit(4)
+    await scaler.scale_once()
+    assert len(hands.replicas) == 2
+    assert scaler.decisions[MODEL].reason == "QUEUE"
+
+
+async def test_the_scaler_holds_while_the_broker_is_silent(world: World) -> None:
+    class Silent(MemoryBroker):
+        async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
+            raise Unavailable("down")
+
+    hands = Hands()
+    await hands.apply(Decision(model=MODEL, replicas=2, reason="", message=""), drain_first=[])
+    scaler = Scaler(Silent(), hands, {MODEL: ScalingSettings(model=MODEL, max_replicas=3)}, world.clock)
+    await scaler.scale_once()
+    assert len(hands.replicas) == 2
+    assert scaler.decisions[MODEL].reason == "NO_DATA"
+
+
+async def test_a_loop_outlives_its_errors_and_waits_longer_after_each() -> None:
+    clock, calls = ManualClock(), []
+
+    async def body() -> None:
+        calls.append(clock.now_s())
+        if len(calls) < 4:
+            raise Unavailable("down") if len(calls) % 2 else ValueError("bug")
+
+    loop = Loop("x", body, every_s=1.0, clock=clock)
+    await loop.start()
+    await clock.advance(30)
+    await loop.stop()
+    gaps = [later - earlier for earlier, later in pairwise(calls[:4])]
+    assert gaps == sorted(gaps)
+    assert len(calls) > 20
+
+
+async def test_a_stopped_loop_runs_no_more() -> None:
+    clock, calls = ManualClock(), []
+
+    async def body() -> None:
+        calls.append(1)
+
+    loop = Loop("x", body, every_s=1.0, clock=clock)
+    await loop.start()
+    await clock.advance(0)
+    await loop.stop()
+    await clock.advance(100)
+    assert len(calls) == 1
