@@ -1,0 +1,84 @@
+"""The ASGI application: routes, errors and headers put together. It starts and stops none of its services.
+
+Promises: every answer carries `X-Request-Id` and `X-Content-Type-Options: nosniff`; every error is a problem document.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.types import HTTPScope, Message, Scope
+
+from springtide.domain.errors import SpringtideError
+from springtide.gateway import docs, page, problems, routes_blobs, routes_health, routes_jobs, routes_models
+from springtide.gateway.context import Gateway
+from springtide.gateway.live import Live
+from springtide.gateway.openapi import openapi_config
+from springtide.gateway.outlook import Outlook
+from springtide.gateway.routes_submit import submit
+from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
+from springtide.gateway.submission import Submission
+
+__all__ = ["GatewayServices", "GatewaySettings", "ServedModel", "create_app"]
+
+access = logging.getLogger("springtide.access")
+
+
+def create_app(services: GatewayServices) -> Litestar:
+    """The gateway over these services. Run one in each process."""
+    gateway = Gateway(services, Submission(services), Outlook(services), Live(services))
+    return Litestar(
+        route_handlers=[
+            submit,
+            routes_jobs.get_job,
+            routes_jobs.list_jobs,
+            routes_jobs.cancel_job,
+            routes_jobs.get_result,
+            routes_jobs.get_output_file,
+            routes_jobs.get_attempts,
+            routes_jobs.get_events,
+            routes_blobs.upload_blob,
+            routes_blobs.download_blob,
+            routes_models.list_models,
+            routes_models.get_model,
+            routes_health.healthz,
+            routes_health.readyz,
+            docs.openapi_document,
+            docs.docs_page,
+            page.front_page,
+        ],
+        exception_handlers={
+            SpringtideError: problems.on_springtide_error,
+            HTTPException: problems.on_http_exception,
+            Exception: problems.on_unexpected,
+        },
+        before_send=[_log_and_stamp if services.settings.access_log else _stamp],
+        openapi_config=openapi_config(),
+        logging_config=None,
+        request_max_body_size=None,  # each route that takes a body has its own limit, checked while it streams
+        state=State({"gateway": gateway}),
+        debug=False,
+    )
+
+
+async def _stamp(message: Message, scope: Scope) -> None:
+    if message["type"] == "http.response.start":
+        headers = cast("list[tuple[bytes, bytes]]", message["headers"])
+        message["headers"] = [
+            *headers,
+            (b"x-request-id", problems.request_id(scope).encode("latin-1")),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+
+
+async def _log_and_stamp(message: Message, scope: Scope) -> None:
+    """Path and status, never headers or query: those may hold what is nobody's business."""
+    if message["type"] == "http.response.start":
+        status: Any = message["status"]
+        method, path = cast("HTTPScope", scope)["method"], scope["path"]
+        access.info("%s %s %d %s", method, path, status, problems.request_id(scope))
+    await _stamp(message, scope)

@@ -1,0 +1,60 @@
+"""What a request handler works with: the services, and the parts made from them once per application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from litestar import Request
+
+from springtide.domain.errors import NotFound
+from springtide.domain.ids import JobId, is_job_id
+from springtide.domain.job import Job
+from springtide.gateway.headers import base_url
+from springtide.gateway.live import Live
+from springtide.gateway.outlook import Outlook
+from springtide.gateway.services import GatewayServices
+from springtide.gateway.submission import Submission
+from springtide.gateway.tenancy import tenant_of
+
+AnyRequest = Request[Any, Any, Any]
+Headers = dict[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Made by `create_app`, kept in the application's state."""
+
+    services: GatewayServices
+    submission: Submission
+    outlook: Outlook
+    live: Live
+
+
+def gateway_of(request: AnyRequest) -> Gateway:
+    return cast("Gateway", request.app.state["gateway"])
+
+
+def headers_of(request: AnyRequest) -> Headers:
+    """Header values by lower-case name; of a repeated header the last. Cheaper than Litestar's multi-dict."""
+    return dict(cast("list[tuple[bytes, bytes]]", request.scope["headers"]))
+
+
+def text(headers: Headers, name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def base_of(request: AnyRequest, headers: Headers) -> str:
+    """What URLs in an answer begin with."""
+    public_url = gateway_of(request).services.settings.public_url
+    return public_url.rstrip("/") if public_url else base_url(text(headers, b"host"), request.scope["scheme"])
+
+
+async def job_of(request: AnyRequest, job_id: str) -> Job:
+    """The tenant's job. Raises NotFound; another tenant's job looks like none."""
+    if is_job_id(job_id):
+        [job] = await gateway_of(request).services.ledger.get([JobId(job_id)])
+        if job is not None and job.tenant == tenant_of(request).id:
+            return job
+    raise NotFound(f"There is no job {job_id[:64]!r}.", code="unknown_job")

@@ -1,0 +1,207 @@
+"""The OpenAPI 3.1 document: what the framework knows of the routes, plus what only we know of bodies and headers.
+
+Bodies of a submit and of an upload are read by hand for speed and streaming, so they are described by hand here: one
+variant for each model, so that a client generated from this document knows every input.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from litestar.openapi.config import OpenAPIConfig
+
+from springtide import __version__
+from springtide.domain.job import Priority
+from springtide.gateway.schemas import EventView, Problem
+from springtide.gateway.services import ServedModel
+
+Document = dict[str, Any]
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_PROBLEMS = {
+    "400": "The request cannot be read.",
+    "404": "There is no such thing for this tenant.",
+    "409": "The state of the thing forbids this.",
+    "413": "More bytes than the limit.",
+    "415": "A media type that is not taken here.",
+    "416": "The range lies outside the file.",
+    "422": "Fields or files are wrong; `errors` lists each.",
+    "429": "Too much at once; see Retry-After.",
+    "503": "A dependency is down; see Retry-After.",
+}
+_RAISED = {
+    ("/v1/jobs", "post"): ("400", "404", "413", "415", "422", "429", "503"),
+    ("/v1/jobs", "get"): ("400", "503"),
+    ("/v1/jobs/{job_id}", "get"): ("404", "503"),
+    ("/v1/jobs/{job_id}/cancel", "post"): ("404", "409", "503"),
+    ("/v1/jobs/{job_id}/result", "get"): ("404", "409", "422", "503"),
+    ("/v1/jobs/{job_id}/files/{field}", "get"): ("404", "409", "416", "422", "503"),
+    ("/v1/jobs/{job_id}/attempts", "get"): ("404", "503"),
+    ("/v1/jobs/{job_id}/events", "get"): ("400", "404", "503"),
+    ("/v1/blobs", "post"): ("400", "413", "422", "503"),
+    ("/v1/blobs/{blob_id}", "get"): ("404", "416", "503"),
+    ("/v1/models/{name}", "get"): ("404",),
+    ("/readyz", "get"): ("503",),
+}
+
+
+def openapi_config() -> OpenAPIConfig:
+    """What the framework needs to describe the routes."""
+    return OpenAPIConfig(
+        title="Springtide",
+        version=__version__,
+        description="Media AI jobs: submit, follow, fetch the result.",
+        use_handler_docstrings=True,
+        path="/docs/framework",
+    )
+
+
+def complete(document: Document, models: Iterable[ServedModel]) -> Document:
+    """The framework's document with bodies, request headers, streams and problems added."""
+    document = copy.deepcopy(document)
+    schemas: Document = document.setdefault("components", {}).setdefault("schemas", {})
+    _, components = msgspec.json.schema_components([Problem, EventView], ref_template="#/components/schemas/{name}")
+    schemas.update(components)
+    paths: Document = document["paths"]
+    for (path, method), statuses in _RAISED.items():
+        responses: Document = paths[path][method]["responses"]
+        for status in statuses:
+            responses[status] = {"description": _PROBLEMS[status], "content": _PROBLEM}
+    _describe_submit(paths["/v1/jobs"]["post"], list(models))
+    _describe_upload(paths["/v1/blobs"]["post"])
+    _describe_events(paths["/v1/jobs/{job_id}/events"]["get"])
+    for path in ("/v1/blobs/{blob_id}", "/v1/jobs/{job_id}/files/{field}"):
+        _describe_download(paths[path]["get"])
+    cancel: Document = paths["/v1/jobs/{job_id}/cancel"]["post"]["responses"]
+    cancel["200"] = {**cancel["202"], "description": "The job is on record as cancelled."}
+    return document
+
+
+def _describe_submit(operation: Document, models: list[ServedModel]) -> None:
+    own: Document = {
+        "priority": {"type": "string", "enum": [priority.value for priority in Priority], "default": "standard"},
+        "start_deadline_s": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": "Expire the job if it has not started this many seconds from now.",
+        },
+    }
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _any_of([_json_body(served, own) for served in models])},
+            "multipart/form-data": {"schema": _any_of([_form_body(served, own) for served in models])},
+        },
+    }
+    operation.setdefault("parameters", []).extend(
+        [
+            _header("Prefer", "`wait=N` holds the answer up to N seconds (at most 60) for the job's end (RFC 7240)."),
+            _header("Idempotency-Key", "Quoted or bare, at most 255 characters; the same key never makes two jobs."),
+            _header("traceparent", "W3C trace context, handed to the worker."),
+        ]
+    )
+    responses: Document = operation["responses"]
+    responses["202"]["description"] = "Accepted, and on disk."
+    responses["202"]["headers"] = {
+        "Location": {"schema": {"type": "string"}, "description": "The job."},
+        "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "`true` where the key was known."},
+        "Preference-Applied": {"schema": {"type": "string"}},
+    }
+    responses["200"] = {
+        "description": "Ended within `Prefer: wait`.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobView"}}},
+    }
+
+
+def _json_body(served: ServedModel, own: Document) -> Document:
+    model = served.model
+    return {
+        "title": model.title,
+        "type": "object",
+        "properties": {"model": {"const": model.name}, "inputs": _embedded(model.input_schema), **own},
+        "required": ["model", *(["inputs"] if model.input_schema.get("required") else [])],
+        "additionalProperties": False,
+    }
+
+
+def _form_body(served: ServedModel, own: Document) -> Document:
+    model = served.model
+    schema = _embedded(model.input_schema)
+    properties: Document = dict(schema.get("properties", {}))
+    for field in model.input_files:
+        limits = f"{', '.join(field.media_types)}; at most {field.max_bytes} bytes. A file, or the id of a blob."
+        file: Document = {"type": "string", "format": "binary", "description": limits}
+        properties[field.name] = {"type": "array", "items": file} if field.many else file
+    described: Document = {
+        "title": model.title,
+        "type": "object",
+        "properties": {
+            "model": {"const": model.name},
+            "inputs": {"type": "string", "contentMediaType": "application/json", "description": "Inputs as JSON."},
+            **own,
+            **properties,
+        },
+        "required": ["model"],
+    }
+    if "$defs" in schema:
+        described["$defs"] = schema["$defs"]
+    return described
+
+
+def _embedded(schema: Document) -> Document:
+    """A schema with its own `$defs` written in place, so that its references hold inside this document."""
+    definitions: Document = schema.get("$defs", {})
+
+    def resolved(value: Any, depth: int) -> Any:
+        if isinstance(value, dict):
+            reference = value.get("$ref")
+            if isinstance(reference, str) and depth < 8:  # a model that holds itself is shown eight deep
+                return resolved(definitions.get(reference.rsplit("/", 1)[-1], {}), depth + 1)
+            if isinstance(reference, str):
+                return {}
+            return {key: resolved(item, depth) for key, item in value.items() if key not in ("$defs", "$schema")}
+        if isinstance(value, list):
+            return [resolved(item, depth) for item in value]
+        return value
+
+    return resolved(schema, 0)
+
+
+def _any_of(schemas: list[Document]) -> Document:
+    return schemas[0] if len(schemas) == 1 else {"oneOf": schemas} if schemas else {"type": "object"}
+
+
+def _describe_upload(operation: Document) -> None:
+    binary = {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": binary}, "multipart/form-data": {"schema": form}},
+    }
+
+
+def _describe_events(operation: Document) -> None:
+    operation.setdefault("parameters", []).append(_header("Last-Event-ID", "Resume after this event."))
+    event = {"$ref": "#/components/schemas/EventView"}
+    operation["responses"]["200"] = {
+        "description": "Lines `id`, `event` (queued, started, progress, retrying, cancelling, completed, failed, "
+        "cancelled, expired) and `data`; the stream ends after the job's end.",
+        "content": {"text/event-stream": {"schema": {"type": "string", "contentSchema": event}}},
+    }
+    operation["responses"]["204"] = {"description": "The job is over and every event was seen."}
+
+
+def _describe_download(operation: Document) -> None:
+    operation.setdefault("parameters", []).extend(
+        [_header("Range", "One byte range."), _header("If-None-Match", "The ETag that is already there.")]
+    )
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    operation["responses"]["200"] = {"description": "The bytes.", "content": content}
+    operation["responses"]["206"] = {"description": "The range asked for.", "content": content}
+    operation["responses"]["304"] = {"description": "Not changed; a blob never does."}
+
+
+def _header(name: str, description: str) -> Document:
+    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": description}

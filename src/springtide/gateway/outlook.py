@@ -1,0 +1,98 @@
+"""How busy the models are and when a job will be ready: live figures, asked for at most once a second.
+
+Promises: never fails a request. Where the broker cannot be asked the figures are None: no data is not zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+
+from springtide.domain.errors import SpringtideError
+from springtide.domain.fleet import QueueView
+from springtide.domain.ids import ModelName
+from springtide.domain.job import Job, JobStatus
+from springtide.domain.lease import LiveJob, WorkerState
+from springtide.gateway.schemas import LiveFigures, WorkerFigures
+from springtide.gateway.services import GatewayServices
+
+log = logging.getLogger(__name__)
+
+_MIN_FRACTION = 0.05  # below it, elapsed time divided by progress says nothing
+
+
+class Outlook:
+    """Queue views of every model, remembered for a moment, and estimates made from them."""
+
+    def __init__(self, services: GatewayServices) -> None:
+        self._broker = services.broker
+        self._clock = services.clock
+        self._models = tuple(services.models)
+        self._kept_s = services.settings.figures_kept_s
+        self._views: Mapping[ModelName, QueueView] = {}
+        self._asked_at_s = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def view(self, model: ModelName) -> QueueView | None:
+        """A model's queue, at most `figures_kept_s` old."""
+        if not self._is_fresh():
+            async with self._lock:
+                if not self._is_fresh():
+                    await self._ask()
+        return self._views.get(model)
+
+    async def figures(self, model: ModelName) -> LiveFigures | None:
+        """The same for showing."""
+        view = await self.view(model)
+        if view is None:
+            return None
+        counts = Counter(worker.state.value for worker in view.workers)
+        oldest = view.oldest_enqueued_at_s
+        return LiveFigures(
+            queued=view.queued,
+            running=view.leased,
+            predicted_s=view.predicted_s,
+            oldest_wait_s=None if oldest is None else max(0.0, view.taken_at_s - oldest),
+            workers=WorkerFigures(**counts),
+            taken_at_s=view.taken_at_s,
+        )
+
+    async def eta_s(self, job: Job, live: LiveJob | None = None) -> float | None:
+        """Seconds until `job` will have ended; None where that is unknown: no worker is up, or nobody can be asked."""
+        status = live.status if live else job.status
+        if status is JobStatus.IN_PROGRESS:
+            return self._rest_of_run_s(job, live)
+        view = await self.view(job.model)
+        if status is not JobStatus.QUEUED or view is None:
+            return None
+        workers = sum(1 for worker in view.workers if worker.state in (WorkerState.READY, WorkerState.BUSY))
+        if not workers:
+            return None
+        waiting_s = view.predicted_s
+        if live is not None and live.ahead is not None:
+            waiting_s = live.ahead * (view.predicted_s / view.queued if view.queued else job.predicted_s)
+        return round(waiting_s / workers + job.predicted_s, 3)
+
+    def _rest_of_run_s(self, job: Job, live: LiveJob | None) -> float | None:
+        started_at_s = live.started_at_s if live and live.started_at_s is not None else job.started_at_s
+        if started_at_s is None:
+            return None
+        elapsed_s = max(0.0, self._clock.now_s() - started_at_s)
+        fraction = live.fraction if live else None
+        if fraction is not None and fraction >= _MIN_FRACTION:
+            return round(elapsed_s * (1 - fraction) / fraction, 3)
+        return round(max(0.0, job.predicted_s - elapsed_s), 3)
+
+    def _is_fresh(self) -> bool:
+        return self._clock.monotonic_s() - self._asked_at_s < self._kept_s
+
+    async def _ask(self) -> None:
+        try:
+            views = await self._broker.queues(self._models, self._clock.now_s())
+            self._views = {view.model: view for view in views}
+        except SpringtideError as error:
+            log.debug("no queue figures: %s", error)
+            self._views = {}
+        self._asked_at_s = self._clock.monotonic_s()

@@ -1,0 +1,165 @@
+"""Every error as an RFC 9457 problem: one table from error to HTTP status, one shape, `application/problem+json`.
+
+Promises: `code` is stable and may be branched on; `errors` lists each wrong field; 429 and 503 carry `Retry-After`.
+Refuses to show internals: an unexpected exception is logged with the request's id and answered 500 with that id only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Scope
+
+from springtide.domain.errors import (
+    BadMedia,
+    CallerError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    SpringtideError,
+    TooLarge,
+    Unavailable,
+)
+from springtide.gateway.headers import retry_after
+from springtide.runtime.ids import new_job_id
+
+log = logging.getLogger(__name__)
+
+TYPE_PREFIX = "urn:springtide:problem:"
+UNAVAILABLE_RETRY_S = 2.0  # a restarted broker or database is back within a few seconds
+
+# First match wins: a code is more exact than its class.
+STATUS_OF_CODE: dict[str, int] = {
+    "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
+    "no_capacity": 503,
+    "shutting_down": 503,
+}
+STATUS_OF_CLASS: tuple[tuple[type[SpringtideError], int], ...] = (
+    (InvalidInput, 422),
+    (BadMedia, 422),
+    (TooLarge, 413),
+    (NotFound, 404),
+    (Conflict, 409),
+    (CallerError, 400),
+    (Refused, 429),
+    (Unavailable, 503),
+    (OutcomeUnknown, 504),
+)
+_CODE_OF_STATUS = {
+    400: "invalid_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+_RESERVED = frozenset({"type", "title", "status", "detail", "instance", "code"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_instance = new_job_id()[-8:]  # the random end of an id: two gateway processes never share it
+_numbers = itertools.count(1)
+
+
+def request_id(scope: Scope) -> str:
+    """The client's `X-Request-Id` where it is fit to log, else one of ours; the same for the whole request."""
+    state: dict[str, Any] = scope["state"]
+    known = state.get("request_id")
+    if known is None:
+        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        known = sent if _REQUEST_ID.fullmatch(sent) else f"req_{_instance}_{next(_numbers)}"
+        state["request_id"] = known
+    return known
+
+
+def status_of(error: SpringtideError) -> int:
+    """The HTTP status of a deliberate error; 500 for those that should never reach a client."""
+    by_code = STATUS_OF_CODE.get(error.code)
+    if by_code is not None:
+        return by_code
+    return next((status for kind, status in STATUS_OF_CLASS if isinstance(error, kind)), 500)
+
+
+def problem(
+    request: Request[Any, Any, Any],
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **extensions: Any,
+) -> Response[bytes]:
+    """A problem document as a response. Extensions that carry a reserved name are dropped."""
+    body: dict[str, Any] = {
+        "type": TYPE_PREFIX + code,
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.scope["path"],
+        "code": code,
+        "request_id": request_id(request.scope),
+    }
+    body.update((key, value) for key, value in extensions.items() if key not in _RESERVED and value is not None)
+    return Response(
+        content=msgspec.json.encode(body, enc_hook=str),
+        status_code=status,
+        media_type="application/problem+json",
+        headers=dict(headers or {}),
+    )
+
+
+def on_springtide_error(request: Request[Any, Any, Any], error: SpringtideError) -> Response[bytes]:
+    """A deliberate error, by the table."""
+    status = status_of(error)
+    if status == 500:
+        return on_unexpected(request, error)
+    headers: dict[str, str] = {}
+    extensions = dict(error.details)
+    if isinstance(error, Refused):
+        headers["retry-after"] = retry_after(error.retry_after_s)
+        extensions["retry_after_s"] = error.retry_after_s
+    elif status == 503:
+        headers["retry-after"] = retry_after(UNAVAILABLE_RETRY_S)
+        log.warning("%s %s: %s", request.method, request.scope["path"], error)
+    elif status == 416 and "size" in extensions:
+        headers["content-range"] = f"bytes */{extensions['size']}"
+    return problem(request, status, error.code, error.message, headers=headers, **extensions)
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What Litestar itself refuses: no such route, wrong method, a parameter out of range."""
+    status = error.status_code
+    if status >= 500:
+        return on_unexpected(request, error)
+    code = _CODE_OF_STATUS.get(status, "invalid_request")
+    headers = {key.lower(): str(value) for key, value in (error.headers or {}).items()}
+    if isinstance(error, ValidationException):
+        errors = [
+            {"loc": str(item.get("key", "")), "message": str(item.get("message", ""))}
+            for item in (error.extra if isinstance(error.extra, list) else [])
+            if isinstance(item, dict)
+        ]
+        listed = "; ".join(f"{item['loc']}: {item['message']}" for item in errors)
+        return problem(request, status, code, f"A parameter is wrong: {listed}", headers=headers, errors=errors)
+    detail = {
+        404: f"There is nothing at {request.scope['path']}.",
+        405: f"{request.method} is not allowed at {request.scope['path']}.",
+    }.get(status, error.detail)
+    return problem(request, status, code, detail, headers=headers)
+
+
+def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A bug. The log has the traceback; the client gets the id to find it by."""
+    reference = request_id(request.scope)
+    log.error("%s %s failed (%s)", request.method, request.scope["path"], reference, exc_info=error)
+    detail = f"Something broke here; it is logged as {reference}."
+    return problem(request, 500, "internal_error", detail)

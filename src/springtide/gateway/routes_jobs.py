@@ -1,0 +1,208 @@
+"""Reading and steering jobs: status, list, cancel, result, output files, attempts, live events.
+
+The ledger says which jobs exist and how they ended; the broker, where it answers, says how the live ones are doing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Response, get, post
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from springtide.domain.errors import CallerError, Conflict, NotFound, OutcomeUnknown, Refused, Unavailable
+from springtide.domain.ids import JobId, ModelName, is_job_id
+from springtide.domain.job import Job, JobRef, JobStatus
+from springtide.domain.lease import LiveJob, is_seq
+from springtide.domain.tickets import ticket_of
+from springtide.gateway import downloads, problems
+from springtide.gateway import headers as http
+from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, job_of, text
+from springtide.gateway.schemas import AttemptList, JobPage, JobView
+from springtide.gateway.tenancy import tenant_of
+from springtide.gateway.views import attempt_view, error_view, job_view, output_file, outputs_view
+from springtide.ledger.protocol import JobFilter
+
+CALLERS_FAULT = frozenset({"invalid_input", "bad_media", "too_large"})  # job errors that the request itself caused
+POLL_S = (1.0, 30.0)  # what Retry-After may suggest while a job runs
+
+
+@get("/v1/jobs/{job_id:str}", tags=["jobs"], summary="Status of a job")
+async def get_job(request: AnyRequest, job_id: str) -> JobView:
+    """A job in any state; while it lives with stage, progress, place in the queue and estimate."""
+    gateway = gateway_of(request)
+    job = await job_of(request, job_id)
+    [live] = await _peek(gateway, [job])
+    if live is not None and live.status.is_terminal:  # ended between the two looks: perhaps on record by now
+        job = await job_of(request, job_id)
+    eta_s = None if job.status.is_terminal else await gateway.outlook.eta_s(job, live)
+    return job_view(job, base_of(request, headers_of(request)), live=live, eta_s=eta_s)
+
+
+@get("/v1/jobs", tags=["jobs"], summary="List jobs, newest first")
+async def list_jobs(
+    request: AnyRequest,
+    after: Annotated[str | None, Parameter(description="The last id of the page before.")] = None,
+    limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
+    model: Annotated[str | None, Parameter(description="Only jobs of this model.")] = None,
+    status: Annotated[list[JobStatus] | None, Parameter(description="Only jobs in these states on record.")] = None,
+) -> JobPage:
+    """Jobs of the tenant. States are filtered as recorded: a job that just started may still count as queued."""
+    if after is not None and not is_job_id(after):
+        raise CallerError(f"'after' must be the id of a job, not {after[:64]!r}.", code="bad_cursor")
+    gateway = gateway_of(request)
+    where = JobFilter(
+        tenant=tenant_of(request).id, model=None if model is None else ModelName(model), statuses=tuple(status or ())
+    )
+    jobs = await gateway.services.ledger.list(where, after=None if after is None else JobId(after), limit=limit + 1)
+    page = jobs[:limit]
+    base = base_of(request, headers_of(request))
+    live = await _peek(gateway, page)
+    return JobPage(
+        data=[job_view(job, base, live=view) for job, view in zip(page, live, strict=True)],
+        has_more=len(jobs) > limit,
+        next_after=page[-1].id if len(jobs) > limit else None,
+    )
+
+
+@post("/v1/jobs/{job_id:str}/cancel", status_code=202, tags=["jobs"], summary="Cancel a job")
+async def cancel_job(request: AnyRequest, job_id: str) -> Response[JobView]:
+    """202 while a running attempt is being stopped, 200 once the job is on record as cancelled, 409 if it had ended."""
+    gateway = gateway_of(request)
+    job = await job_of(request, job_id)
+    base = base_of(request, headers_of(request))
+    if not job.status.is_terminal:
+        status = await _cancel(gateway, job)
+        settle_s = gateway.services.settings.record_wait_s if status in (None, *_ENDED) else 0.0
+        job = await gateway.live.wait(await job_of(request, job_id), settle_s)
+    if not job.status.is_terminal:
+        live = LiveJob(id=job.id, status=JobStatus.CANCELLING, attempt=job.attempt, started_at_s=job.started_at_s)
+        return Response(job_view(job, base, live=live), status_code=202)
+    if job.status is not JobStatus.CANCELLED:
+        raise Conflict(f"The job has already {_ENDED[job.status]}.", code="already_ended", job_status=job.status.value)
+    return Response(job_view(job, base), status_code=200)
+
+
+@get("/v1/jobs/{job_id:str}/result", tags=["jobs"], summary="Outputs of a completed job")
+async def get_result(request: AnyRequest, job_id: str) -> Response[dict[str, Any]]:
+    """The outputs, with each file as `{id, url, media_type, bytes, sha256, name}`. 409 with Retry-After until the job
+    has ended; a job that gave no result answers with its error."""
+    job = await job_of(request, job_id)
+    if job.status is JobStatus.COMPLETED:
+        return Response(outputs_view(job, base_of(request, headers_of(request))))
+    return await _no_result(request, job)
+
+
+@get(
+    "/v1/jobs/{job_id:str}/files/{field:str}",
+    tags=["jobs"],
+    summary="Bytes of an output file",
+    media_type="application/octet-stream",
+)
+async def get_output_file(request: AnyRequest, job_id: str, field: str) -> Response[bytes]:
+    """A file of the result, by the name of its output field (or the file's id where a field holds several)."""
+    job = await job_of(request, job_id)
+    if job.status is not JobStatus.COMPLETED:
+        return await _no_result(request, job)
+    ref = output_file(job, field)
+    if ref is None:
+        raise NotFound(f"The result has no single file {field[:64]!r}.", code="unknown_file")
+    return await downloads.download(request, gateway_of(request).services.blobs, ref)
+
+
+@get("/v1/jobs/{job_id:str}/attempts", tags=["jobs"], summary="Attempts that gave no result")
+async def get_attempts(request: AnyRequest, job_id: str) -> AttemptList:
+    """Attempts on record that failed, were lost or cancelled, in order."""
+    job = await job_of(request, job_id)
+    attempts = await gateway_of(request).services.ledger.attempts(job.id)
+    return AttemptList(data=[attempt_view(attempt) for attempt in attempts])
+
+
+@get("/v1/jobs/{job_id:str}/events", tags=["jobs"], summary="Live events (SSE)", media_type="text/event-stream")
+async def get_events(
+    request: AnyRequest,
+    job_id: str,
+    last_event_id: Annotated[str | None, Parameter(query="last_event_id", description="As the header.")] = None,
+) -> Response[bytes]:
+    """Server-sent events up to the job's end, resumed after `Last-Event-ID`. 204: over, and all of it was seen."""
+    gateway = gateway_of(request)
+    job = await job_of(request, job_id)
+    after = text(headers_of(request), b"last-event-id") or last_event_id
+    if after is not None and not is_seq(after):
+        raise CallerError(f"{after[:64]!r} is not the id of an event.", code="bad_event_id")
+    if gateway.live.streams >= gateway.services.settings.max_streams:
+        raise Refused("Too many event streams are open.", retry_after_s=5.0, code="no_capacity")
+    lines = await gateway.live.stream(job, after)
+    if lines is None:
+        return Response(content=b"", status_code=204)
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    stream: Any = Stream(lines, media_type="text/event-stream", headers=headers)
+    return stream
+
+
+_ENDED = {
+    JobStatus.COMPLETED: "completed",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELLED: "been cancelled",
+    JobStatus.EXPIRED: "expired",
+}
+
+
+async def _peek(gateway: Gateway, jobs: list[Job]) -> list[LiveJob | None]:
+    """The broker's view of the live ones among `jobs`; all None where it cannot be asked."""
+    refs = [JobRef(job.model, job.id) for job in jobs if not job.status.is_terminal]
+    if not refs:
+        return [None] * len(jobs)
+    services = gateway.services
+    try:
+        found = {live.id: live for live in await services.broker.peek(refs, services.clock.now_s()) if live}
+    except (Unavailable, OutcomeUnknown):
+        found = {}
+    return [found.get(job.id) for job in jobs]
+
+
+async def _cancel(gateway: Gateway, job: Job) -> JobStatus | None:
+    services = gateway.services
+    ref = JobRef(job.model, job.id)
+    [status] = await services.broker.cancel([ref], services.clock.now_s())
+    if status is None:
+        # On record and not queued: its enqueue was lost and the sweep has not come by. Enqueueing is idempotent.
+        [fresh] = await services.ledger.get([job.id])
+        if fresh is not None and not fresh.status.is_terminal:
+            await services.broker.enqueue([ticket_of(fresh)], services.clock.now_s())
+            [status] = await services.broker.cancel([ref], services.clock.now_s())
+    return status
+
+
+async def _no_result(request: AnyRequest, job: Job) -> Response[Any]:
+    """Why there is no result (yet)."""
+    if not job.status.is_terminal:
+        gateway = gateway_of(request)
+        [live] = await _peek(gateway, [job])
+        eta_s = await gateway.outlook.eta_s(job, live)
+        least_s, most_s = POLL_S
+        after_s = min(max(eta_s if eta_s is not None else least_s, least_s), most_s)
+        shown = job_view(job, "", live=live)
+        return problems.problem(
+            request,
+            409,
+            "not_finished",
+            f"The job is {shown.status}; its result is not there yet.",
+            headers={"retry-after": http.retry_after(after_s)},
+            job_status=shown.status,
+            progress=shown.progress,
+            eta_s=eta_s,
+        )
+    error = error_view(job.error)
+    code = error.code if error else f"job_{job.status.value}"
+    return problems.problem(
+        request,
+        422 if code in CALLERS_FAULT else 409,
+        code,
+        error.message if error else f"The job has {_ENDED[job.status]} and has no result.",
+        headers={"x-should-retry": "false"},
+        job_status=job.status.value,
+        errors=(error.details.get("errors") if error else None),
+        error=error,
+    )

@@ -1,0 +1,118 @@
+"""`POST /v1/jobs`: the hot path. JSON or a form in, `202` with every URL out.
+
+A client that goes away cancels nothing: what was accepted runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, post
+
+from springtide.domain.errors import CallerError, InvalidInput
+from springtide.domain.job import Job
+from springtide.gateway import body
+from springtide.gateway import headers as http
+from springtide.gateway.context import AnyRequest, Gateway, Headers, base_of, gateway_of, headers_of, text
+from springtide.gateway.envelope import FieldErrors, decode_json, read_envelope
+from springtide.gateway.forms import FormReader
+from springtide.gateway.multipart import MultipartReader, boundary_of
+from springtide.gateway.schemas import AcceptedView
+from springtide.gateway.submission import SubmitRequest
+from springtide.gateway.tenancy import tenant_of
+from springtide.gateway.uploads import Uploads
+from springtide.gateway.views import accepted_view, job_url, job_view
+from springtide.ledger.protocol import Inserted
+
+_encoder = msgspec.json.Encoder()
+
+
+@post("/v1/jobs", status_code=202, tags=["jobs"], summary="Submit a job")
+async def submit(request: AnyRequest) -> Response[AcceptedView]:
+    """Accept a job. The answer comes once it is on disk; `Prefer: wait=N` holds it until the job has ended."""
+    gateway = gateway_of(request)
+    headers = headers_of(request)
+    wait_s = http.wait_preference(text(headers, b"prefer"), max_wait_s=gateway.services.settings.max_wait_s)
+    kind = http.media_type(text(headers, b"content-type"))
+    if kind == "multipart/form-data":
+        inserted = await _submit_form(request, gateway, headers)
+    elif kind is None or kind == "application/json" or kind.endswith("+json"):
+        inserted = await _submit_json(request, gateway, headers)
+    else:
+        raise CallerError(
+            f"A job is submitted as application/json or multipart/form-data, not as {kind}.",
+            code="unsupported_media_type",
+        )
+    return await _answer(gateway, inserted, base=base_of(request, headers), wait_s=wait_s)
+
+
+async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:
+    limit = gateway.services.settings.max_json_bytes
+    body.refuse_announced(headers, limit)
+    raw = decode_json(await body.read(request, limit))
+    if not isinstance(raw, dict):
+        raise CallerError("The body must be a JSON object with at least 'model'.", code="malformed_json")
+    prepared = await gateway.submission.prepare(_request(request, headers, raw, errors=[]))
+    return await gateway.submission.commit(prepared)
+
+
+async def _submit_form(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:
+    settings = gateway.services.settings
+    reader = MultipartReader(body.chunks(request), boundary_of(text(headers, b"content-type") or ""))
+    async with Uploads(gateway.services.blobs) as uploads:
+        form = FormReader(
+            gateway.submission, uploads, max_text_bytes=settings.max_json_bytes, max_parts=settings.max_parts
+        )
+        filled = await form.read(reader, max_file_bytes=settings.max_upload_bytes)
+        asked = _request(request, headers, filled.envelope, errors=filled.errors)
+        asked = msgspec.structs.replace(asked, files=uploads.refs.copy())
+        prepared = await gateway.submission.prepare(asked)
+        unused = asked.files.keys() - {blob.ref.id for blob in prepared.fresh}
+        stored = uploads.keep()  # from here on the job may be on record: a failure must not take its files away
+        uploads.refs = {blob: stored[blob] for blob in unused}
+        try:
+            inserted = await gateway.submission.commit(prepared)
+        except CallerError:
+            uploads.refs = stored
+            raise
+        if not inserted.is_new:
+            uploads.refs = stored
+        return inserted
+
+
+def _request(request: AnyRequest, headers: Headers, raw: dict[str, Any], *, errors: FieldErrors) -> SubmitRequest:
+    envelope = read_envelope(raw)
+    found = [*errors, *envelope.errors]
+    if not envelope.model:
+        raise InvalidInput("; ".join(f"{item['loc']}: {item['message']}" for item in found), errors=found)
+    return SubmitRequest(
+        model=envelope.model,
+        inputs=envelope.inputs,
+        priority=envelope.priority,
+        start_deadline_s=envelope.start_deadline_s,
+        idempotency_key=http.idempotency_key(text(headers, b"idempotency-key")),
+        tenant=tenant_of(request),
+        traceparent=http.traceparent(text(headers, b"traceparent")),
+        errors=found,
+    )
+
+
+async def _answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: float) -> Response[AcceptedView]:
+    job: Job = inserted.job
+    headers = {"location": job_url(job, base)}
+    if not inserted.is_new:
+        headers["idempotency-replayed"] = "true"
+    if wait_s > 0:
+        headers["preference-applied"] = f"wait={wait_s:.0f}"
+        job = await gateway.live.wait(job, wait_s)
+        if job.status.is_terminal:
+            return _encoded(job_view(job, base), 200, headers)
+    eta_s = await gateway.outlook.eta_s(job)
+    return _encoded(accepted_view(job, base, eta_s=eta_s), 202, headers)
+
+
+def _encoded(view: AcceptedView, status: int, headers: dict[str, str]) -> Response[AcceptedView]:
+    """Encoded here: the framework's own encoder asks for a plan of the type with every answer."""
+    content: Any = _encoder.encode(view)
+    return Response(content=content, status_code=status, headers=headers, media_type="application/json")

@@ -1,0 +1,216 @@
+"""The shapes that go out, as msgspec structs: what the OpenAPI document shows and what clients may rely on.
+
+Instants come twice, ISO 8601 for people (`created_at`) and Unix seconds for programs (`created_at_s`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class FieldProblem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One wrong field."""
+
+    loc: str
+    message: str
+    code: str | None = None
+    value: Any = None
+
+
+class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[FieldProblem] | None = None
+
+
+class ErrorView(msgspec.Struct, kw_only=True):
+    """Why a job, or one of its attempts, gave no result."""
+
+    code: str
+    message: str
+    retryable: bool
+    details: dict[str, Any]
+
+
+class AcceptedView(msgspec.Struct, kw_only=True):
+    """A job just accepted, with every URL it will be asked about by. `eta_s` is null where nothing is known yet."""
+
+    id: str
+    status: str
+    model: str
+    model_version: str
+    created_at: str
+    created_at_s: float
+    status_url: str
+    result_url: str
+    events_url: str
+    cancel_url: str
+    eta_s: float | None = None
+
+
+class JobView(AcceptedView, kw_only=True):
+    """A job as it stands now."""
+
+    priority: str
+    attempt: int
+    max_attempts: int
+    timeout_s: float
+    predicted_s: float
+    start_deadline_at_s: float | None = None
+    started_at: str | None = None
+    started_at_s: float | None = None
+    finished_at: str | None = None
+    finished_at_s: float | None = None
+    stage: str | None = None
+    progress: float | None = None  # 0 to 1
+    ahead: int | None = None  # jobs that will start before it
+    retry_at_s: float | None = None
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] | None = None  # files as FileView
+    error: ErrorView | None = None
+
+
+class JobPage(msgspec.Struct, kw_only=True):
+    """Jobs, newest first. Ask for the next page with `after`."""
+
+    data: list[JobView]
+    has_more: bool
+    next_after: str | None = None
+
+
+class FileView(msgspec.Struct, kw_only=True):
+    """A file of a result."""
+
+    id: str
+    url: str
+    media_type: str
+    bytes: int
+    sha256: str
+    name: str | None = None
+
+
+class BlobView(msgspec.Struct, kw_only=True):
+    """An uploaded file, to be named in a job's inputs by its id."""
+
+    id: str
+    media_type: str
+    bytes: int
+    sha256: str
+    url: str
+    name: str | None = None
+    created_at: str
+    created_at_s: float
+
+
+class AttemptView(msgspec.Struct, kw_only=True):
+    """An attempt that ended without a result."""
+
+    attempt: int
+    worker: str | None
+    started_at_s: float | None
+    finished_at_s: float
+    error: ErrorView | None
+
+
+class AttemptList(msgspec.Struct, kw_only=True):
+    """Attempts in order."""
+
+    data: list[AttemptView]
+
+
+class EventView(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The data of one live event."""
+
+    job: str
+    kind: str
+    at: str
+    at_s: float
+    attempt: int
+    progress: float | None = None
+    stage: str | None = None
+    error: ErrorView | None = None
+
+
+class WorkerFigures(msgspec.Struct, kw_only=True):
+    """Workers of one model by what they say of themselves."""
+
+    starting: int = 0
+    ready: int = 0
+    busy: int = 0
+    draining: int = 0
+    failing: int = 0
+
+
+class LiveFigures(msgspec.Struct, kw_only=True):
+    """A model's queue and workers, at most a second old."""
+
+    queued: int
+    running: int
+    predicted_s: float  # work that waits, as the engine estimates it
+    oldest_wait_s: float | None
+    workers: WorkerFigures
+    taken_at_s: float
+
+
+class FileFieldView(msgspec.Struct, kw_only=True):
+    """What a file field takes."""
+
+    name: str
+    media_types: list[str]
+    required: bool
+    many: bool
+    max_bytes: int
+    max_pixels: int | None
+    max_duration_s: float | None
+    animated: bool
+    needs_audio: bool
+
+
+class ModelView(msgspec.Struct, kw_only=True):
+    """A model, what it takes and gives, and how busy it is (`live` is null where the broker cannot be asked)."""
+
+    name: str
+    version: str
+    engine: str
+    title: str
+    description: str
+    license: str
+    generative: bool
+    stages: list[str]
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    input_files: list[FileFieldView]
+    output_files: list[str]
+    timeout_s: float
+    max_attempts: int
+    url: str
+    live: LiveFigures | None
+
+
+class ModelList(msgspec.Struct, kw_only=True):
+    """Every model served here."""
+
+    data: list[ModelView]
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """The process is alive."""
+
+    status: str = "ok"
+
+
+class Readiness(msgspec.Struct, kw_only=True):
+    """Whether each dependency answers."""
+
+    status: str
+    ledger: str
+    broker: str

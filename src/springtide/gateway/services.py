@@ -1,0 +1,66 @@
+"""What the gateway is built from. The composition root fills `GatewayServices`; nothing here starts or stops anything.
+
+Promises: every dependency is one of the project's seams, so a test may put anything in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from springtide.domain.clock import Clock
+from springtide.domain.ids import ModelName
+from springtide.domain.model import FileField, Model
+from springtide.engines.protocol import Engine
+
+if TYPE_CHECKING:
+    from springtide.blobs.protocol import Blobs
+    from springtide.broker.protocol import Broker
+    from springtide.ledger.protocol import Ledger
+    from springtide.media.inspector import Inspector
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and patience of the HTTP side."""
+
+    public_url: str | None = None  # such as https://media.example.org; None: what the client called us by
+    max_json_bytes: int = 1 << 20  # a JSON body, and all text parts of a form together
+    max_upload_bytes: int = 8 << 30  # an upload that names no field: four hours of compressed video fit
+    max_parts: int = 256  # of one form
+    max_wait_s: float = 60.0  # longest `Prefer: wait`: below what proxies cut off
+    max_streams: int = 1000  # live event streams at once; each holds a socket and a waiting read
+    keep_alive_s: float = 15.0  # between comments on a silent event stream: half of a common proxy time-out
+    record_wait_s: float = 1.0  # how long a cancel waits for its own end to be on record
+    figures_kept_s: float = 1.0  # age of queue figures that may still be shown
+    ready_timeout_s: float = 2.0  # a dependency that takes longer to answer counts as down
+    access_log: bool = False
+
+
+class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as the gateway serves it."""
+
+    model: Model
+    engine: Engine[Any, Any]  # never loaded here: for its input model and its estimate
+    timeout_s: float
+    max_attempts: int
+
+    def file_field(self, name: str) -> FileField | None:
+        return next((field for field in self.model.input_files if field.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayServices:
+    """Everything the gateway talks to, started by whoever made it."""
+
+    ledger: Ledger
+    broker: Broker
+    blobs: Blobs
+    inspector: Inspector
+    clock: Clock
+    models: Mapping[ModelName, ServedModel]
+    settings: GatewaySettings = field(default_factory=GatewaySettings)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)  # set it first: open streams end, waits answer

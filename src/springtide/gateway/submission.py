@@ -1,0 +1,221 @@
+"""The way in, without HTTP: a request becomes a job on record and in the queue.
+
+Promises: what is wrong is said all at once, before anything is written; when `submit` returns the job is on disk; the
+same idempotency key never makes two jobs. A broker that is down does not refuse work: the sweep enqueues it later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+
+from springtide.domain.errors import BadMedia, CallerError, InvalidInput, NotFound, OutcomeUnknown, Unavailable
+from springtide.domain.ids import DEFAULT_TENANT, BlobId, ModelName
+from springtide.domain.job import BlobRef, Job, JobStatus, Priority
+from springtide.domain.lease import Ticket
+from springtide.domain.tenant import Tenant
+from springtide.domain.tickets import ticket_of
+from springtide.engines.binding import bind
+from springtide.gateway.envelope import FieldErrors
+from springtide.gateway.intake import Intake, named_blobs, take_in
+from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.ledger.protocol import Inserted, StoredBlob
+from springtide.runtime.batching import Batcher
+from springtide.runtime.ids import new_job_id
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RUN_S = 1.0  # Engine.estimate's own default, where an estimate fails
+_NOTHING = Intake(refs={}, files={}, errors=[])
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. `files` are uploads that are stored and not yet on record, by the id in `inputs`."""
+
+    model: str
+    inputs: dict[str, Any]
+    files: Mapping[BlobId, BlobRef] = {}
+    priority: Priority = Priority.STANDARD
+    start_deadline_s: float | None = None  # seconds from now
+    idempotency_key: str | None = None
+    tenant: Tenant = Tenant(id=DEFAULT_TENANT)
+    traceparent: str | None = None
+    errors: FieldErrors = []  # what was already found wrong, to be reported with the rest
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A job that is valid and not yet on record."""
+
+    job: Job
+    ticket: Ticket
+    fresh: tuple[StoredBlob, ...]
+
+
+class Submission:
+    """`submit` does it all; `prepare` and `commit` are its halves, for callers that hold uploads in between."""
+
+    def __init__(self, services: GatewayServices) -> None:
+        self._services = services
+        self._enqueuing: Batcher[Ticket, bool] = Batcher(self._enqueue)
+
+    async def submit(self, request: SubmitRequest) -> Job:
+        """Validate, record, enqueue. Raises CallerError where the request is wrong, Unavailable without a ledger."""
+        return (await self.commit(await self.prepare(request))).job
+
+    async def prepare(self, request: SubmitRequest) -> Prepared:
+        """Everything that can be wrong with the request is found here. Writes nothing."""
+        served = self.served(request.model)
+        named = named_blobs(served, request.inputs) if served.model.input_files else []
+        intake = _NOTHING
+        if named:
+            tenant = request.tenant.id
+            intake = await take_in(self._services, named, fresh=request.files, tenant=tenant)
+        bound, inputs = _bind(served, request, intake)
+        job = self._job(served, request, inputs, files=_refs_in_order(named, intake))
+        job = msgspec.structs.replace(job, predicted_s=_estimate(served, bound))
+        fresh = tuple(
+            StoredBlob(ref=ref, tenant=job.tenant, created_at_s=job.created_at_s)
+            for ref in job.input_files
+            if ref.id in request.files
+        )
+        try:
+            ticket = ticket_of(job, weight=request.tenant.weight, traceparent=request.traceparent)
+        except OverflowError as error:  # an integer beyond 64 bits in a field without a bound
+            raise InvalidInput("An integer in the inputs has more than 64 bits.") from error
+        return Prepared(job, ticket, fresh)
+
+    async def commit(self, prepared: Prepared) -> Inserted:
+        """Record and enqueue. Not new: the job that already has this idempotency key. Raises InvalidInput
+        (idempotency_key_reused) where that one was asked for differently."""
+        job = prepared.job
+        [inserted] = await self._services.ledger.insert([job])
+        if not inserted.is_new:
+            if inserted.job.fingerprint != job.fingerprint:
+                raise InvalidInput(
+                    f"The idempotency key was used for another request ({inserted.job.id}).",
+                    code="idempotency_key_reused",
+                )
+            return inserted
+        if prepared.fresh:
+            await self._note_blobs(prepared.fresh, job)
+        await self._enqueuing.submit([prepared.ticket])
+        return inserted
+
+    def served(self, name: str) -> ServedModel:
+        """The model of that name. Raises NotFound naming those there are."""
+        served = self._services.models.get(ModelName(name))
+        if served is None:
+            known = sorted(self._services.models)
+            listed = ", ".join(known) or "none"
+            raise NotFound(
+                f"There is no model {name[:64]!r}. Served here: {listed}.", code="unknown_model", models=known
+            )
+        return served
+
+    def _job(self, served: ServedModel, request: SubmitRequest, inputs: dict[str, Any], *, files: list[BlobRef]) -> Job:
+        now_s = self._services.clock.now_s()
+        deadline_s = request.start_deadline_s
+        return Job(
+            id=new_job_id(),
+            tenant=request.tenant.id,
+            model=served.model.name,
+            model_version=served.model.version,
+            status=JobStatus.QUEUED,
+            inputs=inputs,
+            input_files=tuple(files),
+            priority=request.priority,
+            max_attempts=served.max_attempts,
+            timeout_s=served.timeout_s,
+            predicted_s=DEFAULT_RUN_S,
+            created_at_s=now_s,
+            start_deadline_at_s=None if deadline_s is None else now_s + deadline_s,
+            idempotency_key=request.idempotency_key,
+            fingerprint=None if request.idempotency_key is None else fingerprint(served.model.name, inputs, files),
+        )
+
+    async def _note_blobs(self, blobs: Sequence[StoredBlob], job: Job) -> None:
+        # The job carries its blobs itself, so it runs without these rows: they only let the uploads be named again.
+        try:
+            await self._services.ledger.put_blobs(blobs)
+        except Unavailable as error:
+            log.warning("job %s is accepted, but its uploads are not on record: %s", job.id, error)
+
+    async def _enqueue(self, tickets: list[Ticket]) -> Sequence[bool]:
+        # The insert was the promise, so nothing that goes wrong here may reach the client.
+        try:
+            return await self._services.broker.enqueue(tickets, self._services.clock.now_s())
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("%d accepted jobs wait for the sweep: %s", len(tickets), error)
+        except Exception:
+            log.exception("%d accepted jobs wait for the sweep", len(tickets))
+        return [False] * len(tickets)
+
+
+def fingerprint(model: ModelName, inputs: Mapping[str, Any], files: Sequence[BlobRef]) -> str:
+    """SHA-256 over what was asked for. A file counts by its bytes, not by the id it was given this time."""
+    hashes = {ref.id: f"sha256:{ref.sha256}" for ref in files}
+    return hashlib.sha256(_canonical.encode([model, _by_hash(inputs, hashes)])).hexdigest()
+
+
+def _by_hash(value: Any, hashes: Mapping[BlobId, str]) -> Any:
+    if not hashes:
+        return value
+    if isinstance(value, str):
+        return hashes.get(BlobId(value), value)
+    if isinstance(value, dict):
+        return {key: _by_hash(item, hashes) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_by_hash(item, hashes) for item in value]
+    return value
+
+
+def _bind(served: ServedModel, request: SubmitRequest, intake: Intake) -> tuple[BaseModel, dict[str, Any]]:
+    """Bind, and raise one error that holds what was found before, in the files and in the fields."""
+    try:
+        bound = bind(type(served.engine).Input, request.inputs, intake.files)
+    except InvalidInput as error:
+        found = [*request.errors, *intake.errors]
+        told = {item["loc"] for item in found}
+        found += [item for item in error.details.get("errors", []) if item["loc"] not in told]
+        raise _invalid(found or [{"loc": "inputs", "message": error.message}]) from error
+    if request.errors or (intake.errors and intake.bad_media is None):
+        raise _invalid([*request.errors, *intake.errors])
+    if intake.bad_media is not None:
+        raise _bad_media(intake.bad_media, intake.errors)
+    return bound
+
+
+def _invalid(errors: FieldErrors) -> InvalidInput:
+    listed = "; ".join(f"{item['loc']}: {item['message']}" for item in errors[:5])
+    more = f" (and {len(errors) - 5} more)" if len(errors) > 5 else ""
+    return InvalidInput(f"{listed}{more}", errors=errors)
+
+
+def _bad_media(first: BadMedia, errors: FieldErrors) -> BadMedia:
+    details = {key: value for key, value in first.details.items() if key != "errors"}
+    message = "; ".join(f"{item['loc']}: {item['message']}" for item in errors)
+    return BadMedia(message, code=first.code, errors=errors, **details)
+
+
+def _estimate(served: ServedModel, bound: BaseModel) -> float:
+    try:
+        estimate = float(served.engine.estimate(bound))
+    except CallerError:
+        raise
+    except Exception:
+        log.exception("the estimate of %s failed; %s s is assumed", served.model.name, DEFAULT_RUN_S)
+        return DEFAULT_RUN_S
+    if not math.isfinite(estimate) or estimate < 0:
+        return DEFAULT_RUN_S
+    return min(estimate, served.timeout_s)
+
+
+def _refs_in_order(named: Sequence[tuple[Any, BlobId]], intake: Intake) -> list[BlobRef]:
+    return [intake.refs[blob] for blob in dict.fromkeys(blob for _, blob in named) if blob in intake.refs]

@@ -1,0 +1,203 @@
+"""From the project's values to what goes out: one function for each shape in `schemas`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from springtide.domain.ids import BlobId
+from springtide.domain.job import BlobRef, Job, JobError, JobStatus
+from springtide.domain.lease import LiveEvent, LiveJob
+from springtide.gateway.headers import iso8601
+from springtide.gateway.schemas import (
+    AcceptedView,
+    AttemptView,
+    BlobView,
+    ErrorView,
+    EventView,
+    FileFieldView,
+    FileView,
+    JobView,
+    LiveFigures,
+    ModelView,
+)
+from springtide.gateway.services import ServedModel
+from springtide.ledger.protocol import Attempt, StoredBlob
+
+# The broker may know of an end that is not on record yet. It could still be undone, so it is not shown as the end.
+_UNTIL_RECORDED = {
+    JobStatus.COMPLETED: JobStatus.IN_PROGRESS,
+    JobStatus.FAILED: JobStatus.IN_PROGRESS,
+    JobStatus.CANCELLED: JobStatus.CANCELLING,
+    JobStatus.EXPIRED: JobStatus.QUEUED,
+}
+
+
+def accepted_view(job: Job, base: str, *, eta_s: float | None) -> AcceptedView:
+    """What a submit is answered with."""
+    return AcceptedView(**_accepted(job, base), status=job.status.value, eta_s=eta_s)
+
+
+def job_view(job: Job, base: str, *, live: LiveJob | None = None, eta_s: float | None = None) -> JobView:
+    """A job on record, with the broker's fresher view of a live one laid over it."""
+    over = live if live is not None and not job.status.is_terminal else None
+    status = _UNTIL_RECORDED.get(over.status, over.status) if over else job.status
+    started_at_s = over.started_at_s if over and over.started_at_s is not None else job.started_at_s
+    return JobView(
+        **_accepted(job, base),
+        status=status.value,
+        eta_s=eta_s,
+        priority=job.priority.value,
+        attempt=max(over.attempt, job.attempt) if over else job.attempt,
+        max_attempts=job.max_attempts,
+        timeout_s=job.timeout_s,
+        predicted_s=job.predicted_s,
+        start_deadline_at_s=job.start_deadline_at_s,
+        started_at=_iso(started_at_s),
+        started_at_s=started_at_s,
+        finished_at=_iso(job.finished_at_s),
+        finished_at_s=job.finished_at_s,
+        stage=over.stage if over else None,
+        progress=over.fraction if over else (1.0 if job.status is JobStatus.COMPLETED else None),
+        ahead=over.ahead if over else None,
+        retry_at_s=over.retry_at_s if over else None,
+        inputs=job.inputs,
+        outputs=None if job.outputs is None else outputs_view(job, base),
+        error=error_view(job.error),
+    )
+
+
+def outputs_view(job: Job, base: str) -> dict[str, Any]:
+    """A job's outputs with every file as id, URL, media type and size."""
+    refs = {ref.id: ref for ref in job.output_files}
+    shown: dict[str, Any] = {}
+    for name, value in (job.outputs or {}).items():
+        if isinstance(value, str) and value in refs:
+            shown[name] = _file_view(job, refs[BlobId(value)], name, base)
+        elif isinstance(value, list) and refs:
+            shown[name] = [
+                _file_view(job, refs[BlobId(item)], item, base) if isinstance(item, str) and item in refs else item
+                for item in value
+            ]
+        else:
+            shown[name] = value
+    return shown
+
+
+def output_file(job: Job, field: str) -> BlobRef | None:
+    """The output file that `/files/{field}` means: the field's name, or a file's own id where a field holds several."""
+    value = (job.outputs or {}).get(field)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return next((ref for ref in job.output_files if ref.id in (field, value)), None)
+
+
+def error_view(error: JobError | None) -> ErrorView | None:
+    if error is None:
+        return None
+    return ErrorView(code=error.code, message=error.message, retryable=error.retryable, details=error.details)
+
+
+def attempt_view(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        attempt=attempt.attempt,
+        worker=attempt.worker,
+        started_at_s=attempt.started_at_s,
+        finished_at_s=attempt.finished_at_s,
+        error=error_view(attempt.error),
+    )
+
+
+def event_view(event: LiveEvent) -> EventView:
+    return EventView(
+        job=event.job,
+        kind=event.kind,
+        at=iso8601(event.at_s),
+        at_s=event.at_s,
+        attempt=event.attempt,
+        progress=event.fraction,
+        stage=event.stage,
+        error=error_view(event.error),
+    )
+
+
+def blob_view(blob: StoredBlob, base: str) -> BlobView:
+    ref = blob.ref
+    return BlobView(
+        id=ref.id,
+        media_type=ref.media_type,
+        bytes=ref.bytes,
+        sha256=ref.sha256,
+        url=f"{base}/v1/blobs/{ref.id}",
+        name=ref.name,
+        created_at=iso8601(blob.created_at_s),
+        created_at_s=blob.created_at_s,
+    )
+
+
+def model_view(served: ServedModel, base: str, *, live: LiveFigures | None) -> ModelView:
+    model = served.model
+    return ModelView(
+        name=model.name,
+        version=model.version,
+        engine=model.engine,
+        title=model.title,
+        description=model.description,
+        license=model.license,
+        generative=model.generative,
+        stages=list(model.stages),
+        input_schema=model.input_schema,
+        output_schema=model.output_schema,
+        input_files=[
+            FileFieldView(
+                name=field.name,
+                media_types=list(field.media_types),
+                required=field.required,
+                many=field.many,
+                max_bytes=field.max_bytes,
+                max_pixels=field.max_pixels,
+                max_duration_s=field.max_duration_s,
+                animated=field.animated,
+                needs_audio=field.needs_audio,
+            )
+            for field in model.input_files
+        ],
+        output_files=list(model.output_files),
+        timeout_s=served.timeout_s,
+        max_attempts=served.max_attempts,
+        url=f"{base}/v1/models/{model.name}",
+        live=live,
+    )
+
+
+def job_url(job: Job, base: str) -> str:
+    return f"{base}/v1/jobs/{job.id}"
+
+
+def _accepted(job: Job, base: str) -> dict[str, Any]:
+    url = job_url(job, base)
+    return {
+        "id": job.id,
+        "model": job.model,
+        "model_version": job.model_version,
+        "created_at": iso8601(job.created_at_s),
+        "created_at_s": job.created_at_s,
+        "status_url": url,
+        "result_url": f"{url}/result",
+        "events_url": f"{url}/events",
+        "cancel_url": f"{url}/cancel",
+    }
+
+
+def _file_view(job: Job, ref: BlobRef, field: str, base: str) -> FileView:
+    return FileView(
+        id=ref.id,
+        url=f"{job_url(job, base)}/files/{field}",
+        media_type=ref.media_type,
+        bytes=ref.bytes,
+        sha256=ref.sha256,
+        name=ref.name,
+    )
+
+
+def _iso(at_s: float | None) -> str | None:
+    return None if at_s is None else iso8601(at_s)
