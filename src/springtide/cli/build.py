@@ -15,7 +15,7 @@ from springtide.domain.ids import ModelName
 if TYPE_CHECKING:
     from springtide.blobs.files import FileBlobs
     from springtide.broker.protocol import Broker
-    from springtide.gateway.app import ServedModel
+    from springtide.gateway.services import ServedModel
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.scaling import ScalingSettings
     from springtide.worker.service import WorkerSettings
@@ -58,7 +58,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     """Every configured model with its engine, never loaded. Raises ConfigError for a wrong engine or setting."""
     from springtide.engines.binding import describe
     from springtide.engines.catalog import load_engine
-    from springtide.gateway.app import ServedModel
+    from springtide.gateway.services import ServedModel
 
     served: dict[ModelName, ServedModel] = {}
     for name, model in config.models.items():

@@ -36,8 +36,9 @@ STOP_GRACE_S = 3.0  # open connections at shutdown: long enough for an answer un
 
 async def run_gateway(config: Config, stop: asyncio.Event, *, with_controller: bool) -> None:
     """Serve HTTP until `stop`. Says where on standard output, as one JSON line, once it answers."""
-    from springtide.gateway.app import GatewayServices, GatewaySettings, create_app
+    from springtide.gateway.app import create_app
     from springtide.gateway.server import serve
+    from springtide.gateway.services import GatewayServices, GatewaySettings
     from springtide.media.inspector import Inspector
 
     clock = SystemClock()
@@ -68,6 +69,7 @@ async def run_gateway(config: Config, stop: asyncio.Event, *, with_controller: b
                 clock=clock,
                 models=models,
                 settings=GatewaySettings(max_upload_bytes=config.server.max_upload_mb << 20),
+                closing=stop,
             )
         )
         url = _url(listener)
