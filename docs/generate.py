@@ -1,22 +1,18 @@
-"""Writes docs/reference/configuration.md from the settings' own descriptions: `python docs/generate.py`."""
+"""Writes docs/reference/configuration.md and springtide.example.toml from the settings: `python docs/generate.py`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from springtide.config import (
-    BlobsConfig,
-    BrokerConfig,
-    LedgerConfig,
-    ModelConfig,
-    ServerConfig,
-)
+from springtide.config import BlobsConfig, BrokerConfig, Config, LedgerConfig, ModelConfig, ServerConfig
 
-TARGET = Path(__file__).parent / "reference" / "configuration.md"
+PAGE = Path(__file__).parent / "reference" / "configuration.md"
+EXAMPLE = Path(__file__).parents[1] / "springtide.example.toml"
 SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("server", ServerConfig),
     ("broker", BrokerConfig),
@@ -26,9 +22,10 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
 ]
 HEAD = """# Configuration
 
-One file, `springtide.toml`, is read from `--config`, else `$SPRINGTIDE_CONFIG`, else the current folder. Without one, the
-defaults below serve `matting`, `speech` and `synthetic`. A variable overrides the file: `SPRINGTIDE_SERVER__PORT=9000` is
-`[server] port = 9000`. All problems are told at once. This page is made from the code by `python docs/generate.py`.
+One file, `springtide.toml`, is read from `--config`, else `$SPRINGTIDE_CONFIG`, else the current folder. Without one,
+the defaults below serve `matting`, `speech` and `synthetic`. A variable overrides the file:
+`SPRINGTIDE_SERVER__PORT=9000` is `[server] port = 9000`. All problems are told at once. This page is made from the code
+by `python docs/generate.py`.
 """
 
 
@@ -62,6 +59,31 @@ def _allowed(field: Any) -> str:
     return ", ".join(bounds) or "any"
 
 
+def render_example() -> str:
+    """A file that says nothing but the defaults, with what each means."""
+    models = Config.model_fields["models"].get_default(call_default_factory=True)
+    parts = ["# Every setting with its default. Copy what you change into springtide.toml; the rest may be left out."]
+    for name, section in SECTIONS[:-1]:
+        parts += ["", f"[{name}]", *_lines(section(), section)]
+    for name, model in models.items():
+        parts += ["", f"[models.{name}]", *_lines(model, ModelConfig)]
+    return "\n".join(parts) + "\n"
+
+
+def _lines(values: BaseModel, section: type[BaseModel]) -> list[str]:
+    lines: list[str] = []
+    for key, field in section.model_fields.items():
+        value = getattr(values, key)
+        if isinstance(value, Path):
+            value = str(field.default)
+        shown = "{}" if value == {} else json.dumps(value)
+        lines.append(
+            f"# {key} = ...  # {field.description}" if value is None else f"{key} = {shown}  # {field.description}"
+        )
+    return lines
+
+
 if __name__ == "__main__":
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(render())
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(render())
+    EXAMPLE.write_text(render_example())

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
+
+from springtide.config import Config
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_configuration_page_is_made_from_the_code() -> None:
+def _generator() -> Any:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert generate.TARGET.read_text() == generate.render(), "run: python docs/generate.py"
+    return generate
+
+
+def test_the_configuration_page_is_made_from_the_code() -> None:
+    generate = _generator()
+    assert generate.PAGE.read_text() == generate.render(), "run: python docs/generate.py"
+
+
+def test_the_example_file_says_the_defaults() -> None:
+    generate = _generator()
+    assert generate.EXAMPLE.read_text() == generate.render_example(), "run: python docs/generate.py"
+    assert Config(**tomllib.loads(generate.EXAMPLE.read_text())) == Config()
 
 
 def test_every_error_code_is_documented_and_every_documented_one_exists() -> None:

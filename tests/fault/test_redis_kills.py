@@ -1,4 +1,4 @@
-"""The roles as processes of their own on a real Valkey: kill -9 of each, and of the server, in the middle of 20 jobs."""
+"""Each role as a process of its own on a real Valkey: kill -9 of each, and of the server, in the middle of 20 jobs."""
 
 from __future__ import annotations
 
