@@ -16,10 +16,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from springtide.domain.errors import ConfigError
 from springtide.engines.protocol import Engine, Progress
+from springtide.engines.settings import EngineSettings, read_settings
 
 SLICE_S = 0.05  # twice as often as the 0.1 s within which a cancel must be seen
 OOM_CHUNK_MB = 16
@@ -55,10 +55,8 @@ class Output(BaseModel):
     steps: int
 
 
-class Settings(BaseModel):
+class Settings(EngineSettings):
     """The model's table in springtide.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cold_start_s: float = Field(default=0.0, ge=0, le=3600, description="How long loading the model takes.")
     oom_cap_mb: int = Field(default=2048, ge=16, description="Memory after which outcome=oom gives up by itself, MiB.")
@@ -77,11 +75,7 @@ class Synthetic(Engine[Input, Output]):
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
         super().__init__(settings, weights_folder)
-        try:
-            self.options = Settings.model_validate(settings)
-        except ValidationError as error:
-            told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-            raise ConfigError(f"settings of the synthetic engine: {told}") from error
+        self.options = read_settings(Settings, settings, engine="synthetic")
         self._warm = False
 
     def load(self) -> None:
