@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from springtide.broker.protocol import Broker
-from springtide.broker.redis import RedisBroker
-from springtide.testing.broker_cases import MODELS, Rebuild
+from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, RedisBroker
+from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
+from springtide.domain.job import JobStatus
+from springtide.domain.lease import LEASE_TTL_S, WakeUp, WorkerState
+from springtide.testing.broker_cases import (
+    ANN,
+    BOB,
+    MODEL,
+    MODELS,
+    SOON_S,
+    T0,
+    Rebuild,
+    beat,
+    done,
+    held,
+    job,
+    kinds,
+    leased,
+    progress,
+    ref,
+    status,
+    take_outcomes,
+    ticket,
+)
 from springtide.testing.broker_suite import BrokerContract
-from springtide.testing.servers import NoServer, ValkeyServer, valkey_server
+from springtide.testing.servers import NoServer, ValkeyServer, find_valkey, free_port, valkey_server
+
+try:
+    find_valkey()
+except NoServer as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+SECRET = "s3cr3t-horse"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ValkeyServer]:
-    try:
-        with valkey_server() as running:
-            yield running
-    except NoServer as missing:
-        pytest.skip(str(missing))
+    with valkey_server() as running:
+        yield running
 
 
 @pytest.fixture
@@ -31,6 +59,15 @@ async def broker(server: ValkeyServer) -> AsyncIterator[RedisBroker]:
     await broker.stop()
 
 
+@pytest.fixture
+async def another(server: ValkeyServer, broker: RedisBroker) -> AsyncIterator[RedisBroker]:
+    """Another process's broker on the same server."""
+    another = RedisBroker(server.url, MODELS, consumer="another")
+    await another.start()
+    yield another
+    await another.stop()
+
+
 class TestRedisBroker(BrokerContract):
     @pytest.fixture
     async def rebuild(self, server: ValkeyServer, broker: RedisBroker) -> Rebuild:
@@ -39,3 +76,320 @@ class TestRedisBroker(BrokerContract):
             return broker
 
         return emptied
+
+
+class TestTwoProcesses:
+    """A gateway's client and a worker's on one server."""
+
+    async def test_a_worker_is_woken_by_a_job_of_the_gateway(self, broker: Broker, another: Broker) -> None:
+        waiting = asyncio.create_task(another.wake(MODEL, ANN, for_work=True, wait_s=SOON_S))
+        await broker.queues(MODELS, T0)
+        await broker.enqueue([ticket("a")], T0)
+        assert await waiting == WakeUp(work=True)
+        assert [lease.id for lease in await another.lease(MODEL, ANN, 1, T0)] == [job("a")]
+        assert await status(broker, "a") == JobStatus.IN_PROGRESS
+
+    async def test_a_cancel_at_the_gateway_reaches_the_worker(self, broker: Broker, another: Broker) -> None:
+        await leased(another, "a")
+        waiting = asyncio.create_task(another.wake(MODEL, ANN, for_work=False, wait_s=SOON_S))
+        await broker.cancel([ref("a")], T0)
+        assert (await waiting).cancelled == (job("a"),)
+
+    async def test_progress_of_a_worker_reaches_a_waiting_reader(self, broker: Broker, another: Broker) -> None:
+        await leased(another, "a")
+        [*_, last] = await broker.read_events(ref("a"), None)
+        reader = asyncio.create_task(broker.read_events(ref("a"), last.seq, wait_s=SOON_S))
+        await another.publish(MODEL, ANN, [progress("a", 0.5)], T0 + 1)
+        assert [event.fraction for event in await reader] == [0.5]
+
+    async def test_a_hundred_readers_share_the_line_and_each_hears_of_its_own_job(
+        self, broker: Broker, another: Broker, server: ValkeyServer
+    ) -> None:
+        names = [f"j{i}" for i in range(100)]
+        await leased(another, *names)
+        lasts = [(await broker.read_events(ref(name), None))[-1].seq for name in names]
+        readers = [
+            asyncio.create_task(broker.read_events(ref(name), last, wait_s=SOON_S))
+            for name, last in zip(names, lasts, strict=True)
+        ]
+        await another.publish(MODEL, ANN, [progress(name, i / 100) for i, name in enumerate(names)], T0 + 1)
+        found = await asyncio.gather(*readers)
+        assert [[event.fraction for event in events] for events in found] == [[i / 100] for i in range(100)]
+        assert server.ask("CLIENT", "LIST", "TYPE", "pubsub").count(b" addr=") == 1
+
+    async def test_an_outcome_that_one_reader_holds_is_not_given_to_another(
+        self, broker: Broker, another: Broker
+    ) -> None:
+        await leased(broker, "a")
+        await broker.complete(MODEL, ANN, [done("a")], T0)
+        assert len(await broker.read_outcomes(9)) == 1
+        assert await another.read_outcomes(9) == []
+
+    async def test_outcomes_of_a_dead_reader_go_to_another_after_a_lease_time(
+        self, broker: Broker, another: Broker, server: ValkeyServer
+    ) -> None:
+        await leased(broker, "a")
+        await broker.complete(MODEL, ANN, [done("a")], T0)
+        [outcome] = await broker.read_outcomes(9)
+        idle_ms = str(int(LEASE_TTL_S * 1000) + 1)  # instead of waiting that long
+        server.ask("XCLAIM", f"{{p:{MODEL}}}:out", "recorder", "test", "0", outcome.seq, "IDLE", idle_ms)
+        assert await another.read_outcomes(9) == [outcome]
+        assert await broker.read_outcomes(9) == []
+
+    async def test_a_restarted_reader_sees_what_it_had_not_acked(self, broker: Broker, server: ValkeyServer) -> None:
+        await leased(broker, "a")
+        await broker.complete(MODEL, ANN, [done("a")], T0)
+        outcomes = await broker.read_outcomes(9)
+        reborn = RedisBroker(server.url, MODELS, consumer="test")
+        await reborn.start()
+        assert await reborn.read_outcomes(9) == outcomes
+        await reborn.stop()
+
+
+class TestBatches:
+    async def test_every_verb_takes_more_than_one_call_carries(self, broker: Broker) -> None:
+        names = [f"n{i}" for i in range(2 * CALL_ITEMS + 7)]
+        await leased(broker, *names)
+        reply = await broker.beat(MODEL, ANN, [held(name) for name in names] + [held("x")], WorkerState.BUSY, T0)
+        assert reply.lost == (job("x"),)
+        assert all(await broker.publish(MODEL, ANN, [progress(name, 0.5) for name in names], T0))
+        assert len(await broker.held(MODELS, T0, min_age_s=0.0)) == len(names)
+        for name in names[:CALL_ITEMS]:
+            await broker.cancel([ref(name)], T0)
+        assert all(await broker.complete(MODEL, ANN, [done(name) for name in names[: CALL_ITEMS + 1]], T0))
+        assert len(await take_outcomes(broker)) == CALL_ITEMS + 1
+        await broker.leave(MODEL, ANN, T0)
+        found = await broker.peek([ref(name) for name in names], T0)
+        assert [view.status for view in found if view].count(JobStatus.QUEUED) == CALL_ITEMS + 6
+
+    async def test_reap_takes_back_more_than_one_call_carries(self, broker: Broker) -> None:
+        names = [f"n{i}" for i in range(2 * CALL_ITEMS + 7)]
+        await leased(broker, *names)
+        assert set(await broker.reap(MODELS, T0 + LEASE_TTL_S + 1)) == {job(name) for name in names}
+
+
+class TestLosingTheServer:
+    async def test_a_flushed_server_is_refilled_from_the_ledger(self, broker: Broker, server: ValkeyServer) -> None:
+        tickets = [ticket("a"), ticket("b")]
+        await leased(broker, "c", worker=BOB)
+        await broker.enqueue(tickets, T0)
+        await broker.complete(MODEL, BOB, [done("c")], T0)
+        await broker.read_outcomes(9)
+        server.ask("FLUSHALL")
+        assert await broker.peek([ref("a"), ref("c")], T0) == [None, None]
+        assert await broker.read_outcomes(9) == []
+        running = ticket("c", attempt=1, held_by=BOB)
+        assert await broker.enqueue([*tickets, running], T0 + 1) == [True, True, True]
+        assert await beat(broker, BOB, "c", now_s=T0 + 2) == ()
+        assert await broker.complete(MODEL, BOB, [done("c")], T0 + 3) == [True]
+        assert [outcome.id for outcome in await broker.read_outcomes(9)] == [job("c")]
+        assert len(await broker.lease(MODEL, ANN, 9, T0 + 3)) == 2
+
+    async def test_an_ack_after_a_refill_ends_the_job_here_too(self, broker: Broker, server: ValkeyServer) -> None:
+        await leased(broker, "a")
+        await broker.complete(MODEL, ANN, [done("a")], T0)
+        on_record = await broker.read_outcomes(9)
+        server.ask("FLUSHALL")
+        await broker.enqueue([ticket("a"), ticket("b")], T0)
+        await broker.ack_outcomes(on_record, T0)
+        assert [lease.id for lease in await broker.lease(MODEL, ANN, 9, T0)] == [job("b")]
+        [view] = await broker.queues([MODEL], T0)
+        assert (view.queued, view.predicted_s) == (0, 0.0)
+
+    async def test_scripts_come_back_after_they_were_flushed(self, broker: Broker, server: ValkeyServer) -> None:
+        await broker.enqueue([ticket("a")], T0)
+        server.ask("SCRIPT", "FLUSH")
+        assert await broker.enqueue([ticket("b")], T0) == [True]
+        assert len(await broker.lease(MODEL, ANN, 9, T0)) == 2
+
+    async def test_a_killed_server_keeps_the_queue_and_the_broker_finds_it_again(self) -> None:
+        with valkey_server() as server:
+            broker = RedisBroker(server.url, MODELS, consumer="test")
+            await broker.start()
+            await leased(broker, "a", "b")
+            await broker.complete(MODEL, ANN, [done("a")], T0)
+            await broker.enqueue([ticket("c")], T0)
+            server.kill()
+            with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port}"):
+                await broker.enqueue([ticket("d")], T0)
+            server.restart()
+            assert await status(broker, "a") == JobStatus.COMPLETED
+            assert await broker.complete(MODEL, ANN, [done("b")], T0) == [True]
+            assert [lease.id for lease in await broker.lease(MODEL, ANN, 9, T0)] == [job("c")]
+            assert {outcome.id for outcome in await broker.read_outcomes(9)} == {job("a"), job("b")}
+            assert await kinds(broker, "c") == ["queued", "started"]
+            await broker.stop()
+
+    async def test_waits_end_with_the_server_and_begin_again(self) -> None:
+        with valkey_server() as server:
+            broker = RedisBroker(server.url, MODELS, consumer="test")
+            await broker.start()
+            await leased(broker, "a")
+            [*_, last] = await broker.read_events(ref("a"), None)
+            waits = [
+                asyncio.create_task(broker.wake(MODEL, BOB, for_work=True, wait_s=60.0)),
+                asyncio.create_task(broker.read_events(ref("a"), last.seq, wait_s=60.0)),
+                asyncio.create_task(broker.read_outcomes(9, wait_s=60.0)),
+            ]
+            for _ in range(20):
+                await broker.queues(MODELS, T0)
+            server.kill()
+            for failed in await asyncio.gather(*waits, return_exceptions=True):
+                assert isinstance(failed, Unavailable)
+            server.restart()
+            reader = asyncio.create_task(broker.read_events(ref("a"), last.seq, wait_s=SOON_S))
+            await broker.publish(MODEL, ANN, [progress("a", 0.5)], T0)
+            assert len(await reader) == 1
+            await broker.stop()
+
+    async def test_a_reader_whose_line_was_cut_hears_again(self, broker: Broker, server: ValkeyServer) -> None:
+        await leased(broker, "a")
+        [*_, last] = await broker.read_events(ref("a"), None)
+        reader = asyncio.create_task(broker.read_events(ref("a"), last.seq, wait_s=60.0))
+        while not server.ask("CLIENT", "KILL", "TYPE", "pubsub").startswith(b":1"):
+            await broker.queues(MODELS, T0)
+        while b" addr=" not in server.ask("CLIENT", "LIST", "TYPE", "pubsub"):
+            await asyncio.sleep(0)
+        await broker.publish(MODEL, ANN, [progress("a", 0.5)], T0)
+        async with asyncio.timeout(SOON_S):
+            assert len(await reader) == 1
+
+    async def test_a_server_that_hangs_does_not_hang_its_callers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("springtide.broker.redis_scripts.CALL_TIMEOUT_S", 0.1)
+
+        async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(4096):
+                pass
+            writer.close()
+
+        silent = await asyncio.start_server(swallow, "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        broker = RedisBroker(f"redis://127.0.0.1:{port}", MODELS, consumer="test")
+        with pytest.raises(OutcomeUnknown):
+            await broker.start()
+        await broker.stop()
+        silent.close()
+
+
+class TestDurability:
+    @pytest.mark.parametrize(
+        ("options", "durability", "told"),
+        [
+            ({"appendonly": True}, "aof", None),
+            ({"appendonly": False}, "none", "keeps NOTHING on disk"),
+            ({"appendonly": False, "save": "3600 1"}, "rdb", "only snapshots"),
+        ],
+    )
+    async def test_what_the_server_keeps_is_found_and_said(
+        self, options: dict[str, object], durability: str, told: str | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with valkey_server(**options) as server, caplog.at_level(logging.WARNING):  # type: ignore[arg-type]
+            broker = RedisBroker(server.url, MODELS, consumer="test")
+            await broker.start()
+            assert broker.durability == durability
+            await broker.stop()
+        if told is None:
+            assert caplog.text == ""
+        else:
+            assert told in caplog.text
+            assert "appendonly yes" in caplog.text
+
+    async def test_a_server_that_forbids_config_is_unknown(self, caplog: pytest.LogCaptureFixture) -> None:
+        with valkey_server(appendonly=False) as server:
+            server.ask("ACL", "SETUSER", "default", "-config")
+            broker = RedisBroker(server.url, MODELS, consumer="test")
+            await broker.start()
+            assert broker.durability == "unknown"
+            assert "does not say" in caplog.text
+            await broker.stop()
+
+    async def test_a_server_that_throws_keys_away_is_warned_about(self, caplog: pytest.LogCaptureFixture) -> None:
+        with valkey_server(maxmemory="64mb", maxmemory_policy="allkeys-lru") as server:
+            broker = RedisBroker(server.url, MODELS, consumer="test")
+            await broker.start()
+            assert "allkeys-lru" in caplog.text
+            await broker.stop()
+
+    async def test_a_full_server_refuses_and_loses_nothing(self) -> None:
+        with valkey_server(maxmemory="4mb", maxmemory_policy="noeviction") as server:
+            broker = RedisBroker(server.url, MODELS, consumer="test")
+            await broker.start()
+            accepted = 0
+            with pytest.raises(Unavailable, match="memory"):
+                while True:
+                    await broker.enqueue([ticket(f"n{accepted}", payload=b"x" * 65_536)], T0)
+                    accepted += 1
+            [view] = await broker.queues([MODEL], T0)
+            assert view.queued == accepted
+            await broker.stop()
+
+
+class TestSecrets:
+    @pytest.fixture
+    def everything_logged(self, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+        with caplog.at_level(logging.DEBUG):
+            yield caplog
+
+    async def test_a_password_opens_the_server(self) -> None:
+        with valkey_server(password=SECRET) as server:
+            broker = RedisBroker(server.url, MODELS, consumer="test")
+            await broker.start()
+            assert await broker.enqueue([ticket("a")], T0) == [True]
+            waiting = asyncio.create_task(broker.read_events(ref("b"), None, wait_s=SOON_S))
+            await broker.enqueue([ticket("b")], T0)
+            assert len(await waiting) == 1
+            await broker.stop()
+
+    async def test_a_wrong_password_is_told_without_it(self, everything_logged: pytest.LogCaptureFixture) -> None:
+        with valkey_server(password="another") as server:
+            url = server.url.replace("another", SECRET)
+            broker = RedisBroker(url, MODELS, consumer="test")
+            with pytest.raises(Unavailable, match=f"127.0.0.1:{server.port}.*password") as caught:
+                await broker.start()
+            await broker.stop()
+        assert SECRET not in whole_story(caught.value) + everything_logged.text
+
+    async def test_a_missing_password_is_told(self) -> None:
+        with valkey_server(password=SECRET) as server:
+            broker = RedisBroker(server.url.replace(f":{SECRET}@", ""), MODELS, consumer="test")
+            with pytest.raises(Unavailable, match="password"):
+                await broker.start()
+            await broker.stop()
+
+    async def test_an_unreachable_server_is_told_without_the_password(
+        self, everything_logged: pytest.LogCaptureFixture
+    ) -> None:
+        port = free_port()
+        broker = RedisBroker(f"redis://user:{SECRET}@127.0.0.1:{port}/0", MODELS, consumer="test")
+        with pytest.raises(Unavailable, match=f"127.0.0.1:{port}") as caught:
+            await broker.start()
+        await broker.stop()
+        assert SECRET not in whole_story(caught.value) + everything_logged.text + repr(broker)
+
+    @pytest.mark.parametrize("url", [f"redis://:{SECRET}/x@127.0.0.1:6379", f"redis://:{SECRET}@127.0.0.1:{SECRET}"])
+    def test_a_malformed_url_is_told_without_the_password(self, url: str) -> None:
+        with pytest.raises(ConfigError, match=r"broker\.url") as caught:
+            RedisBroker(url, MODELS, consumer="test")
+        assert SECRET not in whole_story(caught.value)
+
+
+async def test_events_of_only_so_many_ended_jobs_are_kept(broker: Broker, server: ValkeyServer) -> None:
+    key = f"{{p:{MODEL}}}:past"
+    script = "for i = 1, tonumber(ARGV[1]) do redis.call('ZADD', KEYS[1], ARGV[2], 'x' .. i) end"
+    server.ask("EVAL", script, "1", key, str(ENDED_STORIES), str(T0 - 1))
+    await leased(broker, "a")
+    await broker.complete(MODEL, ANN, [done("a")], T0)
+    await take_outcomes(broker, T0)
+    await broker.reap(MODELS, T0)
+    assert server.ask("ZCARD", key) == b":%d\r\n" % ENDED_STORIES
+    assert await kinds(broker, "a") == ["queued", "started"]
+
+
+def whole_story(error: BaseException) -> str:
+    """An error with all of its causes, as a traceback would show them."""
+    told = ""
+    seen: BaseException | None = error
+    while seen is not None:
+        told += f"{seen!s} {seen!r} {getattr(seen, 'details', '')}\n"
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return told

@@ -39,12 +39,13 @@ from springtide.runtime.batching import Batcher
 T = TypeVar("T")
 
 CALL_ITEMS = 100  # of one script call: measured under 3 ms of the server, so nobody else waits longer
+ENDED_STORIES = (
+    20_000  # of a model, at about 1 KiB each: EVENTS_KEPT_S alone keeps gigabytes at thousands of jobs a second
+)
 READ_STREAMS = 64  # event streams read in one round trip
 
-_WORKER_LOST = wire.error_blob(
-    JobError(code="worker_lost", message="the worker stopped answering while it ran this attempt", retryable=True)
-)
-_ATTEMPTS_SPENT = wire.error_blob(JobError(code="attempts_spent", message="all attempts were used up without a result"))
+_WORKER_LOST = wire.error_blob(JobError(code="worker_lost", message="The worker stopped answering.", retryable=True))
+_ATTEMPTS_SPENT = wire.error_blob(JobError(code="attempts_spent", message="All attempts are spent."))
 
 
 class RedisBroker:
@@ -140,7 +141,7 @@ class RedisBroker:
         doorbells = [f"{_tag(model)}:cx:{worker}"]
         if for_work:
             doorbells.append(f"{_tag(model)}:wake")
-        found = await self._link.wait(lambda client: client.blpop(doorbells, timeout=wait_s), wait_s)
+        found = await self._link.wait(lambda client: client.blpop(doorbells, timeout=max(wait_s, 0.001)), wait_s)
         if found is None:
             return WakeUp()
         if found[0].decode() == doorbells[0]:
@@ -230,7 +231,7 @@ class RedisBroker:
         for model in models:
             more = 1
             while more:
-                more, *ids = await self._run("reap", model, repr(now_s), *ages, _WORKER_LOST)
+                more, *ids = await self._run("reap", model, repr(now_s), *ages, ENDED_STORIES, _WORKER_LOST)
                 taken += wire.job_ids(ids)
         return taken
 

@@ -104,6 +104,7 @@ class Doorbell:
                     self._ring(name)
                 elif message["type"] == "subscribe" and name in self._confirmed:
                     self._confirmed[name].set()
+                    self._ring(name)  # whatever happened while nobody was subscribed went unheard
         finally:
             self._pubsub = None
             for name in self._confirmed:

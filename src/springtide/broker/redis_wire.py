@@ -11,6 +11,7 @@ from springtide.domain.fleet import QueueView, WorkerView
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import BlobRef, JobError, JobStatus, Priority
 from springtide.domain.lease import (
+    LEASE_TTL_S,
     Completion,
     Failure,
     Held,
@@ -205,11 +206,12 @@ def queue_view(model: ModelName, reply: Sequence[Any], now_s: float) -> QueueVie
         WorkerView(
             worker=WorkerId(worker.decode()),
             model=model,
-            state=WorkerState(state.decode()) if state else WorkerState.STARTING,
+            state=WorkerState(state.decode()) if state else WorkerState.READY,
             held=int(held),
             beat_at_s=float(heard_at),
         )
         for worker, heard_at, state, held in zip(raw[::4], raw[1::4], raw[2::4], raw[3::4], strict=True)
+        if float(heard_at) + LEASE_TTL_S > now_s
     )
     return QueueView(
         model=model,

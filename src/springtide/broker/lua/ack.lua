@@ -13,7 +13,7 @@ for i = 2, #ARGV, 3 do
       let_go(job)
     end
     redis.call('DEL', job.key)
-    redis.call('HSET', job.key, 's', status, 'a', job.a, 'l', job.l)
+    redis.call('HSET', job.key, 's', status, 'a', job.a, 'o', job.o)
     redis.call('ZADD', TOMB, now, id)
     redis.call('ZADD', PAST, 'NX', now, id)
   end

@@ -3,13 +3,13 @@ local worker = ARGV[2]
 local replies = {}
 for i = 3, #ARGV, 4 do
   local id, attempt = ARGV[i], ARGV[i + 1]
-  local report = 'complete ' .. attempt .. ' ' .. worker
   local job, other = load_held(id, worker, attempt)
   if job then
     let_go(job)
     finish(job, COMPLETED, {'u', ARGV[i + 2], 'r', ARGV[i + 3]})
-    redis.call('HSET', job.key, 'l', report)
   end
-  replies[#replies + 1] = (job or (other and other.l == report)) and 1 or 0
+  -- A repeat after a lost reply: this very attempt has won already.
+  local won = other and other.s == COMPLETED and other.a == tonumber(attempt) and other.o == worker
+  replies[#replies + 1] = (job or won) and 1 or 0
 end
 return replies

@@ -7,7 +7,7 @@ for i = 3, #ARGV, 5 do
   if job then
     let_go(job)
     if job.s == CANCELLING or ARGV[i + 4] == '1' then
-      finish(job, CANCELLED, {'e', failure})
+      finish(job, CANCELLED)
     elseif retry_at ~= '' and job.a < job.mx then
       if retry_at == 'now' then retry_at = nil end
       retry(job, retry_at, failure)

@@ -34,10 +34,10 @@ local function let_go(job)
   if job.s == CANCELLING then redis.call('LREM', cancel_key(job.o), 0, job.id) end
 end
 
--- The job has ended. Its payload goes now, the rest when the outcome is acked.
+-- The job has ended. What only a live job needs goes now, the rest when the outcome is acked.
 local function finish(job, status, extra)
   redis.call('HSET', job.key, 's', status)
-  redis.call('HDEL', job.key, 't', 'o', 'r')
+  redis.call('HDEL', job.key, 't', 'r', 'b', 'f', 'g')
   add_outcome(job, status, extra)
 end
 
@@ -54,7 +54,7 @@ end
 local function take_back(job, failure)
   let_go(job)
   if job.s == CANCELLING then
-    finish(job, CANCELLED, {'e', failure})
+    finish(job, CANCELLED)
   elseif job.a >= job.mx then
     finish(job, FAILED, {'e', failure})
   else

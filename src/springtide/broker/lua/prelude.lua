@@ -3,8 +3,8 @@
 -- with 14 digits, too few for an epoch in microseconds. LEASE_TTL_S and EVENTS_PER_JOB are set by the loader.
 --
 --   :j:<id>  HASH    a job: s status, a attempt, mx most attempts, pr class 0..2, q enqueued_at_s, c predicted microseconds,
---                    d start deadline, t ticket (opaque), o owner, b attempt begun at, f fraction, g stage, r retry at,
---                    l the completion that won, so that its repeat is told the same
+--                    d start deadline, t ticket (opaque), o owner, b attempt begun at, f fraction, g stage, r retry at;
+--                    once it has ended s, a and o, later as its tombstone
 --   :e:<id>  STREAM  its live events; a PUBLISH of the same name says that there is a new one
 --   :run     ZSET    leased id -> when its attempt began             :seen ZSET  leased id -> when its worker last named it
 --   :own:<w> SET     ids that worker w holds                         :cx:<w> LIST  ids it has to cancel, its own doorbell
@@ -34,13 +34,13 @@ local function cancel_key(worker) return P .. ':cx:' .. worker end
 
 -- A job as a table, or nil where it is not known.
 local function load_job(id)
-  local v = redis.call('HMGET', job_key(id), 's', 'a', 'mx', 'pr', 'q', 'c', 'd', 'o', 'b', 'l')
+  local v = redis.call('HMGET', job_key(id), 's', 'a', 'mx', 'pr', 'q', 'c', 'd', 'o', 'b')
   if not v[1] then return nil end
   return {id = id, key = job_key(id), s = v[1], a = tonumber(v[2]), mx = tonumber(v[3]), pr = v[4], q = v[5], c = v[6],
-          d = v[7] or '', o = v[8] or '', b = v[9] or '', l = v[10] or ''}
+          d = v[7] or '', o = v[8] or '', b = v[9] or ''}
 end
 
--- The job, if `worker` holds `attempt` of it.
+-- The job, if `worker` holds `attempt` of it; else nil and the job as it stands.
 local function load_held(id, worker, attempt)
   local job = load_job(id)
   if job and job.o == worker and job.a == tonumber(attempt) and (job.s == IN_PROGRESS or job.s == CANCELLING) then

@@ -6,11 +6,8 @@ for i = 3, #ARGV, 4 do
   local job = load_held(id, worker, ARGV[i + 1])
   if job then
     local extra = {'f', fraction}
-    redis.call('HSET', job.key, 'f', fraction)
-    if stage ~= '' then
-      redis.call('HSET', job.key, 'g', stage)
-      extra[3], extra[4] = 'g', stage
-    end
+    redis.call('HSET', job.key, 'f', fraction, 'g', stage)
+    if stage ~= '' then extra[3], extra[4] = 'g', stage end
     add_event(id, 'progress', job.a, extra)
   end
   replies[#replies + 1] = job and 1 or 0

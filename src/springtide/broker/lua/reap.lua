@@ -1,5 +1,5 @@
--- ARGV: now, oldest sign of life, oldest tombstone, oldest event, error of a lost worker. Returns 1 where there may be more, then the
--- ids taken back.
+-- ARGV: now, oldest sign of life, oldest tombstone, oldest event, most ended jobs whose events are kept, error of a lost
+-- worker. Returns 1 where there may be more, then the ids taken back.
 local LIMIT = 100
 local replies = {0}
 local function more(n, limit) if n >= limit then replies[1] = 1 end end
@@ -9,7 +9,7 @@ more(#silent, LIMIT)
 for _, id in ipairs(silent) do
   local job = load_job(id)
   if job then
-    take_back(job, ARGV[5])
+    take_back(job, ARGV[6])
     replies[#replies + 1] = id
   else
     redis.call('ZREM', SEEN, id)
@@ -34,6 +34,12 @@ local function forget(index, before, prefix)
 end
 forget(TOMB, ARGV[3], ':j:')
 forget(PAST, ARGV[4], ':e:')
+local over = redis.call('ZCARD', PAST) - tonumber(ARGV[5])
+if over > 0 then
+  local oldest = redis.call('ZPOPMIN', PAST, math.min(over, LIMIT * 10))
+  more(over, LIMIT * 10)
+  for i = 1, #oldest, 2 do redis.call('UNLINK', P .. ':e:' .. oldest[i]) end
+end
 
 -- A token that was taken by a worker which then died must not leave its job waiting for the next arrival.
 if ready_count() > 0 and redis.call('LLEN', WAKE) == 0 then ring(1) end
