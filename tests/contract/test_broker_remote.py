@@ -1,0 +1,56 @@
+"""The embedded broker keeps the contract over a socket as well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+pytest.register_assert_rewrite("springtide.testing")
+
+from springtide.broker.memory import MemoryBroker  # noqa: E402
+from springtide.broker.protocol import Broker  # noqa: E402
+from springtide.broker.remote import BrokerServer, RemoteBroker  # noqa: E402
+from springtide.testing.broker_cases import Rebuild  # noqa: E402
+from springtide.testing.broker_suite import BrokerContract  # noqa: E402
+
+
+@pytest.fixture
+async def path() -> AsyncIterator[Path]:
+    with TemporaryDirectory(prefix="tide") as folder:  # pytest's own folders are too long for a socket's path
+        yield Path(folder) / "broker.sock"
+
+
+@pytest.fixture
+async def server(path: Path) -> AsyncIterator[BrokerServer]:
+    server = BrokerServer(MemoryBroker(), path)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+class TestRemoteBroker(BrokerContract):
+    @pytest.fixture
+    async def broker(self, server: BrokerServer, path: Path) -> AsyncIterator[Broker]:
+        broker = RemoteBroker(path)
+        await broker.start()
+        yield broker
+        await broker.stop()
+
+    @pytest.fixture
+    async def rebuild(self, server: BrokerServer, broker: Broker, path: Path) -> AsyncIterator[Rebuild]:
+        servers: list[BrokerServer] = []
+
+        async def restart() -> Broker:
+            await broker.stop()
+            await server.stop()
+            servers.append(BrokerServer(MemoryBroker(), path))
+            await servers[-1].start()
+            await broker.start()
+            return broker
+
+        yield restart
+        for started in servers:
+            await started.stop()
