@@ -1,0 +1,365 @@
+"""The attempts a worker holds, each on its way: fetching → ready → running → storing → reporting.
+
+The stages overlap: while one attempt computes, the inputs of the next are fetched and the outputs of the last are
+stored. Promises: every accepted attempt is reported exactly once (completed, failed, cancelled or given back), unless
+its lease is lost; what was lost is stopped and never reported; its folder is removed in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from springtide.domain.errors import AttemptFailed
+from springtide.domain.ids import JobId
+from springtide.domain.job import BlobRef, JobError
+from springtide.domain.lease import Completion, Failure, Held, Lease, Progress
+from springtide.engines.binding import place
+from springtide.policy.retry import decide_retry
+from springtide.worker.reporter import Reporter
+from springtide.worker.run import Ending, Run
+from springtide.worker.scratch import Scratch, remove
+from springtide.worker.supervisor import Supervisor
+from springtide.worker.transfer import Transfer
+
+log = logging.getLogger(__name__)
+
+
+class Stage(IntEnum):
+    """Where an attempt is."""
+
+    FETCHING = 0
+    READY = 1
+    RUNNING = 2  # in the child, also where it has not begun there
+    STORING = 3
+    REPORTING = 4
+
+
+class _PayloadFiles(msgspec.Struct):
+    """The part of `domain.lease.Payload` that the worker itself reads; the child decodes the whole."""
+
+    files: tuple[BlobRef, ...] = ()
+
+
+_payload_files = msgspec.msgpack.Decoder(_PayloadFiles)
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    lease: Lease
+    run: Run
+    stage: Stage = Stage.FETCHING
+    is_cancelled: bool = False
+    task: asyncio.Task[None] | None = None
+
+
+class Attempts:
+    """Implements `supervisor.Listener`."""
+
+    def __init__(
+        self,
+        *,
+        batch: int,
+        default_timeout_s: float,
+        transfer: Transfer,
+        scratch: Scratch,
+        rand: Callable[[], float],
+        on_change: Callable[[], None],
+    ) -> None:
+        """on_change: told when a slot, the child or the number of held attempts has changed."""
+        self._batch = batch
+        self._default_timeout_s = default_timeout_s
+        self._transfer = transfer
+        self._scratch = scratch
+        self._rand = rand
+        self._on_change = on_change
+        self._attempts: dict[JobId, _Attempt] = {}
+        self._ready: deque[_Attempt] = deque()
+        self._in_stage = [0] * len(Stage)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+        self.supervisor: Supervisor
+        self.reporter: Reporter
+
+    # --- what is held -------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Held and not yet in the child."""
+        return self._in_stage[Stage.FETCHING] + self._in_stage[Stage.READY]
+
+    @property
+    def running(self) -> int:
+        return self._in_stage[Stage.RUNNING]
+
+    @property
+    def storing(self) -> int:
+        return self._in_stage[Stage.STORING]
+
+    @property
+    def occupied(self) -> int:
+        """Slots in use: what only waits for the broker's answer needs none."""
+        return self.waiting + self.running + self.storing
+
+    def attempt_of(self, job: JobId) -> int | None:
+        """The number of the attempt that is held."""
+        attempt = self._attempts.get(job)
+        return None if attempt is None else attempt.lease.attempt
+
+    def held(self) -> list[Held]:
+        return [Held(job, attempt.lease.attempt) for job, attempt in self._attempts.items()]
+
+    # --- what the worker is told --------------------------------------------------------------------------------
+
+    def accept(self, leases: Iterable[Lease]) -> None:
+        for lease in leases:
+            if lease.id in self._attempts:  # an older attempt of the same job: its lease is lost, as we now know
+                self.drop(lease.id)
+            self._accept(lease)
+        self._pump()
+        self._on_change()
+
+    def cancel(self, jobs: Iterable[JobId]) -> bool:
+        """Stop these politely. True where one of them was news."""
+        news = False
+        for job in jobs:
+            attempt = self._attempts.get(job)
+            if attempt is None or attempt.is_cancelled:
+                continue
+            news = attempt.is_cancelled = True
+            if attempt.stage is Stage.RUNNING:
+                self.supervisor.cancel(attempt.run)
+            elif attempt.stage < Stage.RUNNING:
+                self._stop_waiting(attempt)
+                self._report_cancelled(attempt)
+        return news
+
+    def drop(self, job: JobId) -> None:
+        """The lease is lost: somebody else's now. Nothing of it is reported."""
+        attempt = self._attempts.pop(job, None)
+        if attempt is None:
+            return
+        log.warning("job %s, attempt %d: lease lost, dropped", job, attempt.lease.attempt)
+        self._in_stage[attempt.stage] -= 1
+        if attempt.stage is Stage.RUNNING:
+            self.supervisor.cancel(attempt.run)
+        elif attempt.stage is not Stage.REPORTING:
+            self._stop_waiting(attempt)
+        self.reporter.forget(job)
+        self._on_change()
+
+    def give_back_waiting(self) -> None:
+        """Give back what has not begun."""
+        for attempt in list(self._attempts.values()):
+            if attempt.stage < Stage.RUNNING:
+                self._stop_waiting(attempt)
+                self._release(attempt)
+        self._on_change()
+
+    def drain(self) -> None:
+        """Give back what has not begun, also in the child; what runs goes on."""
+        self._is_draining = True
+        self.give_back_waiting()
+        self.supervisor.withdraw()
+
+    def give_back_running(self) -> None:
+        """After the supervisor has stopped: what was still running was not done."""
+        for attempt in list(self._attempts.values()):
+            if attempt.stage is Stage.RUNNING:
+                self._release(attempt)
+        self._on_change()
+
+    async def stop(self) -> None:
+        """End all transfers."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- supervisor.Listener ------------------------------------------------------------------------------------
+
+    def on_child(self) -> None:
+        if self.supervisor.is_failing:
+            self.give_back_waiting()  # another worker may be luckier
+        self._pump()
+        self._on_change()
+
+    def on_progress(self, run: Run, fraction: float, stage: str | None) -> None:
+        attempt = self._attempts.get(run.id)
+        if attempt is not None and attempt.run is run:
+            self.reporter.progress(Progress(id=run.id, attempt=run.attempt, fraction=fraction, stage=stage))
+
+    def on_endings(self, endings: Sequence[Ending]) -> None:
+        again: list[_Attempt] = []
+        for ending in endings:
+            run = ending.run
+            run.needs_cleaning = run.needs_cleaning or ending.has_folder
+            attempt = self._attempts.get(run.id)
+            if attempt is None or attempt.run is not run:
+                if not ending.lingers:
+                    self._clean(run)
+            elif ending.unbegun and not self._is_draining and not attempt.is_cancelled:
+                again.append(attempt)
+            else:
+                self._end(attempt, ending)
+        for attempt in reversed(again):
+            run = attempt.run
+            run.folder = f"{run.base}/out{run.handbacks}"
+            self._move(attempt, Stage.READY)
+            self._ready.appendleft(attempt)
+        self._pump()
+        self._on_change()
+
+    def on_ghost(self, run: Run) -> None:
+        run.needs_cleaning = True
+        self._clean(run)
+
+    # --- stage by stage -----------------------------------------------------------------------------------------
+
+    def _accept(self, lease: Lease) -> None:
+        base = self._scratch.attempt(lease.id, lease.attempt)
+        timeout_s = lease.timeout_s if lease.timeout_s > 0 else self._default_timeout_s
+        run = Run(lease.id, lease.attempt, lease.payload, timeout_s, base, f"{base}/out0")
+        attempt = _Attempt(lease, run)
+        self._attempts[lease.id] = attempt
+        self._in_stage[Stage.FETCHING] += 1
+        try:
+            files = _payload_files.decode(lease.payload).files
+        except msgspec.DecodeError as error:
+            message = f"the job's payload cannot be read: {error}"
+            self._fail(attempt, JobError(code="invalid_input", message=message))
+            return
+        if files:
+            run.needs_cleaning = True
+            self._spawn(attempt, self._fetch(attempt, files))
+        else:
+            self._move(attempt, Stage.READY)
+            self._ready.append(attempt)
+
+    async def _fetch(self, attempt: _Attempt, files: Sequence[BlobRef]) -> None:
+        folder = attempt.run.base / "in"
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        attempt.run.paths = await self._transfer.fetch(files, folder)
+        self._move(attempt, Stage.READY)
+        self._ready.append(attempt)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Give the idle child the next batch."""
+        if self._is_draining or not self._ready or not self.supervisor.is_idle:
+            return
+        runs: list[Run] = []
+        while self._ready and len(runs) < self._batch:
+            attempt = self._ready.popleft()
+            if attempt.stage is Stage.READY and self._attempts.get(attempt.lease.id) is attempt:
+                self._move(attempt, Stage.RUNNING)
+                runs.append(attempt.run)
+        if runs:
+            self.supervisor.dispatch(runs)
+
+    def _end(self, attempt: _Attempt, ending: Ending) -> None:
+        if ending.files:
+            self._move(attempt, Stage.STORING)
+            self._spawn(attempt, self._store(attempt, ending))
+            return
+        if ending.outputs is not None:
+            self._complete(attempt, ending, [])
+        elif ending.error is not None:
+            self._fail(attempt, ending.error)
+        elif ending.cancelled or attempt.is_cancelled:
+            self._report_cancelled(attempt)
+        else:
+            self._release(attempt)
+        if not ending.lingers:
+            self._clean(attempt.run)
+
+    async def _store(self, attempt: _Attempt, ending: Ending) -> None:
+        self._complete(attempt, ending, await self._transfer.store(ending.files))
+
+    def _complete(self, attempt: _Attempt, ending: Ending, refs: list[BlobRef]) -> None:
+        assert ending.outputs is not None
+        outputs = place(ending.outputs, [ref.id for ref in refs]) if refs else ending.outputs
+        self._move(attempt, Stage.REPORTING)
+        lease = attempt.lease
+        completion = Completion(
+            id=lease.id, attempt=lease.attempt, outputs=outputs, output_files=tuple(refs), run_s=ending.run_s
+        )
+        self.reporter.complete(completion, size=ending.outputs_bytes)
+
+    def _fail(self, attempt: _Attempt, error: JobError) -> None:
+        self._move(attempt, Stage.REPORTING)
+        lease = attempt.lease
+        wait_s = decide_retry(error, lease.attempt, lease.max_attempts, self._rand())
+        self.reporter.fail(Failure(id=lease.id, attempt=lease.attempt, error=error, retry_after_s=wait_s))
+
+    def _report_cancelled(self, attempt: _Attempt) -> None:
+        self._move(attempt, Stage.REPORTING)
+        lease = attempt.lease
+        error = JobError(code="cancelled", message="stopped as asked")
+        self.reporter.fail(Failure(id=lease.id, attempt=lease.attempt, error=error, cancelled=True))
+
+    def _release(self, attempt: _Attempt) -> None:
+        self._move(attempt, Stage.REPORTING)
+        self.reporter.release(Held(attempt.lease.id, attempt.lease.attempt))
+
+    def settled(self, reported: Sequence[Held]) -> None:
+        """The broker has answered: off the books."""
+        for held in reported:
+            attempt = self._attempts.get(held.id)
+            if attempt is not None and attempt.lease.attempt == held.attempt and attempt.stage is Stage.REPORTING:
+                del self._attempts[held.id]
+                self._in_stage[Stage.REPORTING] -= 1
+
+    def _move(self, attempt: _Attempt, stage: Stage) -> None:
+        self._in_stage[attempt.stage] -= 1
+        self._in_stage[stage] += 1
+        attempt.stage = stage
+
+    # --- transfers and folders ----------------------------------------------------------------------------------
+
+    def _spawn(self, attempt: _Attempt, transfer: Coroutine[Any, Any, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await transfer
+            except AttemptFailed as failed:
+                details = failed.details
+                error = JobError(code=failed.code, message=failed.message, retryable=failed.retryable, details=details)
+                self._fail_transfer(attempt, error)
+            except Exception as unexpected:
+                log.exception("job %s: files could not be moved", attempt.lease.id)
+                message = f"files could not be moved: {type(unexpected).__name__}: {unexpected}"
+                self._fail_transfer(attempt, JobError(code="storage_unavailable", message=message, retryable=True))
+            finally:
+                attempt.task = None
+                if attempt.stage not in (Stage.READY, Stage.RUNNING):
+                    self._clean(attempt.run)
+                self._on_change()
+
+        attempt.task = asyncio.create_task(guarded())
+        self._tasks.add(attempt.task)
+        attempt.task.add_done_callback(self._tasks.discard)
+
+    def _fail_transfer(self, attempt: _Attempt, error: JobError) -> None:
+        if self._attempts.get(attempt.lease.id) is attempt:
+            self._fail(attempt, error)
+
+    def _stop_waiting(self, attempt: _Attempt) -> None:
+        """A transfer that runs cleans up after itself."""
+        if attempt.task is not None:
+            attempt.task.cancel()
+        else:
+            self._clean(attempt.run)
+
+    def _clean(self, run: Run) -> None:
+        if not run.needs_cleaning:
+            return
+        run.needs_cleaning = False
+        task = asyncio.create_task(asyncio.to_thread(remove, run.base))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

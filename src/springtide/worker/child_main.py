@@ -1,0 +1,311 @@
+"""The process that holds the loaded engine: imported by the forkserver, entered once in each child.
+
+It does what its socket says (`frames`) and nothing else: no broker, no blobs, no clock of the platform. It promises
+to die with its worker, even in the middle of a run, and to take down what the engine started; to say which task runs
+in memory shared with the worker, so that a crash is blamed on the right one; to survive whatever an engine raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import gc
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+import msgspec
+from pydantic import BaseModel
+
+from springtide.domain.errors import AttemptFailed, CallerError, ConfigError
+from springtide.engines.protocol import Cancelled, Engine
+from springtide.worker.frames import (
+    Cancel,
+    FrameBuffer,
+    Load,
+    LoadFailed,
+    Ready,
+    RunTasks,
+    Task,
+    TaskResult,
+    ToChild,
+    Withdraw,
+    pack_running,
+)
+from springtide.worker.outbox import Outbox
+from springtide.worker.outcome import bind_task, describe_problem, finish_task
+from springtide.worker.preload import ignore_signal
+
+READ_BYTES = 1 << 18
+
+
+class SharedCell(Protocol):
+    """One number that both processes see (`multiprocessing.RawValue`)."""
+
+    value: int
+
+
+def main(sock: socket.socket, stderr: Connection[Any, Any], running: SharedCell) -> None:
+    """Entry of the child. Never returns: the process ends inside."""
+    _settle_in(stderr)
+    try:
+        child = _EngineProcess(sock, running)
+        child.serve()
+    except BaseException:
+        traceback.print_exc()
+        _flush_streams()
+        os._exit(70)  # EX_SOFTWARE: a mistake of ours, not of the engine
+
+
+def _settle_in(stderr: Connection[Any, Any]) -> None:
+    """Own session, own signals, output to the worker's pipe, death with the worker."""
+    with contextlib.suppress(OSError):
+        os.setsid()  # Ctrl-C does not reach programs the engine runs, and one signal ends all of them
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ignore_signal)
+    os.dup2(stderr.fileno(), 1)
+    os.dup2(stderr.fileno(), 2)
+    stderr.close()
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    faulthandler.enable(file=2)
+    parent = multiprocessing.parent_process()
+    if parent is not None and hasattr(os, "O_ASYNC"):
+        # The watcher thread needs the interpreter lock; native code that never gives it up would outlive the worker.
+        # The kernel sends SIGIO, which ends a process, when the worker's end of this pipe closes.
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+class _Progress:
+    """`engines.protocol.Progress` of one task."""
+
+    __slots__ = ("_folder", "_outbox", "_seq", "is_cancelled", "may_raise", "was_stopped")
+
+    def __init__(self, task: Task, outbox: Outbox, *, may_raise: bool) -> None:
+        self._seq = task.seq
+        self._folder = task.folder
+        self._outbox = outbox
+        self.is_cancelled = False
+        self.was_stopped = False
+        self.may_raise = may_raise  # not in a batch: it would stop the others too
+
+    @property
+    def folder(self) -> Path:
+        path = Path(self._folder)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def __call__(self, fraction: float, stage: str | None = None) -> None:
+        if self.is_cancelled and self.may_raise:
+            self.was_stopped = True
+            raise Cancelled
+        share = float(fraction)
+        self._outbox.progress(self._seq, min(max(share, 0.0), 1.0) if share == share else 0.0, stage)
+
+
+class _EngineProcess:
+    """Reads orders in one thread, obeys them in the main one."""
+
+    def __init__(self, sock: socket.socket, running: SharedCell) -> None:
+        self._sock = sock
+        self._running = running
+        self._outbox = Outbox(sock)
+        self._orders: SimpleQueue[Load | deque[int]] = SimpleQueue()
+        # Not begun. Whoever pops a task owns it: the main thread runs it, the reader answers for it.
+        self._waiting: dict[int, Task] = {}
+        self._begun: dict[int, _Progress] = {}
+        self._cancelled: set[int] = set()  # asked for while the task was on its way from one to the other
+        self._engine: Engine[Any, Any]
+        self._max_batch = 1
+
+    def serve(self) -> None:
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        self._outbox.start()
+        order = self._orders.get()
+        assert isinstance(order, Load)
+        if not self._load(order):
+            _flush_streams()
+            os._exit(0)
+        while True:
+            seqs = self._orders.get()
+            assert isinstance(seqs, deque)
+            self._run(seqs)
+
+    # --- the reader's thread ------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        frames = FrameBuffer()
+        decoder = msgspec.msgpack.Decoder(ToChild)
+        while True:
+            try:
+                data = self._sock.recv(READ_BYTES)
+            except OSError:
+                data = b""
+            if not data:
+                _die_with_worker()
+            for frame in frames.feed(data):
+                self._obey(decoder.decode(frame))
+
+    def _obey(self, message: ToChild) -> None:
+        match message:
+            case RunTasks(tasks):
+                for task in tasks:
+                    self._waiting[task.seq] = task
+                self._orders.put(deque(task.seq for task in tasks))
+            case Cancel(seqs):
+                for seq in seqs:
+                    self._cancel(seq)
+            case Withdraw():
+                for seq in list(self._waiting):
+                    if self._waiting.pop(seq, None) is not None:
+                        self._outbox.result(TaskResult(seq, unbegun=True))
+            case Load():
+                self._orders.put(message)
+
+    def _cancel(self, seq: int) -> None:
+        if self._waiting.pop(seq, None) is not None:
+            self._outbox.result(TaskResult(seq, cancelled=True))
+            return
+        self._cancelled.add(seq)
+        progress = self._begun.get(seq)
+        if progress is not None:
+            progress.is_cancelled = True
+
+    # --- the main thread ----------------------------------------------------------------------------------------
+
+    def _load(self, order: Load) -> bool:
+        from springtide.engines.catalog import load_engine
+
+        started = time.monotonic()
+        try:
+            engine = load_engine(order.engine_reference)(order.settings, Path(order.weights_folder))
+            engine.load()
+        except BaseException as error:
+            traceback.print_exc()
+            text = str(error) or type(error).__name__
+            message = text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"
+            self._outbox.send(LoadFailed(message, is_config=isinstance(error, ConfigError)))
+            return False
+        self._engine = engine
+        self._max_batch = max(1, engine.max_batch)
+        gc.collect()
+        gc.freeze()  # weights and modules stay: the collector need not look at them again
+        self._outbox.send(Ready(time.monotonic() - started))
+        return True
+
+    def _run(self, seqs: deque[int]) -> None:
+        while seqs:
+            group = self._next_group(seqs)
+            if group:
+                self._run_group(group)
+        self._running.value = 0
+        self._outbox.idle()
+
+    def _next_group(self, seqs: deque[int]) -> list[Task]:
+        """Tasks to run together: neighbours by seq, taken off `seqs`."""
+        group: list[Task] = []
+        while seqs and len(group) < self._max_batch:
+            upcoming = self._waiting.get(seqs[0])
+            if upcoming is not None:
+                if group and (upcoming.alone or group[0].alone):
+                    break
+                # Said before it is so: what is blamed for a crash must be what runs, not what ran before.
+                self._running.value = pack_running(seqs[0] - len(group), len(group) + 1)
+            task = self._waiting.pop(seqs.popleft(), None)
+            if task is not None:
+                group.append(task)
+            elif group:
+                break  # cancelled or withdrawn: a group has no gaps
+        return group
+
+    def _run_group(self, group: list[Task]) -> None:
+        self._running.value = pack_running(group[0].seq, len(group))
+        self._outbox.begin(group[0].seq, len(group))
+        if len(group) == 1:
+            self._run_one(group[0])
+        else:
+            self._run_together(group)
+        for task in group:
+            self._begun.pop(task.seq, None)
+            self._cancelled.discard(task.seq)
+
+    def _progress(self, task: Task, *, may_raise: bool) -> _Progress:
+        progress = _Progress(task, self._outbox, may_raise=may_raise)
+        self._begun[task.seq] = progress
+        if task.seq in self._cancelled:
+            progress.is_cancelled = True
+        return progress
+
+    def _run_one(self, task: Task) -> None:
+        progress = self._progress(task, may_raise=True)
+        inputs = bind_task(self._engine.Input, task)
+        if isinstance(inputs, TaskResult):
+            self._outbox.result(inputs)
+            return
+        started = time.monotonic()
+        try:
+            output: BaseModel | BaseException = self._engine.run(inputs, progress)
+        except BaseException as error:
+            output = error
+        self._settle(task, output, time.monotonic() - started, progress)
+
+    def _run_together(self, group: list[Task]) -> None:
+        """One `run_batch` for all whose inputs can be bound."""
+        ready: list[tuple[Task, BaseModel, _Progress]] = []
+        for task in group:
+            inputs = bind_task(self._engine.Input, task)
+            if isinstance(inputs, TaskResult):
+                self._outbox.result(inputs)
+            else:
+                ready.append((task, inputs, self._progress(task, may_raise=False)))
+        if not ready:
+            return
+        started = time.monotonic()
+        outputs: list[BaseModel | BaseException]
+        try:
+            outputs = list(self._engine.run_batch([inputs for _, inputs, _ in ready], [line for _, _, line in ready]))
+            if len(outputs) != len(ready):
+                raise ValueError(f"run_batch gave {len(outputs)} results for {len(ready)} inputs")
+        except BaseException as error:
+            outputs = [error] * len(ready)
+        run_s = time.monotonic() - started
+        for (task, _, progress), output in zip(ready, outputs, strict=True):
+            self._settle(task, output, run_s, progress)
+
+    def _settle(self, task: Task, output: BaseModel | BaseException, run_s: float, progress: _Progress) -> None:
+        if isinstance(output, Cancelled) and progress.is_cancelled:
+            result = TaskResult(task.seq, run_s, cancelled=True)
+        elif isinstance(output, BaseException):
+            if not isinstance(output, CallerError | AttemptFailed):  # these are the engine's words, not its mistakes
+                traceback.print_exception(output)
+            result = TaskResult(task.seq, run_s, problem=describe_problem(output))
+        else:
+            result = finish_task(self._engine.Output, task, output, run_s)
+        result.has_folder = os.path.isdir(task.folder)  # noqa: PTH112 - a microsecond, not five, for every no-op
+        self._outbox.result(result)
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _die_with_worker() -> None:
+    """The worker is gone: end this process and what the engine started, whatever it is doing."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(0)

@@ -1,0 +1,148 @@
+"""What worker and child process say to each other, and how it is put on the wire.
+
+A frame is four bytes of length (big-endian) and one msgpack message. Results of many short jobs share one frame: at ten
+thousand jobs a second the cost is in waking the other side, not in the bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+LENGTH = struct.Struct(">I")
+SAFE_DETAILS_BYTES = 16_384  # details of an error are for people: a page or two
+
+
+class Load(msgspec.Struct, tag="load"):
+    """Load this engine; answered by `Ready` or `LoadFailed`."""
+
+    engine_reference: str
+    settings: dict[str, Any]
+    weights_folder: str
+
+
+class Task(msgspec.Struct, array_like=True):
+    """One attempt, ready to run: its files are local. `seq` is its number in this child, from 1."""
+
+    seq: int
+    payload: bytes  # `domain.lease.Payload` as it came
+    paths: dict[str, str]  # blob id -> local file
+    folder: str  # the attempt's own; made when the engine first asks for it
+    alone: bool = False  # never together with others in `run_batch`
+
+
+class RunTasks(msgspec.Struct, tag="run"):
+    """Run these in order, or together where the engine can."""
+
+    tasks: list[Task]
+
+
+class Cancel(msgspec.Struct, tag="cancel"):
+    """Stop these: at once where they have not begun, else at their next `progress()`."""
+
+    seqs: list[int]
+
+
+class Withdraw(msgspec.Struct, tag="withdraw"):
+    """Hand back every task that has not begun."""
+
+
+ToChild = Load | RunTasks | Cancel | Withdraw
+
+
+class Ready(msgspec.Struct, tag="ready"):
+    """The engine is loaded."""
+
+    load_s: float
+
+
+class LoadFailed(msgspec.Struct, tag="load_failed"):
+    """The engine cannot be loaded; the child leaves after saying so."""
+
+    message: str
+    is_config: bool = False  # a wrong setting: another try will end the same
+
+
+class Problem(msgspec.Struct, array_like=True):
+    """Why a task gave no result; `domain.job.JobError` on its way."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    details: dict[str, Any] = {}
+
+
+class Made(msgspec.Struct, array_like=True):
+    """A file the engine made."""
+
+    path: str
+    media_type: str
+    name: str | None
+
+
+class TaskResult(msgspec.Struct, array_like=True):
+    """How one task ended. Exactly one of: `outputs`, `problem`, `cancelled`, `unbegun`."""
+
+    seq: int
+    run_s: float = 0.0
+    outputs: bytes | None = None  # msgpack of the JSON form; a file is {"$file": n}
+    files: list[Made] = []
+    problem: Problem | None = None
+    cancelled: bool = False
+    unbegun: bool = False
+    has_folder: bool = False  # the attempt's folder was made
+
+
+class Report(msgspec.Struct, tag="report"):
+    """What happened since the last report."""
+
+    running: int  # as `pack_running` gives it; 0: nothing
+    running_s: float  # since when
+    progress: list[tuple[int, float, str | None]]  # seq, fraction, stage
+    results: list[TaskResult]
+
+
+FromChild = Ready | LoadFailed | Report
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: ToChild | FromChild) -> bytes:
+    """One whole frame."""
+    frame = bytearray(LENGTH.size)
+    _encoder.encode_into(message, frame, LENGTH.size)
+    LENGTH.pack_into(frame, 0, len(frame) - LENGTH.size)
+    return bytes(frame)
+
+
+class FrameBuffer:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies of all frames that are complete now."""
+        self._bytes += data
+        at = 0
+        while len(self._bytes) - at >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._bytes, at)
+            end = at + LENGTH.size + length
+            if end > len(self._bytes):
+                break
+            yield bytes(self._bytes[at + LENGTH.size : end])
+            at = end
+        del self._bytes[:at]
+
+
+def pack_running(first: int, count: int) -> int:
+    """The tasks that run now as one number, which can be shared between processes in one write."""
+    return first << 16 | count
+
+
+def unpack_running(value: int) -> tuple[int, int]:
+    """First seq and number of tasks; (0, 0) where nothing runs."""
+    return value >> 16, value & 0xFFFF

@@ -1,0 +1,118 @@
+"""From a task to the engine's input, and from what the engine gave to a task's result. Runs in the child.
+
+Refuses results that would hurt others: a file outside the attempt's own folder (storing may move it), outputs too large
+to travel through the queue, values that no client could read.
+"""
+
+from __future__ import annotations
+
+import os.path
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+
+from springtide.domain.errors import AttemptFailed, CallerError
+from springtide.domain.lease import Payload
+from springtide.engines.binding import bind, collect
+from springtide.engines.protocol import Cancelled, InputFile, OutputFile
+from springtide.worker.frames import SAFE_DETAILS_BYTES, Made, Problem, Task, TaskResult
+
+OUTPUT_BYTES_MAX = 1 << 20  # outputs live in the queue, the ledger and every answer: more than this belongs in a file
+MESSAGE_CHARS_MAX = 2000
+
+_payloads = msgspec.msgpack.Decoder(Payload)
+_json = msgspec.json.Encoder()
+_msgpack = msgspec.msgpack.Encoder()
+
+
+def bind_task(input_type: type[BaseModel], task: Task) -> BaseModel | TaskResult:
+    """The engine's input; or the result of a task that cannot be run."""
+    try:
+        payload = _payloads.decode(task.payload)
+        files = {
+            ref.id: InputFile(path=Path(task.paths[ref.id]), media_type=ref.media_type, bytes=ref.bytes, name=ref.name)
+            for ref in payload.files
+        }
+        inputs, _ = bind(input_type, payload.inputs, files)
+    except CallerError as error:
+        return TaskResult(task.seq, problem=_problem(error.code, error.message, details=error.details))
+    except Exception as error:
+        return TaskResult(task.seq, problem=_problem("invalid_input", _text(error)))
+    return inputs
+
+
+def finish_task(output_type: type[BaseModel], task: Task, output: Any, run_s: float) -> TaskResult:
+    """The result of a run that returned."""
+    if not isinstance(output, output_type):
+        message = f"the engine returned {type(output).__name__}, not its Output"
+        return TaskResult(task.seq, run_s, problem=_problem("engine_failed", message))
+    try:
+        outputs, files = collect(output)
+        size = len(_json.encode(outputs))
+        encoded = _msgpack.encode(outputs)
+        made = [_made(file, task.folder) for file in files]
+    except Exception as error:
+        message = f"the engine's output cannot be used: {_text(error)}"
+        return TaskResult(task.seq, run_s, problem=_problem("engine_failed", message))
+    if size > OUTPUT_BYTES_MAX:
+        message = (
+            f"the outputs are {size:,} bytes of JSON; at most {OUTPUT_BYTES_MAX:,} are kept. "
+            "Let the engine write them to a file under progress.folder and return it as an OutputFile."
+        )
+        return TaskResult(task.seq, run_s, problem=_problem("output_too_large", message))
+    return TaskResult(task.seq, run_s, outputs=encoded, files=made)
+
+
+def describe_problem(error: BaseException) -> Problem:
+    """What the engine raised, as the platform's own codes."""
+    if isinstance(error, CallerError):  # what only the engine could see is wrong with the input
+        return _problem(error.code, error.message, details=error.details)
+    if isinstance(error, AttemptFailed):
+        return _problem(error.code, error.message, retryable=error.retryable, details=error.details)
+    if _is_memory_death(error):
+        return _problem("out_of_memory", f"the engine ran out of memory: {_text(error)}", retryable=True)
+    if isinstance(error, SystemExit):
+        return _problem("crashed", f"the engine asked to exit with {error.code!r}", retryable=True)
+    if isinstance(error, Cancelled):
+        return _problem("engine_failed", "the engine raised Cancelled for a job that nobody cancelled")
+    return _problem("engine_failed", _text(error))
+
+
+def _is_memory_death(error: BaseException) -> bool:
+    """Python's own, torch's (by name: torch is never imported here), and what C++ libraries say of std::bad_alloc."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "bad_alloc" in str(error)
+        or "bad allocation" in str(error)
+    )
+
+
+def _made(file: OutputFile, folder: str) -> Made:
+    path = os.path.realpath(file.path)
+    if not path.startswith(os.path.realpath(folder) + os.sep):
+        raise ValueError(f"{file.path} is not under progress.folder")
+    if not os.path.isfile(path):  # noqa: PTH113 - as text, as above
+        raise ValueError(f"there is no file {file.path.name!r}")
+    return Made(path, file.media_type, file.name or os.path.basename(path))  # noqa: PTH119
+
+
+def _text(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _problem(code: str, message: str, *, retryable: bool = False, details: dict[str, Any] | None = None) -> Problem:
+    """Cut to size, with details that can travel."""
+    short = message if len(message) <= MESSAGE_CHARS_MAX else message[: MESSAGE_CHARS_MAX - 1] + "…"
+    short = short.encode("utf-8", "replace").decode()  # file names may hold lone surrogates
+    try:
+        safe = msgspec.to_builtins(details or {}, enc_hook=repr, str_keys=True)
+        if len(_msgpack.encode(safe)) > SAFE_DETAILS_BYTES:
+            safe = {}
+        _json.encode(safe)
+    except Exception:  # whatever an engine put there
+        safe = {}
+    return Problem(code, short, retryable, safe)

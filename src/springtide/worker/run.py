@@ -1,0 +1,85 @@
+"""One attempt on its way through the child, and how it ended there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from springtide.domain.ids import JobId
+from springtide.domain.job import JobError
+from springtide.worker.frames import Made
+
+HANDBACKS_MAX = 3  # a job whose child keeps dying before it is seen to begin is to blame after all
+
+
+class Stop(StrEnum):
+    """Why a run was asked to stop."""
+
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What the supervisor needs of an attempt, and what it notes on it."""
+
+    id: JobId
+    attempt: int
+    payload: bytes
+    timeout_s: float
+    base: Path  # the attempt's folder; fetched inputs are in it
+    folder: str  # the engine's own, in `base`
+    paths: dict[str, str] = field(default_factory=dict[str, str])
+    needs_cleaning: bool = False  # something was written under the attempt's folder
+    seq: int = 0  # in the child that has it now
+    stop: Stop | None = None
+    kill_at_s: float = 0.0  # when a run that was asked to stop and did not is killed
+    alone: bool = False  # its batch died: run it by itself, so that the right one is blamed
+    handbacks: int = 0
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended. Exactly one of: `outputs`, `error`, `cancelled`, `unbegun`."""
+
+    run: Run
+    run_s: float = 0.0
+    outputs: dict[str, Any] | None = None  # a file is {"$file": n}
+    outputs_bytes: int = 0
+    files: tuple[Made, ...] = ()
+    error: JobError | None = None
+    cancelled: bool = False
+    unbegun: bool = False  # it never began, or was caught in another one's end: dispatch it again
+    has_folder: bool = True  # its folder may be there
+    lingers: bool = False  # its batch runs on; `on_ghost` tells when its folder is no longer in use
+
+
+def endings_after_death(runs: list[Run], running: tuple[int, int], error: JobError) -> list[Ending]:
+    """Who is to blame when the child has died with `runs` unfinished and tasks `running` (first seq, number) in it.
+
+    Only what was running is blamed, and only where it ran by itself: of a batch that died together, each is tried again
+    alone. Those that had not begun are handed back unspent.
+    """
+    first, count = running
+    endings: list[Ending] = []
+    for run in runs:
+        began = first <= run.seq < first + count
+        if run.stop is Stop.CANCELLED:
+            endings.append(Ending(run=run, cancelled=True))
+        elif run.stop is Stop.TIMED_OUT and began:
+            endings.append(Ending(run=run, error=timed_out(run)))
+        elif (began and count == 1) or run.handbacks >= HANDBACKS_MAX:
+            endings.append(Ending(run=run, error=error))
+        else:
+            run.alone = run.alone or began
+            run.handbacks += 1
+            endings.append(Ending(run=run, unbegun=True))
+    return endings
+
+
+def timed_out(run: Run) -> JobError:
+    message = f"the run took longer than its limit of {run.timeout_s:g} s and was stopped"
+    return JobError(code="timed_out", message=message, details={"timeout_s": run.timeout_s})

@@ -1,0 +1,290 @@
+"""A worker: takes leases of one model, runs them in the supervised child, reports how they ended.
+
+Three loops and a doorbell, none of which waits for the engine:
+
+- the lease loop takes work when the child is ready for it, and reads ahead while the child computes, but then only jobs
+  that have waited a while: an idle colleague comes first;
+- the beat loop says every few seconds what is held, and acts on what was cancelled or lost;
+- the reporter repeats results until the broker has them;
+- while something is held, a wait on the broker's doorbell hears of cancels.
+
+`drain` is SIGTERM's meaning: what has not begun is given back, what runs is finished, reported, then the worker leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from springtide.blobs.protocol import Blobs
+from springtide.broker.protocol import Broker
+from springtide.domain.clock import Clock
+from springtide.domain.errors import OutcomeUnknown, Unavailable
+from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerState
+from springtide.runtime.backoff import Backoff
+from springtide.worker.attempts import Attempts
+from springtide.worker.reporter import Reporter
+from springtide.worker.scratch import Scratch
+from springtide.worker.supervisor import EngineSpec, Supervisor
+from springtide.worker.transfer import Transfer
+from springtide.worker.waiting import first_of, stop_task
+
+log = logging.getLogger(__name__)
+
+SAFETY_WAIT_S = 5.0  # a wake-up may be lost with a connection; nothing waits longer than this for it
+AHEAD_MIN_WAIT_S = 0.5  # a job this old was not taken by an idle colleague: it may be read ahead
+CANCEL_LISTEN_AFTER_S = 0.05  # jobs shorter than this are not worth a call to hear of their cancels
+REPORT_GRACE_S = 2 * LEASE_TTL_S  # a draining worker waits this long for a broker; then its leases are lost anyway
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's part of the configuration (`config.ModelConfig` says what each means)."""
+
+    model: ModelName
+    engine_reference: str
+    settings: dict[str, Any] = {}
+    weights_folder: Path
+    scratch_folder: Path
+    slots: int = 2
+    batch: int = 1
+    timeout_s: float = 1800.0  # for a lease that names no limit of its own
+    load_timeout_s: float = 300.0
+    memory_limit_mb: int | None = None
+    grace_s: float = 600.0
+
+
+class Worker:
+    """Runs jobs of one model from `run()` until `drain()`."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        worker_id: WorkerId,
+        broker: Broker,
+        blobs: Blobs,
+        clock: Clock,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._model = settings.model
+        self._id = worker_id
+        self._broker = broker
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._beat_now = asyncio.Event()
+        self._occupied = asyncio.Event()
+        self._vacant = asyncio.Event()
+        self._scratch = Scratch(settings.scratch_folder, worker_id)
+        self._attempts = Attempts(
+            batch=settings.batch,
+            default_timeout_s=settings.timeout_s,
+            transfer=Transfer(blobs, clock),
+            scratch=self._scratch,
+            rand=rand,
+            on_change=self._on_change,
+        )
+        spec = EngineSpec(
+            engine_reference=settings.engine_reference,
+            settings=settings.settings,
+            weights_folder=settings.weights_folder,
+            load_timeout_s=settings.load_timeout_s,
+            memory_limit_mb=settings.memory_limit_mb,
+        )
+        self._supervisor = Supervisor(spec, self._attempts, clock)
+        self._reporter = Reporter(self._model, worker_id, broker=broker, clock=clock, on_settled=self._attempts.settled)
+        self._attempts.supervisor = self._supervisor
+        self._attempts.reporter = self._reporter
+        self._told_state: WorkerState | None = None
+        self._ahead_at_s = 0.0
+        self._in_vain = 0
+
+    @property
+    def id(self) -> WorkerId:
+        return self._id
+
+    @property
+    def state(self) -> WorkerState:
+        """What it would say of itself now."""
+        if self._draining.is_set():
+            return WorkerState.DRAINING
+        if not self._supervisor.is_ready:
+            return WorkerState.FAILING if self._supervisor.is_failing else WorkerState.STARTING
+        return WorkerState.BUSY if self._attempts.occupied else WorkerState.READY
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The child process, where there is one."""
+        return self._supervisor.pid
+
+    @property
+    def load_s(self) -> float | None:
+        """How long the engine took to load, the last time it did."""
+        return self._supervisor.load_s
+
+    @property
+    def ready_after_s(self) -> float | None:
+        """From the start of the child process to a loaded engine, the last time."""
+        return self._supervisor.ready_after_s
+
+    def drain(self) -> None:
+        """Finish what runs, give back the rest, leave. `run` returns then. May be called again."""
+        if not self._draining.is_set():
+            log.info("draining")
+        self._draining.set()
+        self._beat_now.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Work until drained. Raises ConfigError where the scratch folder cannot be used."""
+        await asyncio.to_thread(self._scratch.prepare)
+        loops: list[asyncio.Task[None]] = []
+        try:
+            await self._reporter.start()
+            await self._supervisor.start()
+            loops += [
+                asyncio.create_task(self._patiently("the heartbeat", self._beat_once), name="beat"),
+                asyncio.create_task(self._patiently("listening for cancels", self._listen_once), name="listen"),
+            ]
+            await self._patiently("taking work", self._lease_once, until=self._draining)
+            await self._finish()
+        finally:
+            for loop in loops:
+                await stop_task(loop)
+            await self._supervisor.stop()
+            await self._attempts.stop()
+            await self._reporter.stop()
+            await asyncio.to_thread(self._scratch.close)
+
+    async def _finish(self) -> None:
+        """The end of a drain: nothing is leased any more."""
+        attempts = self._attempts
+        attempts.drain()
+        ends_at_s = self._clock.monotonic_s() + self._settings.grace_s
+        await self._until(lambda: attempts.running == 0, self._settings.grace_s)
+        if attempts.running:
+            log.warning("given back after %g s of grace: %d running job(s)", self._settings.grace_s, attempts.running)
+            await self._supervisor.stop()
+            attempts.give_back_running()
+        left_s = max(REPORT_GRACE_S, ends_at_s - self._clock.monotonic_s())
+        await self._until(lambda: attempts.storing == 0, left_s)
+        await first_of(self._reporter.drained(), self._clock.sleep(REPORT_GRACE_S))
+        try:
+            await self._broker.leave(self._model, self._id, self._clock.now_s())
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("left without saying so: %s", error)
+
+    async def _until(self, is_so: Callable[[], bool], most_s: float) -> None:
+        ends_at_s = self._clock.monotonic_s() + most_s
+        while not is_so() and (left_s := ends_at_s - self._clock.monotonic_s()) > 0:
+            self._changed.clear()
+            await first_of(self._changed.wait(), self._clock.sleep(left_s))
+
+    def _on_change(self) -> None:
+        self._changed.set()
+        is_occupied = self._attempts.occupied > 0
+        (self._occupied.set if is_occupied else self._occupied.clear)()
+        (self._vacant.clear if is_occupied else self._vacant.set)()
+        state = self.state
+        if state is not self._told_state and {state, self._told_state} != {WorkerState.BUSY, WorkerState.READY}:
+            self._beat_now.set()
+
+    async def _patiently(
+        self, name: str, once: Callable[[], Awaitable[None]], *, until: asyncio.Event | None = None
+    ) -> None:
+        """Repeat `once`; after an error wait longer and longer, but not past `until`."""
+        backoff = Backoff(0.1, 5.0)
+        while until is None or not until.is_set():
+            try:
+                await once()
+            except (Unavailable, OutcomeUnknown) as error:
+                if backoff.failures == 0:
+                    log.warning("%s waits for the broker: %s", name, error)
+            except Exception:
+                log.exception("%s failed, trying again", name)
+            else:
+                backoff.reset()
+                continue
+            pause = self._clock.sleep(backoff.next_s())
+            await (pause if until is None else first_of(pause, until.wait()))
+
+    # --- taking work --------------------------------------------------------------------------------------------
+
+    async def _lease_once(self) -> None:
+        """Take what there is room for, or wait until that may have changed."""
+        self._changed.clear()
+        attempts, settings = self._attempts, self._settings
+        free = settings.slots - attempts.occupied
+        if not self._supervisor.is_ready or free <= 0:
+            await first_of(self._changed.wait(), self._clock.sleep(SAFETY_WAIT_S))
+            return
+        wanted = min(free, settings.batch - attempts.waiting) if self._supervisor.is_idle else 0
+        if wanted > 0:
+            if not await self._lease(wanted, min_wait_s=0.0):
+                await self._wait_for_work()
+            return
+        wait_s = self._ahead_at_s - self._clock.monotonic_s()
+        if wait_s > 0:
+            await first_of(self._changed.wait(), self._clock.sleep(wait_s))
+        elif not await self._lease(free, min_wait_s=AHEAD_MIN_WAIT_S):
+            self._ahead_at_s = self._clock.monotonic_s() + AHEAD_MIN_WAIT_S
+
+    async def _lease(self, max_jobs: int, *, min_wait_s: float) -> bool:
+        now_s = self._clock.now_s()
+        leases = await self._broker.lease(self._model, self._id, max_jobs, now_s, min_wait_s=min_wait_s)
+        if leases:
+            self._in_vain = 0
+            self._attempts.accept(leases)
+        return bool(leases)
+
+    async def _wait_for_work(self) -> None:
+        wake = asyncio.ensure_future(self._broker.wake(self._model, self._id, for_work=True, wait_s=SAFETY_WAIT_S))
+        try:
+            await first_of(wake, self._changed.wait())
+        finally:
+            await stop_task(wake)
+        if not wake.cancelled():
+            told = wake.result()
+            self._attempts.cancel(told.cancelled)
+            if told.work:
+                # Rung for work that somebody else took, or that cannot be taken yet: do not run to and fro for it.
+                self._in_vain += 1
+                if self._in_vain > 3:
+                    await self._clock.sleep(min(0.1, 0.005 * self._in_vain))
+
+    # --- saying what is held, hearing what was cancelled ----------------------------------------------------------
+
+    async def _beat_once(self) -> None:
+        self._beat_now.clear()
+        held = self._attempts.held()
+        state = self._told_state = self.state
+        reply = await self._broker.beat(self._model, self._id, held, state, self._clock.now_s())
+        said = {each.id: each.attempt for each in held}
+        for job in reply.lost:
+            if job in said and self._attempts.attempt_of(job) == said[job]:
+                self._attempts.drop(job)
+        self._attempts.cancel(reply.cancelled)
+        await first_of(self._beat_now.wait(), self._clock.sleep(BEAT_EVERY_S))
+
+    async def _listen_once(self) -> None:
+        """Hear of cancels at once while something is held; the lease loop listens while the worker is idle."""
+        await self._occupied.wait()
+        await first_of(self._vacant.wait(), self._clock.sleep(CANCEL_LISTEN_AFTER_S))
+        if self._vacant.is_set():
+            return
+        wake = asyncio.ensure_future(self._broker.wake(self._model, self._id, for_work=False, wait_s=SAFETY_WAIT_S))
+        try:
+            await first_of(wake, self._vacant.wait())
+        finally:
+            await stop_task(wake)
+        told = WakeUp() if wake.cancelled() else wake.result()
+        if told.cancelled and not self._attempts.cancel(told.cancelled):
+            await self._clock.sleep(AHEAD_MIN_WAIT_S)  # known already, and said again until they have ended

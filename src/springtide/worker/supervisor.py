@@ -1,0 +1,382 @@
+"""Keeps one child process with the loaded engine alive, and tells how each run in it ended.
+
+Promises:
+
+- Every run that was dispatched comes back as exactly one ending, whatever happens to the child.
+- A time limit counts from the moment the run begins. Whoever overstays, or does not heed a cancel, is killed.
+- A death is reported as what it was: out of memory, a signal, an exit code, a time limit; on the run that was running.
+- A dead child is replaced at once; one that does not load is tried again ever more slowly, and said to be failing.
+
+The worker's event loop never waits for the engine: heartbeats go on through anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from springtide.domain.clock import Clock
+from springtide.domain.job import JobError
+from springtide.runtime.backoff import Backoff
+from springtide.worker.child import Child
+from springtide.worker.frames import (
+    Cancel,
+    FromChild,
+    Load,
+    LoadFailed,
+    Problem,
+    Ready,
+    Report,
+    RunTasks,
+    Task,
+    TaskResult,
+    Withdraw,
+    unpack_running,
+)
+from springtide.worker.memory_watch import oom_kills, rss_mb
+from springtide.worker.run import Ending, Run, Stop, endings_after_death, timed_out
+
+log = logging.getLogger(__name__)
+
+WATCH_EVERY_S = 0.25  # of memory and time limits, while something runs: a sample costs 50 µs
+CANCEL_GRACE_S = 5.0  # for an engine to come by its next progress(); then its process is killed
+TIMEOUT_GRACE_S = 1.0  # the same for a time limit: a model that stays loaded is worth a second
+FAILING_AFTER = 3  # loads in a row that went wrong: one may be bad luck, two a slow disk
+SETTLED_S = 60.0  # a child that dies idle before this is counted as one that did not load
+
+
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to load, and its limits."""
+
+    engine_reference: str
+    settings: dict[str, Any]
+    weights_folder: Path
+    load_timeout_s: float = 300.0
+    memory_limit_mb: int | None = None
+
+
+class Listener(Protocol):
+    """Who is told. Called in the event loop; must not wait."""
+
+    def on_progress(self, run: Run, fraction: float, stage: str | None) -> None: ...
+
+    def on_endings(self, endings: Sequence[Ending]) -> None: ...
+
+    def on_child(self) -> None:
+        """The child became ready, idle or dead, or does not load."""
+        ...
+
+    def on_ghost(self, run: Run) -> None:
+        """A run that was reported as cancelled while its batch ran on has now really ended."""
+        ...
+
+
+class Supervisor:
+    """Runs the child. `start`, `dispatch` whenever `is_idle`, `stop`."""
+
+    def __init__(self, spec: EngineSpec, listener: Listener, clock: Clock) -> None:
+        self._spec = spec
+        self._listener = listener
+        self._clock = clock
+        self._child: Child | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._runs: dict[int, Run] = {}
+        self._ghosts: dict[int, Run] = {}
+        self._last_seq = 0
+        self._busy = asyncio.Event()
+        self._running = (0, 0)
+        self._running_since_s = 0.0
+        self._verdict: JobError | None = None  # why we killed the child
+        self._backoff = Backoff(0.5, 60.0)
+        self._failed_loads = 0
+        self._started_s = 0.0
+        self._oom_kills: int | None = None
+        self._has_run = False
+        self._load_error: str | None = None
+        self.is_ready = False
+        self.is_failing = False
+        self.last_error: str | None = None  # why the engine did not load the last time
+        self.load_s: float | None = None
+        self.ready_after_s: float | None = None  # from the child's start, the load included
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._keep_alive(), name="supervisor")
+
+    async def stop(self) -> None:
+        """Kill the child. Runs in it end nowhere: nobody is told of them."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    @property
+    def is_idle(self) -> bool:
+        """Ready, and nothing is in the child."""
+        return self.is_ready and not self._runs
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.pid
+
+    def dispatch(self, runs: Sequence[Run]) -> None:
+        """Give the child work. Only while `is_idle`."""
+        assert self.is_idle
+        assert self._child is not None
+        tasks: list[Task] = []
+        for run in runs:
+            self._last_seq += 1
+            run.seq = self._last_seq
+            self._runs[run.seq] = run
+            tasks.append(Task(run.seq, run.payload, run.paths, run.folder, run.alone))
+        self._child.forget_printed()  # a crash report must not show what another tenant's job printed
+        self._child.send(RunTasks(tasks))
+        self._busy.set()
+
+    def cancel(self, run: Run) -> None:
+        """Stop a dispatched run: before it begins, at its next progress(), or by force."""
+        self._stop_run(run, Stop.CANCELLED, CANCEL_GRACE_S)
+
+    def withdraw(self) -> None:
+        """Ask for everything back that has not begun: it ends as `unbegun`."""
+        if self._child is not None and self._runs:
+            self._child.send(Withdraw())
+
+    # --- one life after another ---------------------------------------------------------------------------------
+
+    async def _keep_alive(self) -> None:
+        while True:
+            try:
+                await self._live_once()
+            except OSError as error:  # no processes or file descriptors left
+                self._note_failed_load(f"the child process cannot be started: {error}")
+            if self._failed_loads > 1:  # the first time at once
+                await self._clock.sleep(self._backoff.next_s())
+
+    async def _live_once(self) -> None:
+        self._started_s = self._clock.monotonic_s()
+        self._oom_kills = oom_kills()
+        self._verdict = self._load_error = None
+        self._has_run = False
+        child = self._child = await Child.start(self._spec.engine_reference, self._on_message)
+        spec = self._spec
+        child.send(Load(spec.engine_reference, spec.settings, str(spec.weights_folder)))
+        self._watcher = asyncio.create_task(self._watch(child), name="child watch")
+        self._watcher.add_done_callback(_log_failure)
+        try:
+            code = await asyncio.shield(child.exited)
+        except asyncio.CancelledError:
+            child.kill()
+            self._runs.clear()
+            await child.exited
+            raise
+        finally:
+            self._watcher.cancel()
+            self._child = None
+        self._after_death(child, code)
+
+    def _after_death(self, child: Child, code: int) -> None:
+        was_ready, self.is_ready = self.is_ready, False
+        error = self._verdict or self._cause_of_death(child, code)
+        lived_s = self._clock.monotonic_s() - self._started_s
+        if not was_ready:
+            self._note_failed_load(self._load_error or error.message)
+        elif self._runs:
+            log.warning("the engine's process has ended while it ran: %s", error.message)
+        elif not self._has_run and lived_s < SETTLED_S:
+            self._note_failed_load(f"the idle process died: {error.message}")
+        else:
+            log.warning("the engine's idle process has ended: %s", error.message)
+        runs, self._runs = list(self._runs.values()), {}
+        ghosts, self._ghosts = list(self._ghosts.values()), {}
+        self._busy.clear()
+        if runs:
+            self._listener.on_endings(endings_after_death(runs, child.running(), error))
+        for run in ghosts:
+            self._listener.on_ghost(run)
+        self._listener.on_child()
+
+    def _note_failed_load(self, message: str) -> None:
+        self.last_error = message
+        self._failed_loads += 1
+        self.is_failing = self.is_failing or self._failed_loads >= FAILING_AFTER
+        log.error("the engine did not load (%d in a row): %s", self._failed_loads, message)
+
+    def _cause_of_death(self, child: Child, code: int) -> JobError:
+        printed = child.printed()
+        details: dict[str, Any] = {"stderr": printed} if printed else {}
+        if code >= 0:
+            message = f"the engine's process ended with exit code {code}"
+            return JobError(code="crashed", message=message, retryable=True, details={**details, "exit_code": code})
+        name = _signal_name(-code)
+        before, after = self._oom_kills, oom_kills()
+        if code == -signal.SIGKILL and before is not None and after is not None and after > before:
+            message = "the system ran out of memory and killed the engine's process"
+            return JobError(code="out_of_memory", message=message, retryable=True, details=details)
+        if code == -signal.SIGABRT and "bad_alloc" in printed:
+            message = "the engine ran out of memory (std::bad_alloc)"
+            return JobError(code="out_of_memory", message=message, retryable=True, details=details)
+        message = f"the engine's process was ended by {name}"
+        return JobError(code="crashed", message=message, retryable=True, details={**details, "signal": name})
+
+    # --- what the child says ------------------------------------------------------------------------------------
+
+    def _on_message(self, message: FromChild) -> None:
+        match message:
+            case Report():
+                self._on_report(message)
+            case Ready(load_s):
+                self.is_ready, self.is_failing, self.last_error = True, False, None
+                self.load_s = load_s
+                self.ready_after_s = self._clock.monotonic_s() - self._started_s
+                log.info("engine ready after %.3f s, %.3f s of it loading", self.ready_after_s, load_s)
+                self._listener.on_child()
+            case LoadFailed(text, is_config):
+                self._load_error = text
+                self.is_failing = self.is_failing or is_config
+
+    def _on_report(self, report: Report) -> None:
+        for seq, fraction, stage in report.progress:
+            run = self._runs.get(seq)
+            if run is not None:
+                self._listener.on_progress(run, fraction, stage)
+        endings: list[Ending] = []
+        for result in report.results:
+            run = self._runs.pop(result.seq, None)
+            if run is not None:
+                endings.append(_ending(run, result))
+            elif (ghost := self._ghosts.pop(result.seq, None)) is not None:
+                self._listener.on_ghost(ghost)
+        self._see_running(*unpack_running(report.running), report.running_s)
+        if endings:
+            self._has_run = True
+            self._failed_loads = 0
+            self._backoff.reset()
+        if not self._runs:
+            self._busy.clear()
+        if endings:
+            self._listener.on_endings(endings)
+
+    def _see_running(self, first: int, count: int, since_s: float) -> None:
+        if (first, count) != self._running:
+            self._running = (first, count)
+            self._running_since_s = self._clock.monotonic_s() - since_s
+
+    # --- limits -------------------------------------------------------------------------------------------------
+
+    async def _watch(self, child: Child) -> None:
+        while not self.is_ready:
+            await self._clock.sleep(WATCH_EVERY_S)
+            if self._clock.monotonic_s() - self._started_s > self._spec.load_timeout_s and not self.is_ready:
+                limit = f"loading took longer than its limit of {self._spec.load_timeout_s:g} s"
+                self._kill(child, JobError(code="load_timed_out", message=limit))
+                return
+            self._check_memory(child)
+        while True:
+            await self._busy.wait()
+            self._see_running(*child.running(), 0.0)
+            runs = [run for seq, run in self._runs.items() if 0 <= seq - self._running[0] < self._running[1]]
+            now_s = self._clock.monotonic_s()
+            self._check_memory(child)
+            self._check_time(child, runs, now_s)
+            self._check_stops(child, runs, now_s)
+            await self._clock.sleep(self._until_next_s(runs, now_s))
+
+    def _until_next_s(self, runs: list[Run], now_s: float) -> float:
+        instants = [run.kill_at_s for run in runs if run.stop is not None]
+        if runs:
+            instants.append(self._running_since_s + max(run.timeout_s for run in runs))
+        soonest = min((instant - now_s for instant in instants if instant > now_s), default=WATCH_EVERY_S)
+        return min(WATCH_EVERY_S, soonest + 0.001)
+
+    def _check_memory(self, child: Child) -> None:
+        limit = self._spec.memory_limit_mb
+        if limit is None:
+            return
+        used = rss_mb(child.pid)
+        if used is not None and used > limit:
+            message = f"the engine's process used {used:.0f} MiB, over the model's limit of {limit} MiB"
+            details = {"used_mb": round(used), "limit_mb": limit}
+            self._kill(child, JobError(code="out_of_memory", message=message, retryable=True, details=details))
+
+    def _check_time(self, child: Child, runs: list[Run], now_s: float) -> None:
+        """A batch is as patient as its most patient job."""
+        if not runs or now_s < self._running_since_s + max(run.timeout_s for run in runs):
+            return
+        if len(runs) == 1:
+            self._stop_run(runs[0], Stop.TIMED_OUT, TIMEOUT_GRACE_S)
+        else:
+            self._kill(child, timed_out(runs[0]))  # each is tried again alone: then the slow one is known
+
+    def _check_stops(self, child: Child, runs: list[Run], now_s: float) -> None:
+        """Kill what does not heed; but a batch goes on without the cancelled one where others in it are wanted."""
+        overdue = [run for run in runs if run.stop is not None and now_s >= run.kill_at_s]
+        if not overdue:
+            return
+        if all(run.stop is not None for run in runs):
+            log.warning("job %s did not heed its stop (%s): killing its process", overdue[0].id, overdue[0].stop)
+            self._kill(child, JobError(code="crashed", message="killed for another job of the batch", retryable=True))
+            return
+        for run in overdue:
+            self._ghosts[run.seq] = self._runs.pop(run.seq)
+        self._listener.on_endings([Ending(run=run, cancelled=True, lingers=True) for run in overdue])
+
+    def _stop_run(self, run: Run, why: Stop, grace_s: float) -> None:
+        if run.stop is not None or self._runs.get(run.seq) is not run or self._child is None:
+            return
+        run.stop = why
+        run.kill_at_s = self._clock.monotonic_s() + grace_s
+        self._child.send(Cancel([run.seq]))
+
+    def _kill(self, child: Child, verdict: JobError) -> None:
+        self._verdict = self._verdict or verdict
+        child.kill()
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("limits are no longer watched", exc_info=error)
+
+
+def _ending(run: Run, result: TaskResult) -> Ending:
+    if result.outputs is not None:
+        outputs = msgspec.msgpack.decode(result.outputs)
+        return Ending(
+            run=run,
+            run_s=result.run_s,
+            outputs=outputs,
+            outputs_bytes=len(result.outputs),
+            files=tuple(result.files),
+            has_folder=result.has_folder,
+        )
+    error = None if result.problem is None else _job_error(result.problem)
+    if result.cancelled and run.stop is Stop.TIMED_OUT:
+        error = timed_out(run)
+    return Ending(
+        run=run,
+        run_s=result.run_s,
+        error=error,
+        cancelled=result.cancelled and error is None,
+        unbegun=result.unbegun,
+        has_folder=result.has_folder,
+    )
+
+
+def _job_error(problem: Problem) -> JobError:
+    return JobError(code=problem.code, message=problem.message, retryable=problem.retryable, details=problem.details)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
