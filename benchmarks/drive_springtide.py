@@ -1,0 +1,188 @@
+"""Springtide's own side of `queue`, one round: the library's way in, one real worker process, one JSON line out.
+
+    python -m benchmarks.drive_springtide --seconds 4 --latency-jobs 100
+
+This process is the client and the embedded control plane at once, as a program that uses the library is: Submission,
+the SQLite ledger (full sync), the broker in memory served on its socket, and the recorder. What is timed is what is timed
+for the peers: from the first submit to the moment at which every job is `completed` in the ledger.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.product import SYNTHETIC, Installation
+from benchmarks.report import percentile
+from springtide.cli import build
+from springtide.cli.roles import record_keeping
+from springtide.config import Config, load_config
+from springtide.domain.job import JobStatus
+from springtide.gateway.app import GatewayServices
+from springtide.gateway.live import Live
+from springtide.gateway.submission import Submission, SubmitRequest
+from springtide.ledger.protocol import Ledger
+from springtide.media.inspector import Inspector
+from springtide.runtime.clock import SystemClock
+
+IN_FLIGHT = 512
+POLL_S = 0.005
+DEADLINE_S = 120.0
+FIRST_JOBS = 300
+MOST_JOBS = 100_000
+NO_OP = SubmitRequest(model="synthetic", inputs={})
+
+
+class Drive:
+    """A client of the library."""
+
+    def __init__(self, submission: Submission, live: Live, ledger: Ledger, file: Path) -> None:
+        self._submission = submission
+        self._live = live
+        self._ledger = ledger
+        self._file = file
+        self._before = 0  # jobs of earlier measurements
+
+    async def throughput(self, count: int) -> tuple[float, float]:
+        """Seconds until all are accepted, and until all are completed on record."""
+        began = time.perf_counter()
+        left = iter(range(count))
+        last = await asyncio.gather(*(self._lane(left) for _ in range(IN_FLIGHT)))
+        accepted = time.perf_counter() - began
+        await self._wait_for([job for job in last if job])
+        while (missing := self._before + count - self._completed()) > 0:
+            if time.perf_counter() - began > DEADLINE_S:
+                raise TimeoutError(f"{missing} of {count} jobs were not completed within {DEADLINE_S:.0f} s")
+            await asyncio.sleep(POLL_S)
+        took = time.perf_counter() - began
+        self._before += count
+        return accepted, took
+
+    async def latencies_s(self, count: int, spacing_s: float) -> tuple[list[float], list[float]]:
+        """Submit to accepted, and submit to completed on record, one job at a time."""
+        accepted: list[float] = []
+        done: list[float] = []
+        for _ in range(count):
+            began = time.perf_counter()
+            job = await self._submission.submit(NO_OP)
+            accepted.append(time.perf_counter() - began)
+            ended = await self._live.wait(job, DEADLINE_S)
+            done.append(time.perf_counter() - began)
+            if ended.status is not JobStatus.COMPLETED:
+                raise RuntimeError(f"{job.id} is {ended.status}: {ended.error}")
+            await asyncio.sleep(max(0.0, spacing_s - done[-1]))
+        self._before += count
+        return accepted, done
+
+    async def _lane(self, left: object) -> str | None:
+        last = None
+        for _ in left:  # type: ignore[attr-defined]
+            last = (await self._submission.submit(NO_OP)).id
+        return last
+
+    async def _wait_for(self, jobs: list[str]) -> None:
+        """Until the newest job has ended: one look by key each 5 ms costs next to nothing."""
+        newest = max(jobs)
+        deadline = time.perf_counter() + DEADLINE_S
+        while True:
+            [job] = await self._ledger.get([newest])
+            if job is not None and job.status.is_terminal:
+                return
+            if time.perf_counter() > deadline:
+                raise TimeoutError(f"{newest} is {job and job.status} after {DEADLINE_S:.0f} s")
+            await asyncio.sleep(POLL_S)
+
+    def _completed(self) -> int:
+        with contextlib.closing(sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)) as ledger:
+            return int(ledger.execute("SELECT count(*) FROM jobs WHERE status = 'completed'").fetchone()[0])
+
+
+@contextlib.asynccontextmanager
+async def control_plane(config: Config) -> AsyncIterator[Drive]:
+    """The embedded server without HTTP."""
+    from springtide.broker.memory import MemoryBroker
+    from springtide.broker.remote import BrokerServer
+
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        ledger, blobs, broker, inspector = build.ledger(config), build.blobs(config), MemoryBroker(), Inspector()
+        for service in (ledger, blobs, broker, BrokerServer(broker, config.socket_path), inspector):
+            await service.start()
+            stack.push_async_callback(service.stop)
+        await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
+        services = GatewayServices(
+            ledger=ledger,
+            broker=broker,
+            blobs=blobs,
+            inspector=inspector,
+            clock=clock,
+            models=build.served_models(config),
+        )
+        file = Path(config.ledger_url.removeprefix("sqlite:///"))
+        yield Drive(Submission(services), Live(services), ledger, file)
+
+
+async def round_of(config: Config, home: Installation, options: argparse.Namespace) -> dict[str, float]:
+    """Warm up, find how many jobs fill the time, measure."""
+    async with control_plane(config) as drive:
+        with home.process("worker", "--model", "synthetic") as worker:
+            await _alive(worker, drive.throughput(FIRST_JOBS))
+            count = FIRST_JOBS
+            for share in (0.25, 1.0):
+                _, took = await drive.throughput(count)
+                count = max(FIRST_JOBS, min(MOST_JOBS, int(count / took * options.seconds * share)))
+            accepted, took = await drive.throughput(count)
+            to_accepted, to_done = await drive.latencies_s(options.latency_jobs, options.spacing)
+    return {
+        "jobs": count,
+        "jobs_per_s": count / took,
+        "submitted_per_s": count / accepted,
+        "done_p50_ms": percentile(to_done, 0.5) * 1e3,
+        "done_p99_ms": percentile(to_done, 0.99) * 1e3,
+        "accepted_p50_ms": percentile(to_accepted, 0.5) * 1e3,
+        "accepted_p99_ms": percentile(to_accepted, 0.99) * 1e3,
+    }
+
+
+async def _alive(worker: subprocess.Popen[bytes], work: object) -> None:
+    """Do `work`, or say at once that the worker has ended."""
+    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    while not task.done():
+        await asyncio.wait([task], timeout=0.5)
+        if worker.poll() is not None:
+            task.cancel()
+            raise RuntimeError(f"the worker ended with exit code {worker.returncode}")
+    await task
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--latency-jobs", type=int, default=100)
+    parser.add_argument("--spacing", type=float, default=0.02)
+    options = parser.parse_args()
+    home = Installation(options.folder, SYNTHETIC)
+    try:
+        os.environ.update(home.environment)
+        config = load_config()
+        values = uvloop.run(round_of(config, home, options))
+    except Exception:
+        print(home.tail(), file=sys.stderr)
+        raise
+    print(json.dumps(values))
+
+
+if __name__ == "__main__":
+    main()

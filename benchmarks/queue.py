@@ -1,0 +1,99 @@
+"""No-op jobs from submit to done, durable, beside the job queues a user would pick instead; each with one worker process.
+
+Every round runs every system once, one at a time, each on fresh data, so that ratios compare the same minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.environments import PEERS, python_of, versions_in
+from benchmarks.plan import REPOSITORY, Plan
+from benchmarks.report import OURS, Goal, Report
+from springtide.testing.servers import valkey_server
+
+ROUND_LIMIT_S = 300.0
+EVERYSEC = (
+    "Valkey, append-only file, fsync each second: accepted and finished jobs survive kill -9; a power cut loses up to "
+    "about a second of both"
+)
+PEER_TEXTS = {
+    "arq": ("arq, 1 worker process, max_jobs 100, poll_delay 5 ms (default 500 ms)", EVERYSEC),
+    "dramatiq": ("dramatiq, 1 worker process with 8 threads, results in Valkey", EVERYSEC),
+    "huey": (
+        "huey, 1 worker thread, results in Valkey",
+        EVERYSEC + "; at most once: the job that runs when its worker dies is gone",
+    ),
+    "celery": (
+        "celery, prefork -c 1, results in Valkey",
+        EVERYSEC + "; acknowledged before it runs: the job that runs when its worker dies is gone",
+    ),
+}
+GOALS = (
+    Goal(metric="jobs_per_s", bound=3000, at_least=True, what="durable no-op jobs per second, end to end"),
+    Goal(metric="done_p50_ms", bound=5, at_least=False, what="submit to done at low load, median"),
+)
+
+
+def measure(plan: Plan) -> Report:
+    report = Report("queue", title="No-op jobs end to end", goals=GOALS)
+    report.compare = ("jobs_per_s", "done_p50_ms", "done_p99_ms")
+    report.notes = [
+        "jobs_per_s: first submit to the moment at which every result is on record and readable; worker warm.",
+        "done_*: submit to done seen by the client, jobs 20 ms apart. Springtide's client is told (as `Prefer: wait` is) "
+        "and then reads the ledger; the peers' clients look for the result key every 0.5 ms.",
+        "submitted_per_s: calls that returned; for Springtide each is on disk by then, for the peers in the server's memory.",
+        "Clients: Springtide 512 submits in flight in the control plane's own process; arq 32 in flight; the others have "
+        "no asynchronous client and submit one after the other, while their worker works.",
+        "Ratios above 1 are in Springtide's favour for jobs_per_s, below 1 for latencies.",
+    ]
+    report.describe(
+        OURS,
+        "library, SQLite ledger and broker in the client's process, 1 worker process",
+        durable="SQLite, WAL, synchronous=FULL: on disk (fsync) before a job is accepted, and again before it counts as done",
+    )
+    peers = [name for name in PEER_TEXTS if plan.wants(name)]
+    for name in peers:
+        description, durable = PEER_TEXTS[name]
+        report.describe(name, description, durable=durable)
+        report.versions |= {f"{key} (with {name})": value for key, value in versions_in(python_of(name)).items()}
+    for number in range(plan.rounds):
+        for name in ([OURS] if plan.wants(OURS) else []) + peers:
+            try:
+                values = _ours(plan, number) if name == OURS else _peer(plan, name, number)
+            except (RuntimeError, subprocess.SubprocessError, ValueError) as error:
+                report.fail(name, error)
+                continue
+            report.add(name, values)
+            print(f"round {number + 1}: {name} {values}", file=sys.stderr, flush=True)
+    return report
+
+
+def _ours(plan: Plan, number: int) -> dict[str, float]:
+    folder = plan.folder / f"{OURS}-{number}"
+    return _driven([sys.executable, "-m", "benchmarks.drive_springtide", "--folder", str(folder)], plan, os.environ)
+
+
+def _peer(plan: Plan, name: str, number: int) -> dict[str, float]:
+    folder = plan.folder / f"{name}-{number}"  # on the same disk as our own data, and empty
+    folder.mkdir()
+    with valkey_server(dir=str(folder)) as server:
+        environment = {**os.environ, "BENCH_REDIS_URL": server.url}
+        return _driven([str(python_of(name)), str(PEERS / "drive.py"), name], plan, environment)
+
+
+def _driven(command: list[str], plan: Plan, environment: os._Environ[str] | dict[str, str]) -> dict[str, float]:
+    options = {"--seconds": plan.seconds, "--latency-jobs": plan.latency_jobs, "--spacing": plan.spacing_s}
+    words = [text for pair in options.items() for text in map(str, pair)]
+    done = subprocess.run(
+        [*command, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=ROUND_LIMIT_S
+    )
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"{Path(command[0]).name} {command[-1]} ended with {done.returncode}:\n{done.stderr[-3000:]}"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
