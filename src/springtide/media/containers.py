@@ -15,7 +15,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import EOFError as NoMorePackets
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -28,19 +28,29 @@ _DEMUXERS = (
     "aiff", "amr", "au", "caf", "ac3", "eac3", "ape", "wv", "tta", "dv", "mxf", "h264", "hevc",
 )  # fmt: skip
 _OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "file"}
+_INDEX_LAST = frozenset({"video/mp4", "audio/mp4", "video/quicktime", "video/3gpp"})  # written when recording ends
 _MAX_BAD_PACKETS = 200  # about four seconds of sound: past that nothing readable will follow
 
 
 @contextmanager
-def opened(path: Path) -> Generator[InputContainer]:
-    """The container, its streams known. Raises BadMedia (`broken_media`)."""
+def opened(path: Path, media_type: str | None = None) -> Generator[InputContainer]:
+    """The container, its streams known. `media_type` only helps to say what is wrong. Raises BadMedia
+    (`broken_media`)."""
     try:
         with av.open(str(path), "r", options=_OPTIONS, metadata_errors="replace") as container:
             yield container
     except SpringtideError:
         raise
+    except InvalidDataError as error:
+        if media_type in _INDEX_LAST:
+            message = (
+                f"The file looks like {media_type}, but its index is missing: it was cut off. Send the whole file."
+            )
+        else:
+            message = f"The file{f' looks like {media_type}, but it' if media_type else ''} is damaged or cut off."
+        raise BadMedia(message, code="broken_media") from error
     except FFmpegError as error:
-        raise BadMedia(f"The file cannot be read: {_reason(error)}.", code="broken_media") from error
+        raise BadMedia(f"The file cannot be read: {error.strerror or error}.", code="broken_media") from error
     except MemoryError as error:
         raise BadMedia("The file needs more memory to decode than is allowed.", code="broken_media") from error
 
@@ -91,8 +101,3 @@ def _decode(container: InputContainer, stream: AudioStream | VideoStream) -> Ite
 
 def _is_decodable(stream: AudioStream | VideoStream) -> bool:
     return bool(stream.codec_context)  # None where the library has no decoder, whatever its type says
-
-
-def _reason(error: FFmpegError) -> str:
-    text = (error.log[1][2] if error.log and error.log[1] else None) or error.strerror or str(error)
-    return text.strip().rstrip(".")

@@ -26,23 +26,18 @@ _WIDE = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 def open_rgb(path: Path) -> Image.Image:
     """The picture upright, in 8-bit RGB; transparent parts on white. Raises BadMedia (`broken_media`)."""
-    rgba = open_rgba(path)
-    if rgba.getchannel("A").getextrema() == (255, 255):
-        return rgba.convert("RGB")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
+    with opened(path) as image:
+        upright = _upright(image)
+        if not upright.has_transparency_data:
+            return upright.convert("RGB")
+        rgba = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def open_rgba(path: Path) -> Image.Image:
     """The picture upright, in 8-bit RGBA; opaque where it has no transparency. Raises BadMedia (`broken_media`)."""
     with opened(path) as image:
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in _WIDE:
-            upright = _narrowed(upright)
-        elif upright.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-            upright = ImageChops.invert(upright)  # Pillow takes every CMYK JPEG for an inverted one, as Adobe's are
-        return upright.convert("RGBA")
+        return _upright(image).convert("RGBA")
 
 
 @contextmanager
@@ -61,6 +56,17 @@ def opened(path: Path) -> Generator[Image.Image]:
             raise BadMedia(f"The picture cannot be decoded: {error}.", code="broken_media") from error
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF tag says, at most 8 bits a channel, print colours the right way round."""
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)  # in place: no second copy of 40 megapixels that stand already
+    if image.mode in _WIDE:
+        return _narrowed(image)
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        return ImageChops.invert(image)  # Pillow takes every CMYK JPEG for an inverted one, as Adobe's are
+    return image
+
+
 def _narrowed(image: Image.Image) -> Image.Image:
     """8-bit grey from 16 or 32 bits or floats, scaled by what the format can hold, else by what the picture holds."""
     low, high = image.convert("F").getextrema()
@@ -74,4 +80,8 @@ def _narrowed(image: Image.Image) -> Image.Image:
         scale, offset = 1 / 257, 0.0  # 65535 / 255
     else:
         scale, offset = 255 / (high - low), -low * 255 / (high - low)
-    return image.convert("F").point(lambda value: value * scale + (offset + 0.5)).convert("L")
+    grey = image.convert("F").point(lambda value: value * scale + (offset + 0.5)).convert("L")
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):  # the one value that a PNG calls transparent, in 16 bits as well
+        grey.info["transparency"] = round(clear * scale + offset)
+    return grey

@@ -27,7 +27,9 @@ from springtide.media.sniffing import HEAD_BYTES, PICTURES, is_accepted, sniff
 
 __all__ = ["Probe", "probe", "sniff"]
 
-_CONTAINERS_OF_BOTH = frozenset({"mp4", "quicktime", "3gpp", "webm", "x-matroska", "ogg", "x-ms-asf", "x-msvideo"})
+_CONTAINERS_OF_BOTH = frozenset(
+    {"mp4", "quicktime", "3gpp", "webm", "x-matroska", "ogg", "x-ms-asf", "x-msvideo", "x-flv", "mpeg", "mp2t"}
+)
 _ADVICE = {
     "image/svg+xml": "Export it as PNG.",
     "application/pdf": "Export the page as PNG.",

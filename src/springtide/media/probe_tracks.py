@@ -47,7 +47,7 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True):
 
 def probe_tracks(path: Path, media_type: str | None, field: FileField) -> Tracks:
     """Open a container and decode the first frame of what `field` needs. Raises BadMedia."""
-    with opened(path) as container:
+    with opened(path, media_type) as container:
         sound, video = sound_of(container), video_of(container)
         kind = _media_type(media_type, container, has_video=video is not None)
         if sound is None and video is None:

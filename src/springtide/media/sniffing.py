@@ -117,7 +117,7 @@ def _sniff_frames(head: bytes) -> str | None:
     """Formats without a header: nothing but frames, told by their sync words."""
     if len(head) > 188 and head[0] == head[188] == 0x47 and head[376:377] in (b"\x47", b""):
         return "video/mp2t"
-    if len(head) < 4 or head[0] != 0xFF:
+    if len(head) < 4 or head[0] != 0xFF or head[1] == 0xFE:  # FF FE begins UTF-16 far more often than MPEG layer I
         return None
     if head[1] & 0xF6 == 0xF0:  # ADTS: layer is always 0
         return "audio/aac" if (head[2] >> 2 & 0xF) < 13 else None

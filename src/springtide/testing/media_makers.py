@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av import AudioResampler
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
@@ -34,6 +35,13 @@ def picture(size: tuple[int, int] = (64, 48), mode: str = "RGB") -> Image.Image:
     image = Image.linear_gradient("L").resize(size).convert("RGB")
     ImageDraw.Draw(image).rectangle((0, 0, size[0] // 4, size[1] // 4), fill=(255, 0, 0))
     return image.convert(mode)
+
+
+def grey_alpha(size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A grey picture that fades from one side to the other."""
+    image = picture(size, "LA")
+    image.putalpha(Image.linear_gradient("L").rotate(90).resize(size))
+    return image
 
 
 # --- pictures that are refused --------------------------------------------------------------------------------------
@@ -156,9 +164,7 @@ def palette_png(folder: Path) -> Path:
 
 
 def grey_alpha_png(folder: Path) -> Path:
-    image = picture(mode="LA")
-    image.putalpha(Image.linear_gradient("L").rotate(90).resize(image.size))
-    return _saved(folder / "la.png", image)
+    return _saved(folder / "la.png", grey_alpha())
 
 
 def rotated_jpeg(folder: Path) -> Path:
@@ -301,17 +307,31 @@ def wav(
     return path
 
 
-def encoded(path: Path, codec: str, *, seconds: float = 3.0, rate: int = 48000, layout: str = "stereo") -> Path:
-    """The tone in the container that the name's ending says: .mp3, .m4a, .ogg, .flac, .webm, .aac, .mka …"""
+def encoded(
+    path: Path,
+    codec: str,
+    *,
+    seconds: float = 3.0,
+    rate: int = 48000,
+    layout: str = "stereo",
+) -> Path:
+    """The tone in the container that the name's ending says: .mp3, .m4a, .ogg, .flac, .webm, .aac, …"""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         assert isinstance(stream, AudioStream)
         stream.layout = layout  # type: ignore[assignment]  # the library takes a name
-        _write_tone(container, stream, seconds)
+        _write_sound(container, stream, seconds)
     return path
 
 
-def video(path: Path, *, with_sound: bool, seconds: float = 1.0, size: tuple[int, int] = (64, 48)) -> Path:
+def video(
+    path: Path,
+    *,
+    with_sound: bool,
+    seconds: float = 1.0,
+    size: tuple[int, int] = (64, 48),
+    sound_starts_s: float = 0.0,
+) -> Path:
     """A moving gradient at 10 frames a second, with or without the tone."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4" if path.suffix != ".webm" else "libvpx", rate=10)
@@ -328,19 +348,23 @@ def video(path: Path, *, with_sound: bool, seconds: float = 1.0, size: tuple[int
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if sound is not None:
-            _write_tone(container, sound, seconds)
+            _write_sound(container, sound, seconds, starts_s=sound_starts_s)
     return path
 
 
-def _write_tone(container: OutputContainer, stream: AudioStream, seconds: float) -> None:
+def _write_sound(container: OutputContainer, stream: AudioStream, seconds: float, *, starts_s: float = 0.0) -> None:
     rate, channels = stream.rate, len(stream.layout.channels)
     step = 960
+    resampler = AudioResampler(stream.format, stream.layout, rate, stream.codec_context.frame_size or None)
     for start in range(0, round(seconds * rate), step):
         samples = array.array("h", (round(32767 * tone(n / rate)) for n in range(start, start + step)))
         frame = AudioFrame(format="s16", layout=stream.layout.name, samples=step)
         frame.planes[0].update(array.array("h", (s for s in samples for _ in range(channels))).tobytes())
-        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
-        container.mux(stream.encode(frame))
+        frame.sample_rate, frame.pts, frame.time_base = rate, start + round(starts_s * rate), Fraction(1, rate)
+        for piece in resampler.resample(frame):
+            container.mux(stream.encode(piece))
+    for piece in resampler.resample(None):
+        container.mux(stream.encode(piece))
     container.mux(stream.encode(None))
 
 
