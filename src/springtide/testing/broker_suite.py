@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from springtide.testing.broker_suite_live import LiveContract
 from springtide.testing.broker_suite_queue import QueueContract
+from springtide.testing.broker_suite_random import RandomContract
 from springtide.testing.broker_suite_reports import ReportsContract
 
 __all__ = ["BrokerContract"]
 
 
-class BrokerContract(QueueContract, ReportsContract, LiveContract):
+class BrokerContract(QueueContract, ReportsContract, LiveContract, RandomContract):
     """Every promise of the protocol. Subclass it with the fixtures `broker` and `rebuild`."""

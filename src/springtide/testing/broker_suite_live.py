@@ -1,4 +1,4 @@
-"""Broker suite, part three: waits and wake-ups, live events, outcomes, and a random walk against a simple model."""
+"""Broker suite, part three: waits and wake-ups, live events and outcomes."""
 
 from __future__ import annotations
 
