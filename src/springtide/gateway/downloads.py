@@ -24,6 +24,7 @@ async def download(request: AnyRequest, blobs: Blobs, ref: BlobRef) -> Response[
     asked = headers_of(request)
     etag = f'"{ref.sha256}"'
     headers = {
+        "content-type": ref.media_type,
         "etag": etag,
         "accept-ranges": "bytes",
         "cache-control": "private, max-age=31536000, immutable",
@@ -45,5 +46,4 @@ async def download(request: AnyRequest, blobs: Blobs, ref: BlobRef) -> Response[
         blobs.read(ref.id, start=start, end=end),
         status_code=206 if span else 200,
         headers=headers,
-        media_type=ref.media_type,
     )

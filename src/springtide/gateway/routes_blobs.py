@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 
 from springtide.domain.errors import CallerError, InvalidInput, NotFound
 from springtide.domain.ids import BlobId, is_blob_id
@@ -25,7 +25,7 @@ from springtide.ledger.protocol import StoredBlob
 @post("/v1/blobs", status_code=201, tags=["blobs"], summary="Upload a file")
 async def upload_blob(
     request: AnyRequest,
-    name: Annotated[str | None, Parameter(description="File name to show; never used as a path.")] = None,
+    name: Annotated[str | None, QueryParameter(description="File name to show; never used as a path.")] = None,
 ) -> Response[BlobView]:
     """Store the body (or the one file of a form). Name its id in a job's inputs: what it must be is checked then."""
     gateway = gateway_of(request)
@@ -50,7 +50,7 @@ async def upload_blob(
 
 
 @get("/v1/blobs/{blob_id:str}", tags=["blobs"], summary="Download a file", media_type="application/octet-stream")
-async def download_blob(request: AnyRequest, blob_id: str) -> Response[bytes]:
+async def download_blob(request: AnyRequest, blob_id: FromPath[str]) -> Response[bytes]:
     """The bytes, whole or one range of them."""
     services = gateway_of(request).services
     if is_blob_id(blob_id):

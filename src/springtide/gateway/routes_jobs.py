@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from springtide.domain.errors import CallerError, Conflict, NotFound, OutcomeUnknown, Refused, Unavailable
@@ -29,7 +29,7 @@ POLL_S = (1.0, 30.0)  # what Retry-After may suggest while a job runs
 
 
 @get("/v1/jobs/{job_id:str}", tags=["jobs"], summary="Status of a job")
-async def get_job(request: AnyRequest, job_id: str) -> JobView:
+async def get_job(request: AnyRequest, job_id: FromPath[str]) -> JobView:
     """A job in any state; while it lives with stage, progress, place in the queue and estimate."""
     gateway = gateway_of(request)
     job = await job_of(request, job_id)
@@ -43,10 +43,10 @@ async def get_job(request: AnyRequest, job_id: str) -> JobView:
 @get("/v1/jobs", tags=["jobs"], summary="List jobs, newest first")
 async def list_jobs(
     request: AnyRequest,
-    after: Annotated[str | None, Parameter(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
-    model: Annotated[str | None, Parameter(description="Only jobs of this model.")] = None,
-    status: Annotated[list[JobStatus] | None, Parameter(description="Only jobs in these states on record.")] = None,
+    after: Annotated[str | None, QueryParameter(description="The last id of the page before.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+    model: Annotated[str | None, QueryParameter(description="Only jobs of this model.")] = None,
+    status: Annotated[list[JobStatus] | None, QueryParameter(description="Only jobs recorded so.")] = None,
 ) -> JobPage:
     """Jobs of the tenant. States are filtered as recorded: a job that just started may still count as queued."""
     if after is not None and not is_job_id(after):
@@ -67,7 +67,7 @@ async def list_jobs(
 
 
 @post("/v1/jobs/{job_id:str}/cancel", status_code=202, tags=["jobs"], summary="Cancel a job")
-async def cancel_job(request: AnyRequest, job_id: str) -> Response[JobView]:
+async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[JobView]:
     """202 while a running attempt is being stopped, 200 once the job is on record as cancelled, 409 if it had ended."""
     gateway = gateway_of(request)
     job = await job_of(request, job_id)
@@ -85,7 +85,7 @@ async def cancel_job(request: AnyRequest, job_id: str) -> Response[JobView]:
 
 
 @get("/v1/jobs/{job_id:str}/result", tags=["jobs"], summary="Outputs of a completed job")
-async def get_result(request: AnyRequest, job_id: str) -> Response[dict[str, Any]]:
+async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[dict[str, Any]]:
     """The outputs, with each file as `{id, url, media_type, bytes, sha256, name}`. 409 with Retry-After until the job
     has ended; a job that gave no result answers with its error."""
     job = await job_of(request, job_id)
@@ -100,7 +100,7 @@ async def get_result(request: AnyRequest, job_id: str) -> Response[dict[str, Any
     summary="Bytes of an output file",
     media_type="application/octet-stream",
 )
-async def get_output_file(request: AnyRequest, job_id: str, field: str) -> Response[bytes]:
+async def get_output_file(request: AnyRequest, job_id: FromPath[str], field: FromPath[str]) -> Response[bytes]:
     """A file of the result, by the name of its output field (or the file's id where a field holds several)."""
     job = await job_of(request, job_id)
     if job.status is not JobStatus.COMPLETED:
@@ -112,7 +112,7 @@ async def get_output_file(request: AnyRequest, job_id: str, field: str) -> Respo
 
 
 @get("/v1/jobs/{job_id:str}/attempts", tags=["jobs"], summary="Attempts that gave no result")
-async def get_attempts(request: AnyRequest, job_id: str) -> AttemptList:
+async def get_attempts(request: AnyRequest, job_id: FromPath[str]) -> AttemptList:
     """Attempts on record that failed, were lost or cancelled, in order."""
     job = await job_of(request, job_id)
     attempts = await gateway_of(request).services.ledger.attempts(job.id)
@@ -122,8 +122,8 @@ async def get_attempts(request: AnyRequest, job_id: str) -> AttemptList:
 @get("/v1/jobs/{job_id:str}/events", tags=["jobs"], summary="Live events (SSE)", media_type="text/event-stream")
 async def get_events(
     request: AnyRequest,
-    job_id: str,
-    last_event_id: Annotated[str | None, Parameter(query="last_event_id", description="As the header.")] = None,
+    job_id: FromPath[str],
+    last_event_id: Annotated[str | None, QueryParameter(description="As the header.")] = None,
 ) -> Response[bytes]:
     """Server-sent events up to the job's end, resumed after `Last-Event-ID`. 204: over, and all of it was seen."""
     gateway = gateway_of(request)

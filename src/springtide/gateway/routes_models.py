@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import get
+from litestar.params import FromPath
 
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of
 from springtide.gateway.schemas import ModelList, ModelView
@@ -23,7 +24,7 @@ async def list_models(request: AnyRequest) -> ModelList:
 
 
 @get("/v1/models/{name:str}", tags=["models"], summary="One model")
-async def get_model(request: AnyRequest, name: str) -> ModelView:
+async def get_model(request: AnyRequest, name: FromPath[str]) -> ModelView:
     """A model by name."""
     gateway = gateway_of(request)
     served = gateway.submission.served(name)

@@ -1,0 +1,207 @@
+"""A gateway with its real parts (SQLite, broker in memory, files, inspector) and three small models, for its tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+from litestar import Litestar
+from pydantic import BaseModel, Field
+
+from springtide.blobs.files import FileBlobs
+from springtide.broker.memory import MemoryBroker
+from springtide.controller.recorder import Recorder
+from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.job import BlobRef, JobError
+from springtide.domain.lease import Completion, Failure, Lease, Progress, WorkerState
+from springtide.engines.binding import describe
+from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
+from springtide.engines.synthetic.engine import Synthetic
+from springtide.gateway.app import GatewayServices, GatewaySettings, ServedModel, create_app
+from springtide.ledger.sql import SqlLedger
+from springtide.media.inspector import Inspector
+from springtide.runtime.clock import SystemClock
+from springtide.runtime.ids import new_blob_id
+
+WORKER = WorkerId("w-1")
+
+
+class SketchInput(BaseModel):
+    picture: Annotated[InputFile, Media("image/*", max_bytes=300_000)]
+    mask: Annotated[InputFile | None, Media("image/png")] = None
+    strength: float = Field(0.5, ge=0, le=1)
+    tags: list[str] = []
+
+
+class SketchOutput(BaseModel):
+    drawing: OutputFile
+    layers: list[OutputFile] = []
+    note: str = ""
+
+
+class Sketch(Engine[SketchInput, SketchOutput]):
+    title, description, license = "Sketch", "Draws <b>lines</b> & more.", "Apache-2.0"
+
+    def load(self) -> None: ...
+
+    def run(self, inputs: SketchInput, progress: Any) -> SketchOutput:
+        raise NotImplementedError
+
+    def estimate(self, inputs: SketchInput) -> float:
+        assert inputs.picture.width is not None and inputs.picture.height is not None
+        return inputs.picture.width * inputs.picture.height / 1000
+
+
+class AlbumInput(BaseModel):
+    pictures: Annotated[list[InputFile], Media("image/*")]
+
+
+class Album(Engine[AlbumInput, SketchOutput]):
+    title = "Album"
+
+    def load(self) -> None: ...
+
+    def run(self, inputs: AlbumInput, progress: Any) -> SketchOutput:
+        raise NotImplementedError
+
+
+class ListenInput(BaseModel):
+    audio: Annotated[InputFile, Media("audio/*, video/*", needs_audio=True)]
+
+
+class Listen(Engine[ListenInput, SketchOutput]):
+    title = "Listen"
+
+    def load(self) -> None: ...
+
+    def run(self, inputs: ListenInput, progress: Any) -> SketchOutput:
+        raise NotImplementedError
+
+
+ENGINES: dict[str, type[Engine[Any, Any]]] = {
+    "synthetic": Synthetic,
+    "sketch": Sketch,
+    "album": Album,
+    "listen": Listen,
+}
+
+
+@dataclass
+class World:
+    """Everything around one gateway."""
+
+    services: GatewayServices
+    app: Litestar
+    http: httpx.AsyncClient
+    recorder: Recorder
+    folder: Path
+
+    async def submit(self, model: str = "synthetic", **inputs: Any) -> dict[str, Any]:
+        answer = await self.http.post("/v1/jobs", json={"model": model, "inputs": inputs})
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    async def lease(self, model: str = "synthetic") -> Lease:
+        """Take the next job, waiting for one."""
+        broker, name, now_s = self.services.broker, ModelName(model), self.services.clock.now_s
+        while True:
+            leases = await broker.lease(name, WORKER, 1, now_s())
+            if leases:
+                return leases[0]
+            await broker.wake(name, WORKER, for_work=True, wait_s=5.0)
+
+    async def ready(self, model: str = "synthetic") -> None:
+        """A worker says that it is there."""
+        await self.services.broker.beat(ModelName(model), WORKER, [], WorkerState.READY, self.services.clock.now_s())
+
+    async def progress(self, lease: Lease, fraction: float, stage: str | None = None) -> None:
+        told = Progress(id=lease.id, attempt=lease.attempt, fraction=fraction, stage=stage)
+        assert await self.services.broker.publish(lease.model, WORKER, [told], self.services.clock.now_s()) == [True]
+
+    async def complete(self, lease: Lease, outputs: Mapping[str, Any], files: tuple[BlobRef, ...] = ()) -> None:
+        done = Completion(id=lease.id, attempt=lease.attempt, outputs=dict(outputs), output_files=files)
+        assert await self.services.broker.complete(lease.model, WORKER, [done], self.services.clock.now_s()) == [True]
+        await self.record()
+
+    async def fail(self, lease: Lease, error: JobError, *, cancelled: bool = False) -> None:
+        failure = Failure(id=lease.id, attempt=lease.attempt, error=error, cancelled=cancelled)
+        assert await self.services.broker.fail(lease.model, WORKER, [failure], self.services.clock.now_s()) == [True]
+        await self.record()
+
+    async def record(self) -> None:
+        assert await self.recorder.record_once(wait_s=5.0)
+
+    async def output(self, data: bytes, *, media_type: str, name: str | None = None) -> BlobRef:
+        """A file as a worker leaves it."""
+        blob = new_blob_id()
+
+        async def chunks() -> AsyncGenerator[bytes]:
+            yield data
+
+        written = await self.services.blobs.put(blob, chunks(), max_bytes=len(data))
+        return BlobRef(id=blob, media_type=media_type, bytes=written.bytes, sha256=written.sha256, name=name)
+
+    def stored(self) -> list[Path]:
+        """Every blob there is."""
+        return [path for path in (self.folder / "blobs").rglob("blob_*") if path.is_file()]
+
+
+@contextlib.asynccontextmanager
+async def gateway_world(folder: Path, **settings: Any) -> AsyncGenerator[World]:
+    """A gateway on `folder`."""
+    clock, broker = SystemClock(), MemoryBroker()
+    ledger, blobs, inspector = SqlLedger(f"sqlite:///{folder}/ledger.db"), FileBlobs(folder / "blobs"), Inspector()
+    served = {
+        ModelName(name): ServedModel(
+            model=describe(ModelName(name), engine, engine_reference=name),
+            engine=engine({}, folder / "weights"),
+            timeout_s=60.0,
+            max_attempts=3,
+        )
+        for name, engine in ENGINES.items()
+    }
+    defaults: dict[str, Any] = {"keep_alive_s": 5.0, "figures_kept_s": 0.0, "record_wait_s": 0.05}
+    services = GatewayServices(
+        ledger=ledger,
+        broker=broker,
+        blobs=blobs,
+        inspector=inspector,
+        clock=clock,
+        models=served,
+        settings=msgspec.structs.replace(GatewaySettings(), **{**defaults, **settings}),
+    )
+    for service in (ledger, blobs, broker, inspector):
+        await service.start()
+    app = create_app(services)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    recorder = Recorder(broker, ledger, list(served), clock)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://media.test") as http:
+            yield World(services, app, http, recorder, folder)
+    finally:
+        for service in (inspector, broker, blobs, ledger):
+            await service.stop()
+
+
+def events_of(text: str) -> list[tuple[str | None, str, dict[str, Any]]]:
+    """An event stream as (id, kind, data)."""
+    found: list[tuple[str | None, str, dict[str, Any]]] = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":"))
+        if "data" in fields:
+            found.append((fields.get("id"), fields["event"], json.loads(fields["data"])))
+    return found
+
+
+async def soon(work: Any) -> asyncio.Task[Any]:
+    """Start `work` and let it begin."""
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)
+    return task

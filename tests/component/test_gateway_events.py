@@ -1,0 +1,161 @@
+"""The live event stream: in order, resumed without gaps or repeats, ended with the job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from gateway_world import World, events_of, gateway_world, soon
+
+from springtide.broker.memory import MemoryBroker
+from springtide.domain.errors import Unavailable
+from springtide.domain.ids import JobId
+from springtide.domain.job import Job, JobError, JobStatus
+from springtide.gateway.context import Gateway
+from springtide.gateway.live import KEEP_ALIVE
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[World]:
+    async with gateway_world(tmp_path) as made:
+        yield made
+
+
+async def stream(world: World, job: dict[str, Any], after: str | None = None) -> Any:
+    headers = {} if after is None else {"Last-Event-ID": after}
+    return await world.http.get(f"/v1/jobs/{job['id']}/events", headers=headers)
+
+
+async def ended_job(world: World) -> dict[str, Any]:
+    job = await world.submit()
+    lease = await world.lease()
+    await world.progress(lease, 0.25, "work")
+    await world.complete(lease, {"seconds": 0.0, "steps": 1})
+    return job
+
+
+def gateway_of(world: World) -> Gateway:
+    return world.app.state["gateway"]
+
+
+async def record_of(world: World, job: dict[str, Any]) -> Job:
+    [found] = await world.services.ledger.get([JobId(job["id"])])
+    assert found is not None
+    return found
+
+
+async def test_a_stream_tells_the_whole_story_and_ends_with_the_job(world: World) -> None:
+    job = await world.submit()
+    following = await soon(stream(world, job))
+    lease = await world.lease()
+    await world.progress(lease, 0.25, "work")
+    await world.fail(lease, JobError(code="crashed", message="It fell over."))
+    answer = await following
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store" and answer.text.startswith("retry: 2000\n\n")
+    events = events_of(answer.text)
+    assert [kind for _, kind, _ in events] == ["queued", "started", "progress", "failed"]
+    assert events[2][2]["progress"] == 0.25 and events[2][2]["stage"] == "work"
+    assert events[3][2]["error"]["code"] == "crashed"
+    assert all(data["job"] == job["id"] for _, _, data in events)
+
+
+async def test_a_stream_resumes_after_the_last_event_seen(world: World) -> None:
+    job = await ended_job(world)
+    events = events_of((await stream(world, job)).text)
+    for seen in range(len(events) - 1):
+        after = events[seen][0]
+        assert events_of((await stream(world, job, after)).text) == events[seen + 1 :]
+        by_query = await world.http.get(f"/v1/jobs/{job['id']}/events?last_event_id={after}")
+        assert events_of(by_query.text) == events[seen + 1 :]
+
+
+async def test_a_story_that_is_over_and_seen_is_204(world: World) -> None:
+    job = await ended_job(world)
+    last = events_of((await stream(world, job)).text)[-1][0]
+    answer = await stream(world, job, last)
+    assert answer.status_code == 204 and answer.content == b""
+
+
+async def test_after_a_restart_the_end_is_told_once_from_the_ledger(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await ended_job(world)
+    seen = events_of((await stream(world, job)).text)
+    empty = MemoryBroker()
+    monkeypatch.setattr(gateway_of(world).live, "_broker", empty)
+    from_start = events_of((await stream(world, job)).text)
+    resumed = events_of((await stream(world, job, seen[1][0])).text)
+    assert [kind for _, kind, _ in from_start] == ["completed"] and resumed == from_start
+    assert (await stream(world, job, from_start[0][0])).status_code == 204
+
+
+async def test_an_end_whose_announcement_was_lost_is_told_from_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unheard(*_: Any, **__: Any) -> None: ...
+
+    async with gateway_world(tmp_path, keep_alive_s=0.02) as world:
+        monkeypatch.setattr(world.services.broker, "announce", unheard)
+        job = await world.submit()
+        following = await soon(stream(world, job))
+        await world.complete(await world.lease(), {})
+        assert [kind for _, kind, _ in events_of((await following).text)] == ["queued", "started", "completed"]
+
+
+async def test_a_silent_stream_is_kept_alive_without_an_id(tmp_path: Path) -> None:
+    async with gateway_world(tmp_path, keep_alive_s=0.02) as world:
+        job = await record_of(world, await world.submit())
+        lines = await gateway_of(world).live.stream(job, None)
+        assert lines is not None
+        async for chunk in lines:
+            if chunk == KEEP_ALIVE:
+                break
+        assert b"id:" not in KEEP_ALIVE and KEEP_ALIVE.startswith(b":")
+
+
+async def test_a_stream_outlives_a_broker_that_is_down_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gateway_world(tmp_path, keep_alive_s=0.02) as world:
+        job = await world.submit()
+        await world.complete(await world.lease(), {})
+        whole, down = world.services.broker.read_events, asyncio.Event()
+
+        async def read(*args: Any, **kwargs: Any) -> Any:
+            if not down.is_set():
+                down.set()
+                raise Unavailable("the broker is down")
+            return await whole(*args, **kwargs)
+
+        monkeypatch.setattr(world.services.broker, "read_events", read)
+        live = msgspec.structs.replace(await record_of(world, job), status=JobStatus.IN_PROGRESS)
+        lines = await gateway_of(world).live.stream(live, None)
+        assert lines is not None
+        text = b"".join([chunk async for chunk in lines]).decode()
+        assert [kind for _, kind, _ in events_of(text)] == ["queued", "started", "completed"]
+
+
+async def test_a_closing_server_ends_streams_and_waits(world: World) -> None:
+    lines = await gateway_of(world).live.stream(await record_of(world, await world.submit()), None)
+    assert lines is not None
+    assert [await anext(lines) for _ in range(2)][1].split(b"\n")[1] == b"event: queued"
+    waiting = await soon(world.http.post("/v1/jobs", json={"model": "synthetic"}, headers={"Prefer": "wait=60"}))
+    world.services.closing.set()
+    assert [line async for line in lines] == []
+    assert (await waiting).status_code == 202
+
+
+async def test_an_event_id_that_is_none_is_refused(world: World) -> None:
+    answer = await stream(world, await world.submit(), "yesterday")
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_event_id")
+
+
+async def test_more_streams_than_allowed_are_refused_for_now(tmp_path: Path) -> None:
+    async with gateway_world(tmp_path, max_streams=0) as world:
+        answer = await stream(world, await world.submit())
+        assert answer.status_code == 503 and "retry-after" in answer.headers
