@@ -2,7 +2,7 @@
 
 Promises that no file ends or blocks the process that asks: a decoder that crashes, hangs or eats all memory costs its
 child process, the file is BadMedia, and the next file gets a fresh child. Children start at the first question (two at
-most, the second only while the first is busy), take a millisecond more than the decoding when warm, and leave after a
+most, the second only while the first is busy), take a few milliseconds more than the decoding when warm, and leave after a
 minute without work or when this process is gone, however it went.
 """
 
@@ -68,7 +68,11 @@ class Inspector:
         for child in (*self._idle, *self._busy):
             self._end(child)
         self._idle.clear()
+        for _ in range(MAX_CHILDREN):  # whoever was starting a child ends it first
+            await self._places.acquire()
         await asyncio.gather(*self._endings)
+        for _ in range(MAX_CHILDREN):
+            self._places.release()
 
     async def inspect(self, path: Path, field: FileField) -> Probe:
         """Probe a file. Raises BadMedia or TooLarge for the file, NotFound where it is not there, Unavailable where no
@@ -86,6 +90,9 @@ class Inspector:
     async def _ask(self, question: Question) -> Reply:
         while not self._is_stopped:
             child, is_fresh = await self._take()
+            if self._is_stopped:
+                self._end(child)
+                break
             self._busy.add(child)
             is_sound = False
             try:
