@@ -200,8 +200,13 @@ class RedisBroker:
         return await self._read(read, [f"{_tag(model)}:out" for model in self._models], wait_s)
 
     async def ack_outcomes(self, outcomes: Sequence[Outcome], now_s: float) -> None:
-        items = [(outcome.model, wire.outcome_args(outcome)) for outcome in outcomes]
-        await self._spread("ack", items, (repr(now_s),), bool)
+        by_model: dict[ModelName, list[Outcome]] = {}
+        for outcome in outcomes:
+            by_model.setdefault(outcome.model, []).append(outcome)
+        for model, group in by_model.items():
+            for first in range(0, len(group), CALL_ITEMS):
+                args = chain.from_iterable(map(wire.outcome_args, group[first : first + CALL_ITEMS]))
+                await self._run("ack", model, repr(now_s), *args)
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -217,13 +222,14 @@ class RedisBroker:
     async def held(self, models: Sequence[ModelName], now_s: float, *, min_age_s: float) -> list[LiveJob]:
         refs: list[JobRef] = []
         for model in models:
-            begun = f"{_tag(model)}:run"
-            ids = await self._link.call(
-                lambda client, key=begun: client.zrangebyscore(key, "-inf", repr(now_s - min_age_s))
-            )
+            leased = f"{_tag(model)}:seen"
+            ids = await self._link.call(lambda client, key=leased: client.zrange(key, 0, -1))
             refs += [JobRef(model, wire.job_id(raw)) for raw in ids]
-        leased = {JobStatus.IN_PROGRESS, JobStatus.CANCELLING}
-        return [view for view in await self.peek(refs, now_s) if view is not None and view.status in leased]
+        return [
+            view
+            for view in await self.peek(refs, now_s)
+            if view is not None and view.started_at_s is not None and view.started_at_s + min_age_s <= now_s
+        ]
 
     async def reap(self, models: Sequence[ModelName], now_s: float) -> list[JobId]:
         taken: list[JobId] = []

@@ -46,10 +46,15 @@ class Script:
 
     def __init__(self, name: str) -> None:
         folder = files("springtide.broker") / "lua"
-        head = f"local EVENTS_PER_JOB = {EVENTS_PER_JOB}\n"
-        texts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*_PARTS, name)]
-        self.name = name
-        self.source = head + "\n".join(texts)
+        *shared, body = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*_PARTS, name)]
+        self.source = "\n".join(
+            [
+                f"local EVENTS_PER_JOB = {EVENTS_PER_JOB}",
+                *shared,
+                f"local function main()\n{body}end",
+                "local reply = main()\nsettle()\nreturn reply",
+            ]
+        )
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 

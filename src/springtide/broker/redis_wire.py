@@ -105,8 +105,6 @@ def event_args(event: LiveEvent) -> tuple[Arg, ...]:
         event.kind,
         repr(event.at_s),
         event.attempt,
-        "" if event.fraction is None else repr(event.fraction),
-        event.stage or "",
         b"" if event.error is None else _encode(event.error),
     )
 
@@ -170,16 +168,16 @@ def live_job(job: JobId, reply: Sequence[Any]) -> LiveJob | None:
 def outcome(model: ModelName, entry: Sequence[Any]) -> Outcome:
     fields = _fields(entry[1])
     result = _decode_result(fields[b"r"]) if b"r" in fields else None
-    worker = fields[b"w"]
+    job, state, attempt, finished_at_s, begun_at_s, worker = fields[b"h"].decode().split(" ", 5)
     return Outcome(
         seq=entry[0].decode(),
-        id=job_id(fields[b"i"]),
+        id=JobId(job),
         model=model,
-        status=JobStatus(fields[b"s"].decode()),
-        attempt=int(fields[b"a"]),
-        finished_at_s=float(fields[b"n"]),
-        worker=WorkerId(worker.decode()) if worker else None,
-        started_at_s=_number(fields[b"b"]),
+        status=JobStatus(state),
+        attempt=int(attempt),
+        finished_at_s=float(finished_at_s),
+        worker=WorkerId(worker) if worker else None,
+        started_at_s=float(begun_at_s) if begun_at_s else None,
         run_s=_number(fields.get(b"u")),
         outputs=result.outputs if result else None,
         output_files=result.output_files if result else (),

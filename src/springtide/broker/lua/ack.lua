@@ -1,21 +1,25 @@
 -- ARGV: now, then for each outcome: its seq, job id, status.
-local replies = {}
+local seqs, buried = {}, {}
 for i = 2, #ARGV, 3 do
-  local seq, id, status = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  redis.call('XACK', OUT, 'recorder', seq)
-  replies[#replies + 1] = redis.call('XDEL', OUT, seq)
-  local job = TERMINAL[status] and load_job(id)
-  if job then
-    -- Live again only where the broker was emptied and refilled meanwhile: the ledger has its end, so it ends here too.
-    if job.s == QUEUED then
-      stop_waiting(job)
-    elseif not TERMINAL[job.s] then
-      let_go(job)
+  local id, status = ARGV[i + 1], ARGV[i + 2]
+  seqs[#seqs + 1] = ARGV[i]
+  if TERMINAL[status] then
+    local key = job_key(id)
+    local current = redis.call('HGET', key, 's')
+    if current then
+      buried[#buried + 1] = now
+      buried[#buried + 1] = id
     end
-    redis.call('DEL', job.key)
-    redis.call('HSET', job.key, 's', status, 'a', job.a, 'o', job.o)
-    redis.call('ZADD', TOMB, now, id)
-    redis.call('ZADD', PAST, 'NX', now, id)
+    if current and not TERMINAL[current] then
+      -- Alive only where the broker was emptied and refilled meanwhile: the ledger has its end, so it ends here too.
+      local job = load_job(id)
+      if current == QUEUED then stop_waiting(job) else let_go(job) end
+      redis.call('HSET', key, 's', status)
+      spent_tickets[#spent_tickets + 1] = ticket_key(id)
+    end
   end
 end
-return replies
+redis.call('XACK', OUT, 'recorder', unpack(seqs))
+redis.call('XDEL', OUT, unpack(seqs))
+if #buried > 0 then redis.call('ZADD', TOMB, unpack(buried)) end
+return 0

@@ -11,7 +11,7 @@ for i = 2, #ARGV do
   elseif job.s == IN_PROGRESS then
     redis.call('HSET', job.key, 's', CANCELLING)
     redis.call('RPUSH', cancel_key(job.o), job.id)
-    add_event(job.id, 'cancelling', job.a)
+    add_event(job.id, CANCELLING, job.a, now)
     replies[#replies + 1] = CANCELLING
   else
     replies[#replies + 1] = job.s

@@ -1,12 +1,12 @@
--- ARGV: now, worker, then for each result: id, attempt, run_s, result.
+-- ARGV: now, worker, then for each result: id, attempt, run_s, result. Returns 1 for each that counts.
 local worker = ARGV[2]
 local replies = {}
 for i = 3, #ARGV, 4 do
-  local id, attempt = ARGV[i], ARGV[i + 1]
-  local job, other = load_held(id, worker, attempt)
+  local attempt = ARGV[i + 1]
+  local job, other = load_held(ARGV[i], worker, attempt)
   if job then
     let_go(job)
-    finish(job, COMPLETED, {'u', ARGV[i + 2], 'r', ARGV[i + 3]})
+    finish(job, COMPLETED, 'u', ARGV[i + 2], 'r', ARGV[i + 3])
   end
   -- A repeat after a lost reply: this very attempt has won already.
   local won = other and other.s == COMPLETED and other.a == tonumber(attempt) and other.o == worker

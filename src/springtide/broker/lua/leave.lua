@@ -1,9 +1,8 @@
 -- ARGV: now, worker, error of a lost worker. Returns 1 while there is more to take back.
 local worker = ARGV[2]
-for _, id in ipairs(redis.call('SRANDMEMBER', own_key(worker), 100)) do
+for _, id in ipairs(redis.call('SPOP', own_key(worker), 100)) do
   local job = load_job(id)
   if job and job.o == worker then take_back(job, ARGV[3]) end
-  redis.call('SREM', own_key(worker), id)
 end
 redis.call('ZREM', ALIVE, worker)
 redis.call('HDEL', STATES, worker)

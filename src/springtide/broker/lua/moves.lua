@@ -1,4 +1,10 @@
 -- The moves between waiting, leased and ended that several scripts make. Each keeps every index of the job in step.
+-- What can be done for all jobs of a call at once is noted here and done by `settle`.
+
+local let_go_ids = {}    -- no longer leased
+local let_go_owned = {}  -- the same, by worker
+local spent_tickets = {}
+local woken, waiting_more = 0, 0
 
 -- The job waits (again). With `retry_at` it waits for its back-off first.
 local function start_waiting(job, retry_at)
@@ -7,47 +13,42 @@ local function start_waiting(job, retry_at)
     redis.call('HSET', job.key, 'r', retry_at)
   else
     ready_push(job)
-    ring(1)
+    woken = woken + 1
   end
-  redis.call('INCRBY', WAIT, job.c)
+  waiting_more = waiting_more + tonumber(job.c)
   if job.d ~= '' then redis.call('ZADD', DUE, job.d, job.id) end
 end
 
--- The job waits no longer; it is no longer in the ready queue or is taken out of it here.
+-- The job waits no longer, and not because it was leased.
 local function stop_waiting(job)
   if ready_remove(job) == 0 then redis.call('ZREM', DELAYED, job.id) end
   if job.d ~= '' then redis.call('ZREM', DUE, job.id) end
-  redis.call('DECRBY', WAIT, job.c)
-end
-
-local function hold(job, worker)
-  redis.call('ZADD', RUN, job.b, job.id)
-  redis.call('ZADD', SEEN, now, job.id)
-  redis.call('SADD', own_key(worker), job.id)
+  waiting_more = waiting_more - tonumber(job.c)
 end
 
 -- The worker holds the job no longer.
 local function let_go(job)
-  redis.call('ZREM', RUN, job.id)
-  redis.call('ZREM', SEEN, job.id)
-  redis.call('SREM', own_key(job.o), job.id)
+  let_go_ids[#let_go_ids + 1] = job.id
+  local owned = let_go_owned[job.o] or {}
+  owned[#owned + 1] = job.id
+  let_go_owned[job.o] = owned
   if job.s == CANCELLING then redis.call('LREM', cancel_key(job.o), 0, job.id) end
 end
 
--- The job has ended. What only a live job needs goes now, the rest when the outcome is acked.
-local function finish(job, status, extra)
+-- The job has ended. Its ticket goes now, the rest some time after the outcome is acked.
+local function finish(job, status, ...)
   redis.call('HSET', job.key, 's', status)
-  redis.call('HDEL', job.key, 't', 'r', 'b', 'f', 'g')
-  add_outcome(job, status, extra)
+  spent_tickets[#spent_tickets + 1] = ticket_key(job.id)
+  add_outcome(job, status, ...)
 end
 
 -- The attempt has ended and the job goes back to the queue with it spent.
 local function retry(job, retry_at, failure)
   redis.call('HSET', job.key, 's', QUEUED)
   redis.call('HDEL', job.key, 'o', 'b', 'f', 'g')
-  add_outcome(job, QUEUED, {'e', failure})
+  add_outcome(job, QUEUED, 'e', failure)
   start_waiting(job, retry_at)
-  add_event(job.id, 'retrying', job.a, {'e', failure})
+  add_event(job.id, 'retrying', job.a, now, 'e', failure)
 end
 
 -- Its worker is gone: another attempt, or the end where it was cancelling or attempts are spent.
@@ -56,7 +57,7 @@ local function take_back(job, failure)
   if job.s == CANCELLING then
     finish(job, CANCELLED)
   elseif job.a >= job.mx then
-    finish(job, FAILED, {'e', failure})
+    finish(job, FAILED, 'e', failure)
   else
     retry(job, nil, failure)
   end
@@ -71,7 +72,7 @@ local function promote(limit)
     if job then
       redis.call('HDEL', job.key, 'r')
       ready_push(job)
-      ring(1)
+      woken = woken + 1
     end
   end
   return #ids
@@ -89,4 +90,14 @@ local function expire(limit)
     end
   end
   return #ids
+end
+
+-- Do what was noted. Called once, when the script itself is through.
+local function settle()
+  if #let_go_ids > 0 then redis.call('ZREM', SEEN, unpack(let_go_ids)) end
+  for worker, ids in pairs(let_go_owned) do redis.call('SREM', own_key(worker), unpack(ids)) end
+  if #spent_tickets > 0 then redis.call('UNLINK', unpack(spent_tickets)) end
+  if waiting_more ~= 0 then redis.call('INCRBY', WAIT, string.format('%.0f', waiting_more)) end
+  if woken > 0 then ring(woken) end
+  if outcomes_added then redis.call('PUBLISH', OUT, '') end
 end

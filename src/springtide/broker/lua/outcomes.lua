@@ -1,5 +1,6 @@
--- ARGV: now (unused), consumer, most outcomes, lease time in ms. Returns stream entries: this reader's unacked ones, then those
--- another reader left lying for that long (on the server's clock: a reader's silence is real time), then new ones.
+-- ARGV: now (unused), consumer, most outcomes, lease time in ms. Returns stream entries: this reader's unacked ones,
+-- then those that another reader left lying for that long (on the server's clock: a reader's silence is real time),
+-- then new ones.
 local consumer, limit, idle_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
 local function read(from, n)
@@ -7,7 +8,7 @@ local function read(from, n)
 end
 
 local found = read('0', limit)
-if type(found) == 'table' and found.err then  -- no such group: the first read of all, or everything was flushed
+if found and found.err then  -- no such group: the first read of all, or everything was flushed
   redis.call('XGROUP', 'CREATE', OUT, 'recorder', '0', 'MKSTREAM')
   found = read('0', limit)
 end

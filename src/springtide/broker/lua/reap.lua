@@ -1,6 +1,7 @@
--- ARGV: now, oldest sign of life, oldest tombstone, oldest event, most ended jobs whose events are kept, error of a lost
--- worker. Returns 1 where there may be more, then the ids taken back.
+-- ARGV: now, oldest sign of life, oldest tombstone, oldest event, most ended jobs whose events are kept, error of a
+-- lost worker. Returns 1 where there may be more, then the ids taken back.
 local LIMIT = 100
+local FORGET_LIMIT = 1000  -- forgetting is cheap, and a busy minute leaves many
 local replies = {0}
 local function more(n, limit) if n >= limit then replies[1] = 1 end end
 
@@ -25,22 +26,24 @@ end
 more(promote(LIMIT), LIMIT)
 more(expire(LIMIT), LIMIT)
 
--- Forgetting is cheap, and a busy hour leaves many: ten times as many at once.
-local function forget(index, before, prefix)
-  local ids = redis.call('ZRANGEBYSCORE', index, '-inf', before, 'LIMIT', 0, LIMIT * 10)
-  more(#ids, LIMIT * 10)
-  for _, id in ipairs(ids) do redis.call('UNLINK', P .. prefix .. id) end
-  if #ids > 0 then redis.call('ZREM', index, unpack(ids)) end
+local function forget(index, ids, key_of)
+  local keys = {}
+  for n, id in ipairs(ids) do keys[n] = key_of(id) end
+  if #ids > 0 then
+    redis.call('UNLINK', unpack(keys))
+    redis.call('ZREM', index, unpack(ids))
+  end
+  more(#ids, FORGET_LIMIT)
 end
-forget(TOMB, ARGV[3], ':j:')
-forget(PAST, ARGV[4], ':e:')
-local over = redis.call('ZCARD', PAST) - tonumber(ARGV[5])
-if over > 0 then
-  local oldest = redis.call('ZPOPMIN', PAST, math.min(over, LIMIT * 10))
-  more(over, LIMIT * 10)
-  for i = 1, #oldest, 2 do redis.call('UNLINK', P .. ':e:' .. oldest[i]) end
-end
+local function event_key(id) return P .. ':e:' .. id end
+
+local old = redis.call('ZRANGEBYSCORE', TOMB, '-inf', ARGV[3], 'LIMIT', 0, FORGET_LIMIT)
+for _, id in ipairs(old) do redis.call('ZADD', PAST, 'NX', now, id) end  -- its end was never announced
+forget(TOMB, old, job_key)
+forget(PAST, redis.call('ZRANGEBYSCORE', PAST, '-inf', ARGV[4], 'LIMIT', 0, FORGET_LIMIT), event_key)
+local over = math.min(redis.call('ZCARD', PAST) - tonumber(ARGV[5]), FORGET_LIMIT)
+if over > 0 then forget(PAST, redis.call('ZRANGE', PAST, 0, over - 1), event_key) end
 
 -- A token that was taken by a worker which then died must not leave its job waiting for the next arrival.
-if ready_count() > 0 and redis.call('LLEN', WAKE) == 0 then ring(1) end
+if woken == 0 and ready_count() > 0 and redis.call('LLEN', WAKE) == 0 then ring(1) end
 return replies

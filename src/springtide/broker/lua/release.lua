@@ -1,4 +1,4 @@
--- ARGV: now, worker, then for each attempt given back unspent: id, attempt.
+-- ARGV: now, worker, then for each attempt given back unspent: id, attempt. Returns 1 for each that counts.
 local worker = ARGV[2]
 local replies = {}
 for i = 3, #ARGV, 2 do
@@ -12,7 +12,7 @@ for i = 3, #ARGV, 2 do
       redis.call('HSET', job.key, 's', QUEUED, 'a', job.a)
       redis.call('HDEL', job.key, 'o', 'b', 'f', 'g')
       start_waiting(job)
-      add_event(job.id, 'queued', job.a)
+      add_event(job.id, QUEUED, job.a, now)
     end
   end
   replies[#replies + 1] = job and 1 or 0
