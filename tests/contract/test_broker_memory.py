@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("springtide.testing")
-
-from springtide.broker.memory import MemoryBroker  # noqa: E402
-from springtide.broker.protocol import Broker  # noqa: E402
-from springtide.testing.broker_cases import Rebuild  # noqa: E402
-from springtide.testing.broker_suite import BrokerContract  # noqa: E402
+from springtide.broker.memory import MemoryBroker
+from springtide.broker.protocol import Broker
+from springtide.testing.broker_cases import Rebuild
+from springtide.testing.broker_suite import BrokerContract
 
 
 class TestMemoryBroker(BrokerContract):

@@ -228,6 +228,20 @@ class LeaseContract:
         await broker.reap(MODELS, T0 + 6)
         assert await status(broker, "a") == JobStatus.EXPIRED
 
+    @pytest.mark.parametrize("verb", ["release", "fail", "lose"])
+    async def test_a_job_that_comes_back_after_its_start_deadline_expires(self, broker: Broker, verb: str) -> None:
+        await leased(broker, "a", start_deadline_at_s=T0 + 5)
+        await broker.reap(MODELS, T0 + 6)
+        match verb:
+            case "release":
+                await broker.release(MODEL, ANN, [held("a")], T0 + 7)
+            case "fail":
+                await broker.fail(MODEL, ANN, [failure("a", retry_after_s=0.0)], T0 + 7)
+            case _:
+                await broker.leave(MODEL, ANN, T0 + 7)
+        assert await broker.lease(MODEL, BOB, 9, T0 + 8) == []
+        assert await status(broker, "a") == JobStatus.EXPIRED
+
 
 class LookingContract:
     """What can be seen from outside."""
@@ -297,6 +311,8 @@ class LookingContract:
         await broker.lease(MODEL, ANN, 1, T0)
         [view] = await broker.queues([MODEL], T0 + 1)
         assert [(worker.worker, worker.held) for worker in view.workers] == [(ANN, 0)]
+        [view] = await broker.queues([MODEL], T0 + LEASE_TTL_S + 1)
+        assert view.workers == ()
         await broker.reap(MODELS, T0 + LEASE_TTL_S + 1)
         [view] = await broker.queues([MODEL], T0 + LEASE_TTL_S + 1)
         assert view.workers == ()
