@@ -3,8 +3,8 @@
     python -m benchmarks.drive_springtide --seconds 4 --latency-jobs 100
 
 This process is the client and the embedded control plane at once, as a program that uses the library is: Submission,
-the SQLite ledger (full sync), the broker in memory served on its socket, and the recorder. What is timed is what is timed
-for the peers: from the first submit to the moment at which every job is `completed` in the ledger.
+the SQLite ledger (full sync), the broker in memory served on its socket, and the recorder. Timed as for the peers: from
+the first submit to the moment at which every job is `completed` in the ledger.
 """
 
 from __future__ import annotations
@@ -135,15 +135,14 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
 
 async def round_of(config: Config, home: Installation, options: argparse.Namespace) -> dict[str, float]:
     """Warm up, find how many jobs fill the time, measure."""
-    async with control_plane(config) as drive:
-        with home.process("worker", "--model", "synthetic") as worker:
-            await _alive(worker, drive.throughput(FIRST_JOBS))
-            count = FIRST_JOBS
-            for share in (0.25, 1.0):
-                _, took = await drive.throughput(count)
-                count = max(FIRST_JOBS, min(MOST_JOBS, int(count / took * options.seconds * share)))
-            accepted, took = await drive.throughput(count)
-            to_accepted, to_done = await drive.latencies_s(options.latency_jobs, options.spacing)
+    async with control_plane(config) as drive, _worker(home) as worker:
+        await _alive(worker, drive.throughput(FIRST_JOBS))
+        count = FIRST_JOBS
+        for share in (0.25, 1.0):
+            _, took = await drive.throughput(count)
+            count = max(FIRST_JOBS, min(MOST_JOBS, int(count / took * options.seconds * share)))
+        accepted, took = await drive.throughput(count)
+        to_accepted, to_done = await drive.latencies_s(options.latency_jobs, options.spacing)
     return {
         "jobs": count,
         "jobs_per_s": count / took,
@@ -153,6 +152,16 @@ async def round_of(config: Config, home: Installation, options: argparse.Namespa
         "accepted_p50_ms": percentile(to_accepted, 0.5) * 1e3,
         "accepted_p99_ms": percentile(to_accepted, 0.99) * 1e3,
     }
+
+
+@contextlib.asynccontextmanager
+async def _worker(home: Installation) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """A worker process. It is ended from a thread: this process must go on answering it while it drains."""
+    process = home.process("worker", "--model", "synthetic")
+    try:
+        yield process.__enter__()
+    finally:
+        await asyncio.to_thread(process.__exit__, None, None, None)
 
 
 async def _alive(worker: subprocess.Popen[bytes], work: object) -> None:

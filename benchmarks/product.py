@@ -135,7 +135,7 @@ class Running:
         raise RuntimeError(f"no worker of {model} was ready within {deadline_s:.0f} s:\n{self.home.tail()}")
 
     def wait_until_completed(self, count: int, deadline_s: float = 120.0) -> None:
-        """Until the ledger has `count` completed jobs. Looks 50 times a second at most, and less where a look is slow."""
+        """Until the ledger has `count` completed jobs. At most 50 looks a second."""
         ends = time.perf_counter() + deadline_s
         while (done := self.home.completed()) < count:
             if time.perf_counter() > ends:

@@ -1,4 +1,4 @@
-"""No-op jobs from submit to done, durable, beside the job queues a user would pick instead; each with one worker process.
+"""No-op jobs from submit to done, durable, beside the job queues a user would pick instead; one worker process each.
 
 Every round runs every system once, one at a time, each on fresh data, so that ratios compare the same minutes.
 """
@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.environments import PEERS, python_of, versions_in
 from benchmarks.plan import REPOSITORY, Plan
@@ -37,24 +36,25 @@ GOALS = (
     Goal(metric="jobs_per_s", bound=3000, at_least=True, what="durable no-op jobs per second, end to end"),
     Goal(metric="done_p50_ms", bound=5, at_least=False, what="submit to done at low load, median"),
 )
+NOTES = (
+    "jobs_per_s: first submit to the moment at which every result is on record and readable; worker warm.",
+    "done_*: submit to done seen by the client, jobs 20 ms apart. Springtide's client is told (as `Prefer: wait` is) "
+    "and then reads the ledger; the peers' clients look for the result key every 0.5 ms.",
+    "submitted_per_s: calls that returned. Springtide's jobs are on disk by then, the peers' in the server's memory.",
+    "Clients: Springtide 512 submits in flight in the control plane's own process; arq 32 in flight; the others have "
+    "no asynchronous client and submit one after the other, while their worker works.",
+    "Ratios above 1 are in Springtide's favour for jobs_per_s, below 1 for latencies.",
+)
 
 
 def measure(plan: Plan) -> Report:
     report = Report("queue", title="No-op jobs end to end", goals=GOALS)
     report.compare = ("jobs_per_s", "done_p50_ms", "done_p99_ms")
-    report.notes = [
-        "jobs_per_s: first submit to the moment at which every result is on record and readable; worker warm.",
-        "done_*: submit to done seen by the client, jobs 20 ms apart. Springtide's client is told (as `Prefer: wait` is) "
-        "and then reads the ledger; the peers' clients look for the result key every 0.5 ms.",
-        "submitted_per_s: calls that returned; for Springtide each is on disk by then, for the peers in the server's memory.",
-        "Clients: Springtide 512 submits in flight in the control plane's own process; arq 32 in flight; the others have "
-        "no asynchronous client and submit one after the other, while their worker works.",
-        "Ratios above 1 are in Springtide's favour for jobs_per_s, below 1 for latencies.",
-    ]
+    report.notes = list(NOTES)
     report.describe(
         OURS,
         "library, SQLite ledger and broker in the client's process, 1 worker process",
-        durable="SQLite, WAL, synchronous=FULL: on disk (fsync) before a job is accepted, and again before it counts as done",
+        durable="SQLite, WAL, synchronous=FULL: fsync before a job is accepted, and again before it counts as done",
     )
     peers = [name for name in PEER_TEXTS if plan.wants(name)]
     for name in peers:
@@ -93,7 +93,5 @@ def _driven(command: list[str], plan: Plan, environment: os._Environ[str] | dict
         [*command, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=ROUND_LIMIT_S
     )
     if done.returncode != 0:
-        raise RuntimeError(
-            f"{Path(command[0]).name} {command[-1]} ended with {done.returncode}:\n{done.stderr[-3000:]}"
-        )
+        raise RuntimeError(f"{command[1:4]} ended with {done.returncode}:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""A benchmark's record: every value of every round, medians, ratios from the same rounds, and the goals they are held to."""
+"""A benchmark's record: every value of every round, medians, ratios from the same rounds, goals met or missed."""
 
 from __future__ import annotations
 
