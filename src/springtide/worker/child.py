@@ -15,6 +15,7 @@ import signal
 import socket
 import weakref
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 
@@ -100,8 +101,7 @@ class Child(asyncio.Protocol):
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not of asyncio's classes
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):

@@ -126,6 +126,11 @@ class Worker:
         return self._supervisor.pid
 
     @property
+    def last_error(self) -> str | None:
+        """Why the engine did not load the last time; None once it has."""
+        return self._supervisor.last_error
+
+    @property
     def load_s(self) -> float | None:
         """How long the engine took to load, the last time it did."""
         return self._supervisor.load_s

@@ -241,7 +241,7 @@ class Supervisor:
                 log.info("engine ready after %.3f s, %.3f s of it loading", self.ready_after_s, load_s)
                 self._listener.on_child()
             case LoadFailed(text, is_config):
-                self._load_error = text
+                self._load_error = self.last_error = text
                 self.is_failing = self.is_failing or is_config
 
     def _on_report(self, report: Report) -> None:

@@ -1,0 +1,467 @@
+"""What becomes of jobs when the child dies, hangs, is cancelled, or the broker goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from worker_world import MODEL, World, until
+
+from springtide.domain.errors import OutcomeUnknown
+from springtide.domain.job import JobStatus
+from springtide.domain.lease import LEASE_TTL_S, Outcome, WorkerState
+from springtide.worker import service, supervisor
+
+
+def _code(outcome: Outcome) -> str:
+    assert outcome.error is not None
+    return outcome.error.code
+
+
+async def _pid(world: World) -> Any:
+    outcome = await world.outcome(await world.submit("pid"))
+    assert outcome.outputs is not None
+    return outcome.outputs["number"]
+
+
+# --- deaths -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_segfault_is_a_crash_with_its_signal_and_last_words_and_the_next_job_runs(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        outcome = await world.outcome(await world.submit("segfault"))
+        assert _code(outcome) == "crashed"
+        assert outcome.status is JobStatus.QUEUED  # another attempt is due
+        assert outcome.error is not None
+        assert outcome.error.details["signal"] == "SIGSEGV"
+        assert "last words" in outcome.error.details["stderr"]
+        assert (await world.outcome(await world.submit("ok"))).status is JobStatus.COMPLETED
+
+
+async def test_a_crash_report_does_not_show_what_an_earlier_job_printed(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.outcome(await world.submit("raises"))  # its traceback is printed
+        outcome = await world.outcome(await world.submit("segfault"))
+        assert outcome.error is not None
+        assert "no good" not in outcome.error.details["stderr"]
+
+
+async def test_a_job_whose_first_attempt_crashed_completes_at_its_second(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        outcome = await world.end_of(await world.submit("once", path=str(tmp_path / "note")))
+        assert (outcome.status, outcome.attempt) == (JobStatus.COMPLETED, 2)
+
+
+async def test_a_crash_in_the_last_attempt_fails_the_job(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        (job,) = await world.submit_many([{"do": "segfault"}], max_attempts=1)
+        assert (await world.outcome(job)).status is JobStatus.FAILED
+
+
+async def test_an_exit_code_is_told(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        outcome = await world.outcome(await world.submit("exits", number=7))
+        assert _code(outcome) == "crashed"
+        assert outcome.error is not None
+        assert outcome.error.details["exit_code"] == 7
+
+
+async def test_a_process_over_its_memory_limit_is_killed_for_that(tmp_path: Path) -> None:
+    async with World(tmp_path, memory_limit_mb=200) as world:
+        outcome = await world.outcome(await world.submit("eats", number=320))
+        assert _code(outcome) == "out_of_memory"
+        assert outcome.error is not None
+        assert outcome.error.details["limit_mb"] == 200
+        assert (await world.outcome(await world.submit("ok"))).status is JobStatus.COMPLETED
+
+
+async def test_a_kill_by_the_kernels_memory_killer_is_told_from_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([5, 6])
+    monkeypatch.setattr(supervisor, "oom_kills", lambda: next(counts, 6))
+    async with World(tmp_path) as world:
+        job = await world.submit("sleeps", number=60)
+        await world.until_running(job)
+        os.kill(world.worker.engine_pid or 0, signal.SIGKILL)
+        assert _code(await world.outcome(job)) == "out_of_memory"
+
+
+async def test_a_child_killed_from_outside_is_a_crash_and_is_replaced(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        job = await world.submit("sleeps", number=60)
+        await world.until_running(job)
+        before = world.worker.engine_pid or 0
+        os.kill(before, signal.SIGKILL)
+        outcome = await world.outcome(job)
+        assert _code(outcome) == "crashed"
+        assert outcome.error is not None
+        assert outcome.error.details["signal"] == "SIGKILL"
+        assert await _pid(world) != before
+
+
+async def test_a_child_killed_while_idle_is_replaced_and_nobody_is_blamed(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        before = await _pid(world)
+        os.kill(before, signal.SIGKILL)
+        await until(lambda: world.worker.engine_pid not in (None, before))
+        assert await _pid(world) != before
+
+
+async def test_a_batch_that_runs_one_by_one_blames_only_the_one_that_ran(tmp_path: Path) -> None:
+    async with World(tmp_path, slots=16, batch=8) as world:
+        jobs = await world.submit_many([{"do": "segfault" if n == 3 else "ok", "max_attempts": 1} for n in range(8)])
+        ends = [await world.outcome(job) for job in jobs]
+        statuses = [end.status for end in ends]
+        assert statuses == [JobStatus.FAILED if n == 3 else JobStatus.COMPLETED for n in range(8)]
+        assert all(end.attempt == 1 for end in ends)
+
+
+async def test_a_batch_that_died_together_is_tried_one_by_one_to_find_who_did_it(tmp_path: Path) -> None:
+    async with World(tmp_path, engine="worker_engines:Batched", slots=16, batch=8) as world:
+        jobs = await world.submit_many([{"do": "crash" if n == 3 else "ok", "max_attempts": 1} for n in range(8)])
+        ends = [await world.outcome(job) for job in jobs]
+        statuses = [end.status for end in ends]
+        assert statuses == [JobStatus.FAILED if n == 3 else JobStatus.COMPLETED for n in range(8)]
+        assert all(end.attempt == 1 for end in ends)
+
+
+async def test_what_a_crashed_job_left_in_its_folder_is_removed(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.outcome(await world.submit("litters"))
+        await world.outcome(await world.submit("litters", number=3))
+        await until(lambda: not [path for path in world.scratch.rglob("*") if path.name == "litter"])
+
+
+# --- time limits ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_past_its_limit_is_killed_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "TIMEOUT_GRACE_S", 0.05)
+    async with World(tmp_path) as world:
+        (job,) = await world.submit_many([{"do": "sleeps", "number": 60}], timeout_s=0.2)
+        outcome = await world.outcome(job)
+        assert (_code(outcome), outcome.status) == ("timed_out", JobStatus.FAILED)
+        assert outcome.error is not None
+        assert outcome.error.details["timeout_s"] == 0.2
+        assert (await world.outcome(await world.submit("ok"))).status is JobStatus.COMPLETED
+
+
+async def test_a_run_past_its_limit_that_heeds_the_stop_keeps_the_process(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        before = await _pid(world)
+        (job,) = await world.submit_many([{"do": "waits"}], timeout_s=0.1)
+        assert _code(await world.outcome(job)) == "timed_out"
+        assert await _pid(world) == before
+
+
+async def test_an_engine_that_never_gives_up_the_interpreter_lock_is_killed_at_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "TIMEOUT_GRACE_S", 0.05)
+    async with World(tmp_path) as world:
+        job_inputs = [{"do": "holds_the_lock", "path": str(tmp_path / "note")}]
+        (job,) = await world.submit_many(job_inputs, timeout_s=0.2)
+        assert _code(await world.outcome(job)) == "timed_out"
+
+
+async def test_the_slow_one_of_a_batch_is_found_and_the_others_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "TIMEOUT_GRACE_S", 0.05)
+    async with World(tmp_path, engine="worker_engines:Batched", slots=4, batch=4) as world:
+        gate = tmp_path / "never"
+        jobs = await world.submit_many([{"do": "ok"}, {"do": "gate", "path": str(gate)}, {"do": "ok"}], timeout_s=0.3)
+        first, slow, last = [await world.outcome(job) for job in jobs]
+        assert first.status is last.status is JobStatus.COMPLETED
+        assert _code(slow) == "timed_out"
+
+
+# --- cancels ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_is_heeded_at_the_next_progress_and_the_model_stays_loaded(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        before = await _pid(world)
+        job = await world.submit("waits")
+        await world.until_running(job)
+        await world.cancel(job)
+        assert (await world.outcome(job)).status is JobStatus.CANCELLED
+        assert await _pid(world) == before
+
+
+async def test_an_engine_that_does_not_heed_a_cancel_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "CANCEL_GRACE_S", 0.05)
+    async with World(tmp_path) as world:
+        job = await world.submit("sleeps", number=60)
+        await world.until_running(job)
+        before = world.worker.engine_pid
+        await world.cancel(job)
+        assert (await world.outcome(job)).status is JobStatus.CANCELLED
+        assert await _pid(world) != before
+
+
+async def test_a_job_cancelled_before_it_began_never_runs(tmp_path: Path) -> None:
+    async with World(tmp_path, slots=8) as world:
+        gate = tmp_path / "gate"
+        first = await world.submit("gate", path=str(gate))
+        await world.until_running(first)
+        (second,) = await world.submit_many([{"do": "litters"}], age_s=5.0)
+        await until(lambda: world.worker._attempts.waiting == 1)
+        await world.cancel(second)
+        assert (await world.outcome(second)).status is JobStatus.CANCELLED
+        gate.touch()
+        await world.outcome(first)
+        after = await world.outcome(await world.submit("ok"))
+        assert after.outputs is not None
+        assert after.outputs["number"] == 2  # the second run of this engine
+
+
+async def test_a_job_cancelled_in_the_child_before_it_began_never_runs(tmp_path: Path) -> None:
+    async with World(tmp_path, slots=8, batch=8) as world:
+        gate = tmp_path / "gate"
+        first, second, third = await world.submit_many([{"do": "gate", "path": str(gate)}, {"do": "ok"}, {"do": "ok"}])
+        await world.until_running(first)
+        await world.cancel(second)
+        assert (await world.outcome(second)).status is JobStatus.CANCELLED
+        gate.touch()
+        outcome = await world.outcome(third)
+        assert outcome.outputs is not None
+        assert outcome.outputs["number"] == 2
+
+
+async def test_a_cancelled_job_of_a_batch_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CANCEL_GRACE_S", 0.05)
+    async with World(tmp_path, engine="worker_engines:Batched", slots=4, batch=4) as world:
+        gate = tmp_path / "gate"
+        first, second = await world.submit_many([{"do": "gate", "path": str(gate)}, {"do": "ok"}])
+        await world.until_running(first)
+        before = world.worker.engine_pid
+        await world.cancel(second)
+        assert (await world.outcome(second)).status is JobStatus.CANCELLED
+        gate.touch()
+        assert (await world.outcome(first)).status is JobStatus.COMPLETED
+        assert world.worker.engine_pid == before
+
+
+# --- leases and the broker ------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_lease_stops_the_run_and_drops_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "BEAT_EVERY_S", 0.02)
+    async with World(tmp_path) as world:
+        job = await world.submit("waits")
+        await world.until_running(job)
+        world.watched.down.add("beat")
+        world.watched.down.add("lease")
+        await world.broker.reap([MODEL], time.time() + LEASE_TTL_S + 1)
+        lost = await world.outcome(job)
+        assert (lost.status, _code(lost)) == (JobStatus.QUEUED, "worker_lost")
+        world.watched.down.discard("beat")
+        await until(lambda: not world.worker._attempts.held())
+        await until(lambda: world.worker._supervisor.is_idle)
+        assert world.watched.count("complete") == world.watched.count("fail") == 0
+
+
+async def test_a_result_survives_an_outage_of_the_broker(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        job = await world.submit("gate", path=str(tmp_path / "gate"))
+        await world.until_running(job)
+        world.watched.down.add("all")
+        (tmp_path / "gate").touch()
+        await until(lambda: world.watched.count("complete") >= 2)
+        world.watched.down.clear()
+        outcome = await world.outcome(job)
+        assert (outcome.status, outcome.attempt) == (JobStatus.COMPLETED, 1)
+        assert (await world.outcome(await world.submit("ok"))).status is JobStatus.COMPLETED
+
+
+async def test_a_report_whose_answer_was_lost_is_repeated_and_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(tmp_path) as world:
+        whole = world.broker.complete
+        calls: list[object] = []
+
+        async def lossy(*args: Any) -> list[bool]:
+            answer = await whole(*args)
+            calls.append(answer)
+            if len(calls) == 1:
+                raise OutcomeUnknown("the connection broke")
+            return answer
+
+        monkeypatch.setattr(world.broker, "complete", lossy)
+        job = await world.submit("ok")
+        assert (await world.outcome(job)).status is JobStatus.COMPLETED
+        await until(lambda: len(calls) == 2 and not world.worker._attempts.held())
+        assert await world.broker.read_outcomes(10) == []
+
+
+async def test_one_report_the_broker_cannot_take_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(tmp_path, slots=8, batch=8) as world:
+        jobs = await world.submit_many([{"do": "ok"}, {"do": "ok"}, {"do": "ok"}])
+        whole = world.broker.complete
+
+        async def picky(model: Any, worker: Any, done: Any, now_s: float) -> list[bool]:
+            if any(completion.id == jobs[1] for completion in done):
+                raise TypeError("not this one")
+            return await whole(model, worker, done, now_s)
+
+        monkeypatch.setattr(world.broker, "complete", picky)
+        for job in (jobs[0], jobs[2]):
+            assert (await world.outcome(job)).status is JobStatus.COMPLETED
+        await until(lambda: not world.worker._attempts.held())
+
+
+# --- drain ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_drain_finishes_what_runs_and_gives_back_the_rest(tmp_path: Path) -> None:
+    async with World(tmp_path, slots=8, batch=2) as world:
+        gate = tmp_path / "gate"
+        running, in_child = await world.submit_many([{"do": "gate", "path": str(gate)}, {"do": "ok"}])
+        await world.until_running(running)
+        ahead, with_file = await world.submit_many([{"do": "ok"}, {"do": "ok"}], age_s=5.0)
+        await until(lambda: world.worker._attempts.waiting == 2)
+        world.worker.drain()
+        while {await world.status(job) for job in (in_child, ahead, with_file)} != {JobStatus.QUEUED}:
+            await world.broker.read_outcomes(1, wait_s=0.01)
+        assert await world.status(running) is JobStatus.IN_PROGRESS
+        assert world.worker.state is WorkerState.DRAINING
+        gate.touch()
+        assert (await world.outcome(running)).status is JobStatus.COMPLETED
+        assert world.running is not None
+        await world.running
+        (view,) = await world.broker.queues([MODEL], time.time())
+        assert view.workers == ()
+        # Given back unspent: the next worker's attempt has the same number.
+        again = await world.broker.lease(MODEL, world.worker.id, 1, time.time())
+        assert again[0].attempt == 1
+
+
+async def test_a_drain_that_runs_out_of_grace_gives_back_what_runs(tmp_path: Path) -> None:
+    async with World(tmp_path, grace_s=0.1) as world:
+        job = await world.submit("sleeps", number=60)
+        await world.until_running(job)
+        world.worker.drain()
+        assert world.running is not None
+        await world.running
+        assert await world.status(job) is JobStatus.QUEUED
+        assert world.worker.engine_pid is None
+
+
+async def test_a_drain_stores_and_reports_what_has_just_ended(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.watched.down.add("complete")
+        job = await world.submit("copies", file=await world.put(b"abc"))
+        await until(lambda: world.watched.count("complete") > 0)
+        world.worker.drain()
+        world.watched.down.clear()
+        assert (await world.outcome(job)).status is JobStatus.COMPLETED
+
+
+async def test_an_idle_worker_drains_at_once_also_while_it_loads(tmp_path: Path) -> None:
+    settings = {"count": str(tmp_path / "count"), "seconds": 60}
+    async with World(tmp_path, engine="worker_engines:Loading", settings=settings) as world:
+        await until(lambda: (tmp_path / "count").exists())
+        assert world.worker.state is WorkerState.STARTING
+        world.worker.drain()
+        assert world.running is not None
+        await world.running
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_engine_that_does_not_load_is_failing_after_three_times_and_recovers(tmp_path: Path) -> None:
+    settings = {"count": str(tmp_path / "count"), "failures": 3}
+    async with World(tmp_path, engine="worker_engines:Loading", settings=settings) as world:
+        await until(lambda: world.worker.state is WorkerState.FAILING)
+        assert (tmp_path / "count").read_text() == "3"
+        assert "the weights are broken" in str(world.worker.last_error)
+        assert (await world.outcome(await world.submit("ok"))).status is JobStatus.COMPLETED
+        assert world.worker.state is not WorkerState.FAILING
+
+
+async def test_a_wrong_engine_reference_is_failing_and_says_why(tmp_path: Path) -> None:
+    async with World(tmp_path, engine="no.such.module:Engine") as world:
+        await until(lambda: world.worker.state is WorkerState.FAILING)
+        assert "no.such.module" in str(world.worker.last_error)
+
+
+async def test_a_load_past_its_limit_is_ended(tmp_path: Path) -> None:
+    settings = {"count": str(tmp_path / "count"), "seconds": 60}
+    async with World(tmp_path, engine="worker_engines:Loading", settings=settings, load_timeout_s=0.2) as world:
+        await until(lambda: world.worker.last_error is not None)
+        assert "limit of 0.2 s" in str(world.worker.last_error)
+
+
+async def test_a_ready_worker_knows_what_its_start_cost(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await until(lambda: world.worker.state is WorkerState.READY)
+        assert world.worker.load_s is not None
+        assert world.worker.ready_after_s is not None
+        assert world.worker.ready_after_s >= world.worker.load_s
+
+
+# --- nothing is left behind -------------------------------------------------------------------------------------------
+
+
+async def test_programs_an_engine_started_end_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "TIMEOUT_GRACE_S", 0.05)
+    async with World(tmp_path) as world:
+        note = tmp_path / "program"
+        inputs = [{"do": "starts_a_program", "path": str(note)}]
+        (job,) = await world.submit_many(inputs, timeout_s=1.0)
+        assert _code(await world.outcome(job)) == "timed_out"
+        await until(lambda: not _is_alive(int(note.read_text())))
+
+
+@pytest.mark.parametrize("do", ["sleeps", "holds_the_lock"])
+async def test_the_child_dies_with_its_worker_even_in_the_middle_of_a_run(tmp_path: Path, do: str) -> None:
+    note = tmp_path / "note"
+    inputs = {"do": do, "number": 60, "path": str(note)}
+    code = _A_WORKER_OF_ITS_OWN.format(folder=str(tmp_path), inputs=inputs)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    worker = await asyncio.to_thread(
+        subprocess.Popen, [sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment, text=True
+    )
+    with worker:
+        assert worker.stdout is not None
+        child = int(await asyncio.to_thread(worker.stdout.readline))
+        worker.kill()
+    await until(lambda: not _is_alive(child))
+
+
+_A_WORKER_OF_ITS_OWN = """
+import asyncio, pathlib
+from worker_world import World
+async def main():
+    async with World(pathlib.Path({folder!r})) as world:
+        (job,) = await world.submit_many([{inputs!r}])
+        await world.until_running(job)
+        print(world.worker.engine_pid, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,196 @@
+"""Engines that misbehave on request, for the worker's tests. Run in the child process only."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from springtide.engines.protocol import (
+    Engine,
+    InputFile,
+    InvalidInput,
+    Media,
+    OutputFile,
+    Progress,
+    RetryableError,
+)
+
+
+class Input(BaseModel):
+    do: str = "ok"
+    path: str = ""  # of a gate, a note or a number
+    number: int = Field(0, ge=0)
+    file: Annotated[InputFile | None, Media("*/*")] = None
+
+
+class Output(BaseModel):
+    text: str = ""
+    number: int = 0
+    file: OutputFile | None = None
+    files: list[OutputFile] = []
+
+
+class Scripted(Engine[Input, Output]):
+    """Does what `do` says, one job at a time."""
+
+    def load(self) -> None:
+        self.runs = 0
+
+    def run(self, inputs: Input, progress: Progress) -> Output:
+        self.runs += 1
+        return getattr(self, inputs.do)(inputs, progress) or Output(text=inputs.do, number=self.runs)
+
+    def ok(self, inputs: Input, progress: Progress) -> None: ...
+
+    def pid(self, inputs: Input, progress: Progress) -> Output:
+        return Output(number=os.getpid())
+
+    def steps(self, inputs: Input, progress: Progress) -> None:
+        for step in range(inputs.number):
+            progress(step / inputs.number, "work")
+        progress(1.0, "done")
+
+    def raises(self, inputs: Input, progress: Progress) -> None:
+        raise ValueError("no good")
+
+    def odd_details(self, inputs: Input, progress: Progress) -> None:
+        raise InvalidInput("odd", thing=object(), huge=1 << 80)
+
+    def bad_input(self, inputs: Input, progress: Progress) -> None:
+        raise InvalidInput("no face in the picture", errors=[{"loc": "file", "message": "no face"}])
+
+    def retryable(self, inputs: Input, progress: Progress) -> None:
+        raise RetryableError("device busy")
+
+    def once(self, inputs: Input, progress: Progress) -> None:
+        """Crashes the first time."""
+        note = Path(inputs.path)
+        if not note.exists():
+            note.touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    def segfault(self, inputs: Input, progress: Progress) -> None:
+        print("last words", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def exits(self, inputs: Input, progress: Progress) -> None:
+        os._exit(inputs.number)
+
+    def sys_exits(self, inputs: Input, progress: Progress) -> None:
+        sys.exit(inputs.number)
+
+    def memory_error(self, inputs: Input, progress: Progress) -> None:
+        raise MemoryError
+
+    def eats(self, inputs: Input, progress: Progress) -> None:
+        held = [bytearray(b"\x01") * (16 << 20) for _ in range(inputs.number // 16)]
+        time.sleep(60)
+        del held
+
+    def sleeps(self, inputs: Input, progress: Progress) -> None:
+        progress(0.0)
+        time.sleep(inputs.number)
+
+    def holds_the_lock(self, inputs: Input, progress: Progress) -> None:
+        progress(0.0)
+        Path(inputs.path).touch()
+        re.match(r"(a+)+$", "a" * 64 + "b")  # hours of native code that never lets another thread run
+
+    def waits(self, inputs: Input, progress: Progress) -> None:
+        """Until cancelled, heeding it."""
+        while True:
+            progress(0.5, "waiting")
+            time.sleep(0.005)
+
+    def gate(self, inputs: Input, progress: Progress) -> None:
+        """Until the file at `path` is there, without looking at progress."""
+        progress(0.1, "at the gate")
+        while not Path(inputs.path).exists():
+            time.sleep(0.005)
+
+    def copies(self, inputs: Input, progress: Progress) -> Output:
+        assert inputs.file is not None
+        data = inputs.file.path.read_bytes()
+        first, second = progress.folder / "copy.bin", progress.folder / "more" / "twice.bin"
+        first.write_bytes(data)
+        second.parent.mkdir()
+        second.write_bytes(data * 2)
+        made = OutputFile(path=second, media_type="application/x-twice", name="two.bin")
+        return Output(
+            text=f"{inputs.file.media_type} {inputs.file.name} {inputs.file.bytes}",
+            file=OutputFile(path=first, media_type="application/x-copy"),
+            files=[made, made],
+        )
+
+    def litters(self, inputs: Input, progress: Progress) -> None:
+        (progress.folder / "litter").write_text("x")
+        if inputs.number:
+            os._exit(inputs.number)
+
+    def steals(self, inputs: Input, progress: Progress) -> Output:
+        assert inputs.file is not None
+        return Output(file=OutputFile(path=inputs.file.path, media_type="text/plain"))
+
+    def forgets(self, inputs: Input, progress: Progress) -> Output:
+        return Output(file=OutputFile(path=progress.folder / "nothing.png", media_type="image/png"))
+
+    def talks(self, inputs: Input, progress: Progress) -> Output:
+        return Output(text="x" * inputs.number)
+
+    def wrong(self, inputs: Input, progress: Progress) -> Any:
+        return {"not": "an Output"}
+
+    def starts_a_program(self, inputs: Input, progress: Progress) -> None:
+        program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        Path(inputs.path).write_text(str(program.pid))
+        time.sleep(600)
+
+
+class Batched(Engine[Input, Output]):
+    """Runs up to eight jobs at once; `number` tells how many were together."""
+
+    max_batch = 8
+
+    def load(self) -> None: ...
+
+    def run(self, inputs: Input, progress: Progress) -> Output:
+        result = self.run_batch([inputs], [progress])[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def run_batch(self, inputs: Sequence[Input], progress: Sequence[Progress]) -> list[Output | Exception]:
+        for job, line in zip(inputs, progress, strict=True):
+            line(0.5, "together")
+            if job.do == "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            while job.do == "gate" and not Path(job.path).exists():
+                time.sleep(0.005)
+        return [ValueError("not this one") if job.do == "raises" else Output(number=len(inputs)) for job in inputs]
+
+
+class Loading(Engine[Input, Output]):
+    """Loads as its settings say; counts its loads in a file."""
+
+    def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
+        super().__init__(settings, weights_folder)
+
+    def load(self) -> None:
+        count = Path(self.settings["count"])
+        loads = int(count.read_text()) + 1 if count.exists() else 1
+        count.write_text(str(loads))
+        if loads <= self.settings.get("failures", 0):
+            raise RuntimeError("the weights are broken")
+        time.sleep(self.settings.get("seconds", 0))
+
+    def run(self, inputs: Input, progress: Progress) -> Output:
+        return Output()
