@@ -13,7 +13,7 @@ from PIL import Image
 from springtide.domain.errors import BadMedia, TooLarge
 from springtide.domain.model import FileField
 from springtide.media import png
-from springtide.media.images import open_rgb, open_rgba
+from springtide.media.images import open_rgb, open_rgba, opened
 from springtide.media.probe import probe, sniff
 from springtide.media.sniffing import canonical, is_accepted
 from springtide.testing import media_makers as makers
@@ -171,6 +171,14 @@ def test_the_limit_is_on_pixels_exactly(tmp_path: Path) -> None:
     with pytest.raises(BadMedia):
         probe(path, field(max_pixels=64 * 48 - 1))
     assert probe(path, field(max_pixels=None)).width == 64
+
+
+def test_a_field_may_take_more_pixels_than_the_library_would(tmp_path: Path) -> None:
+    path = tmp_path / "scan.png"
+    Image.new("1", (20_000, 10_000)).save(path)
+    assert probe(path, field(max_pixels=200_000_000)).width == 20_000
+    with opened(path) as image:
+        assert image.size == (20_000, 10_000)
 
 
 def test_no_bomb_is_decoded_and_no_warning_leaks(tmp_path: Path) -> None:

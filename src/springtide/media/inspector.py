@@ -2,8 +2,8 @@
 
 Promises that no file ends or blocks the process that asks: a decoder that crashes, hangs or eats all memory costs its
 child process, the file is BadMedia, and the next file gets a fresh child. Children start at the first question (two at
-most, the second only while the first is busy), take a few milliseconds more than the decoding when warm, and leave after a
-minute without work or when this process is gone, however it went.
+most, the second only while the first is busy), take a few milliseconds more than the decoding when warm, and leave
+after a minute without work or when this process is gone, however it went.
 """
 
 from __future__ import annotations
