@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from springtide.broker.protocol import Broker
-from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, RedisBroker
+from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, LATEST_EVENTS, RedisBroker
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.domain.job import JobStatus
 from springtide.domain.lease import LEASE_TTL_S, WakeUp, WorkerState
@@ -18,6 +18,7 @@ from springtide.testing.broker_cases import (
     BOB,
     MODEL,
     MODELS,
+    OTHER,
     SOON_S,
     T0,
     Rebuild,
@@ -34,7 +35,7 @@ from springtide.testing.broker_cases import (
     ticket,
 )
 from springtide.testing.broker_suite import BrokerContract
-from springtide.testing.servers import NoServer, ValkeyServer, find_valkey, free_port, valkey_server
+from springtide.testing.servers import NoServer, ValkeyServer, find_valkey, free_port, valkey_cluster, valkey_server
 
 try:
     find_valkey()
@@ -117,6 +118,14 @@ class TestTwoProcesses:
         assert [[event.fraction for event in events] for events in found] == [[i / 100] for i in range(100)]
         assert server.ask("CLIENT", "LIST", "TYPE", "pubsub").count(b" addr=") == 1
 
+    async def test_a_reader_far_behind_gets_every_event_it_missed(self, broker: Broker, another: Broker) -> None:
+        await leased(another, "a")
+        await another.publish(MODEL, ANN, [progress("a", i / 60) for i in range(3 * LATEST_EVENTS)], T0)
+        events = await broker.read_events(ref("a"), None)
+        assert len(events) == 3 * LATEST_EVENTS + 2
+        for i, event in enumerate(events):
+            assert await broker.read_events(ref("a"), event.seq) == events[i + 1 :]
+
     async def test_an_outcome_that_one_reader_holds_is_not_given_to_another(
         self, broker: Broker, another: Broker
     ) -> None:
@@ -132,7 +141,8 @@ class TestTwoProcesses:
         await broker.complete(MODEL, ANN, [done("a")], T0)
         [outcome] = await broker.read_outcomes(9)
         idle_ms = str(int(LEASE_TTL_S * 1000) + 1)  # instead of waiting that long
-        server.ask("XCLAIM", f"{{p:{MODEL}}}:out", "recorder", "test", "0", outcome.seq, "IDLE", idle_ms)
+        entry = outcome.seq.partition("@")[0]
+        server.ask("XCLAIM", f"{{p:{MODEL}}}:out", "recorder", "test", "0", entry, "IDLE", idle_ms)
         assert await another.read_outcomes(9) == [outcome]
         assert await broker.read_outcomes(9) == []
 
@@ -144,6 +154,28 @@ class TestTwoProcesses:
         await reborn.start()
         assert await reborn.read_outcomes(9) == outcomes
         await reborn.stop()
+
+
+async def test_the_models_of_a_cluster_live_on_its_nodes_and_are_served_together() -> None:
+    with valkey_cluster() as nodes:  # `matting` and `speech` hash into different halves of the slots
+        broker = RedisBroker(nodes[0].url, MODELS, consumer="test")
+        await broker.start()
+        outcomes = asyncio.create_task(broker.read_outcomes(9, wait_s=SOON_S))
+        reader = asyncio.create_task(broker.read_events(ref("b", OTHER), None, wait_s=SOON_S))
+        waits = [asyncio.create_task(broker.wake(m, ANN, for_work=True, wait_s=SOON_S)) for m in MODELS]
+        assert await broker.enqueue([ticket("a"), ticket("b", model=OTHER)], T0) == [True, True]
+        assert all(woken.work for woken in await asyncio.gather(*waits))
+        assert [event.kind for event in await reader] == ["queued"]
+        for model, name in zip(MODELS, "ab", strict=True):
+            [lease] = await broker.lease(model, ANN, 9, T0)
+            assert await broker.complete(model, ANN, [done(name)], T0) == [True]
+            assert lease.id == job(name)
+        found = [*await outcomes, *await broker.read_outcomes(9)]
+        assert {outcome.id for outcome in found} == {job("a"), job("b")}
+        await broker.ack_outcomes(found, T0)
+        assert await broker.reap(MODELS, T0) == []
+        assert b":0\r\n" not in [node.ask("DBSIZE") for node in nodes]
+        await broker.stop()
 
 
 class TestBatches:
@@ -301,6 +333,14 @@ class TestDurability:
             await broker.start()
             assert broker.durability == "unknown"
             assert "does not say" in caplog.text
+            await broker.stop()
+
+    async def test_a_user_who_may_not_publish_is_told_at_start(self) -> None:
+        with valkey_server() as server:
+            server.ask("ACL", "SETUSER", "limited", "on", f">{SECRET}", "~*", "+@all", "resetchannels")
+            broker = RedisBroker(server.url.replace("//", f"//limited:{SECRET}@"), MODELS, consumer="test")
+            with pytest.raises(Unavailable, match="forbids this user a command, key or channel"):
+                await broker.start()
             await broker.stop()
 
     async def test_a_server_that_throws_keys_away_is_warned_about(self, caplog: pytest.LogCaptureFixture) -> None:

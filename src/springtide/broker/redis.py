@@ -33,16 +33,16 @@ from springtide.domain.lease import (
     Ticket,
     WakeUp,
     WorkerState,
+    seq_after,
 )
 from springtide.runtime.batching import Batcher
 
 T = TypeVar("T")
 
 CALL_ITEMS = 100  # of one script call: measured under 3 ms of the server, so nobody else waits longer
-ENDED_STORIES = (
-    20_000  # of a model, at about 1 KiB each: EVENTS_KEPT_S alone keeps gigabytes at thousands of jobs a second
-)
-READ_STREAMS = 64  # event streams read in one round trip
+ENDED_STORIES = 20_000  # of a model: EVENTS_KEPT_S alone would keep gigabytes at thousands of jobs a second
+READ_STORIES = 64  # jobs whose events are read in one round trip
+LATEST_EVENTS = 16  # more than one job's progress in a second (10 at most)
 
 _WORKER_LOST = wire.error_blob(JobError(code="worker_lost", message="The worker stopped answering.", retryable=True))
 _ATTEMPTS_SPENT = wire.error_blob(JobError(code="attempts_spent", message="All attempts are spent."))
@@ -58,8 +58,11 @@ class RedisBroker:
         self._models = tuple(models)
         self._consumer = consumer
         self._bell = Doorbell(self._link)
+        # Callers that come at the same time share a round trip: one at a time costs ten times as much a job.
+        self._tickets: Batcher[tuple[Ticket, float], bool] = Batcher(self._enqueue, max_items=5 * CALL_ITEMS)
+        self._peeks: Batcher[JobRef, LiveJob | None] = Batcher(self._peek, max_items=5 * CALL_ITEMS)
         self._events: Batcher[tuple[JobRef, str | None], list[LiveEvent]] = Batcher(
-            self._fetch_events, max_items=READ_STREAMS
+            self._fetch_events, max_items=READ_STORIES
         )
         self._first_model = 0
 
@@ -70,21 +73,25 @@ class RedisBroker:
 
     async def start(self) -> None:
         await self._link.open()
+        for model in self._models:  # users are often allowed all keys but no channel; say so now, not at the first job
+            channel = f"{_tag(model)}:out"
+            await self._link.call(lambda client, channel=channel: client.publish(channel, ""))
 
     async def stop(self) -> None:
         await self._bell.stop()
-        await self._events.drain()
+        for batcher in (self._tickets, self._peeks, self._events):
+            await batcher.drain()
         await self._link.close()
 
     # --- the way in ---------------------------------------------------------------------------------------------
 
     async def enqueue(self, tickets: Sequence[Ticket], now_s: float) -> list[bool]:
-        return await self._spread(
-            "enqueue",
-            [(ticket.model, wire.ticket_args(ticket)) for ticket in tickets],
-            (repr(now_s), _ATTEMPTS_SPENT),
-            bool,
-        )
+        return await self._tickets.submit([(ticket, now_s) for ticket in tickets])
+
+    async def _enqueue(self, entered: Sequence[tuple[Ticket, float]]) -> list[bool]:
+        now_s = max(now_s for _, now_s in entered)
+        items = [(ticket.model, wire.ticket_args(ticket)) for ticket, _ in entered]
+        return await self._spread("enqueue", items, (repr(now_s), _ATTEMPTS_SPENT), bool)
 
     async def cancel(self, refs: Sequence[JobRef], now_s: float) -> list[JobStatus | None]:
         return await self._spread("cancel", [(ref.model, (ref.id,)) for ref in refs], (repr(now_s),), wire.status)
@@ -169,17 +176,31 @@ class RedisBroker:
         return await self._read(read, [f"{_tag(ref.model)}:e:{ref.id}"], wait_s)
 
     async def _fetch_events(self, asked: Sequence[tuple[JobRef, str | None]]) -> list[list[LiveEvent]]:
-        async def fetch(client: Any) -> list[Any]:
+        # A reader that keeps up wants the newest few; who is further behind gets all in a second round trip.
+        stories = await self._fetch_stories([(ref, 0 if after is None else -LATEST_EVENTS) for ref, after in asked])
+        behind = [
+            place
+            for place, ((_, after), story) in enumerate(zip(asked, stories, strict=True))
+            if after is not None and len(story) == LATEST_EVENTS and seq_after(wire.event_seq(story[0]), after)
+        ]
+        if behind:
+            for place, story in zip(behind, await self._fetch_stories([(asked[p][0], 0) for p in behind]), strict=True):
+                stories[place] = story
+        return [
+            [wire.live_event(ref.id, entry) for entry in story if seq_after(wire.event_seq(entry), after)]
+            for (ref, after), story in zip(asked, stories, strict=True)
+        ]
+
+    async def _fetch_stories(self, parts: Sequence[tuple[JobRef, int]]) -> list[list[bytes]]:
+        """For each job its raw events from this index on."""
+
+        async def fetch(client: Any) -> list[list[bytes]]:
             pipeline = client.pipeline(transaction=False)
-            for ref, after in asked:
-                pipeline.xrange(f"{_tag(ref.model)}:e:{ref.id}", "-" if after is None else f"({after}", "+")
+            for ref, first in parts:
+                pipeline.lrange(f"{_tag(ref.model)}:e:{ref.id}", first, -1)
             return await pipeline.execute()
 
-        replies = await self._link.call(fetch)
-        return [
-            [wire.live_event(ref.id, seq, fields) for seq, fields in reply]
-            for (ref, _), reply in zip(asked, replies, strict=True)
-        ]
+        return await self._link.call(fetch)
 
     # --- the record ---------------------------------------------------------------------------------------------
 
@@ -211,8 +232,11 @@ class RedisBroker:
     # --- looking ------------------------------------------------------------------------------------------------
 
     async def peek(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
+        return await self._peeks.submit(refs)
+
+    async def _peek(self, refs: Sequence[JobRef]) -> list[LiveJob | None]:
         items = [(ref.model, (ref.id,)) for ref in refs]
-        replies = await self._spread("peek", items, (repr(now_s),), lambda reply: reply)
+        replies = await self._spread("peek", items, ("0",), lambda reply: reply)
         return [wire.live_job(ref.id, reply) for ref, reply in zip(refs, replies, strict=True)]
 
     async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:

@@ -1,7 +1,7 @@
 """One connection on which a process hears that something changed, however many readers wait.
 
-A script that adds an event or an outcome publishes an empty message named like the stream. Whoever waits for that
-stream is woken and reads it; the stream holds the truth, so a lost message costs a reader its remaining wait, never an
+A script that adds an event or an outcome publishes an empty message named like the key it added to. Whoever waits for
+that key is woken and reads it; the key holds the truth, so a lost message costs a reader its remaining wait, never an
 event. When the connection breaks, everybody is woken and looks again.
 """
 
@@ -19,11 +19,12 @@ logger = logging.getLogger(__name__)
 
 IDLE_CHANNELS = 256  # subscriptions kept for readers that come back at once, as those of a live view do
 RECONNECT_S = 0.25  # between tries; readers meanwhile fail or wait out their time by themselves
+REFUSED_S = 5.0  # between tries where the server refuses: that takes somebody's hand to change
 CONFIRM_S = 2.0  # a subscription is confirmed in one round trip; without it the reader goes on unheard
 
 
 class Doorbell:
-    """Wakes those who wait for a named stream."""
+    """Wakes those who wait for a key to change."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
@@ -42,7 +43,7 @@ class Doorbell:
 
     @contextlib.asynccontextmanager
     async def listen(self, *names: str) -> AsyncGenerator[asyncio.Event]:
-        """Gives an event that is set whenever one of `names` has changed. Clear it, read the stream, then wait."""
+        """Gives an event that is set whenever one of `names` has changed. Clear it, read the key, then wait."""
         rung = asyncio.Event()
         for name in names:
             self._listeners.setdefault(name, set()).add(rung)
@@ -81,14 +82,16 @@ class Doorbell:
 
     async def _run(self) -> None:
         while True:
+            pause_s = RECONNECT_S
             try:
                 await self._hear()
             except BROKEN as error:
                 logger.debug("live line to the broker broke: %s", self._link.translate(error))
             except Exception:
-                logger.exception("live line to the broker failed; trying again")
+                pause_s = REFUSED_S
+                logger.exception("no live line to the broker: readers see news only when their wait is over")
             self._ring_all()
-            await asyncio.sleep(RECONNECT_S)
+            await asyncio.sleep(pause_s)
 
     async def _hear(self) -> None:
         pubsub: Any = self._link.subscription()

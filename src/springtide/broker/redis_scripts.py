@@ -1,8 +1,8 @@
 """The line to a Redis or Valkey server: connections, Lua scripts, and its errors in our own words.
 
 Promises: every call ends within CALL_TIMEOUT_S (plus what a blocking call asked for), reconnects by itself, and raises
-only `Unavailable`, `OutcomeUnknown` or `ConfigError`. No error or log line holds the password. Refuses servers without
-explicit stream ids (before 7.0). It is the only module, beside `redis`, that may import the client library.
+only `Unavailable`, `OutcomeUnknown` or `ConfigError`. No error or log line holds the password. Refuses servers before
+7.0. It is the only module that imports the client library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -35,7 +35,7 @@ READ_TIMEOUT_S = 3.0  # a script of 100 items takes under 3 ms of the server
 CALL_TIMEOUT_S = 5.0  # all tries of one call together
 RETRIES = 3  # below half a second together: rides over a broken connection, not over a restarting server
 MAX_CONNECTIONS = 32  # of one process; more callers wait for one
-OLDEST_SERVER = (7, 0)  # XADD <ms>-*, and undeclared keys of one slot within scripts
+OLDEST_SERVER = (7, 0)  # before it XAUTOCLAIM gives holes for deleted entries
 
 _PARTS = ("prelude", "order", "moves")
 BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
@@ -59,9 +59,10 @@ class Script:
 
 
 class RedisLink:
-    """Two pools to one server: one for calls that return at once, one for calls that wait."""
+    """Two pools to one server (or Cluster): one for calls that return at once, one for calls that wait."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self.where = _where(url)
         self.durability = "unknown"
         self._scripts: dict[str, Script] = {}
@@ -95,13 +96,20 @@ class RedisLink:
         version = str(info.get("valkey_version") or info.get("redis_version") or "")
         if not _at_least(version, OLDEST_SERVER):
             raise ConfigError(f"the broker at {self.where} is version {version}; the oldest supported is 7.0")
-        if info.get("cluster_enabled"):
-            raise ConfigError(
-                f"the broker at {self.where} is a node of a Cluster, which one plain connection cannot serve; "
-                "point broker.url at a single primary or at a proxy that speaks for the Cluster"
-            )
         self.durability = await self._find_durability(info)
         self._warn(info)
+        if info.get("cluster_enabled") and not isinstance(self._calls, RedisCluster):
+            await self._become_cluster()
+
+    async def _become_cluster(self) -> None:
+        """The server is a node of a Cluster: speak with all of them, each model's keys with the one that has them."""
+        await self.close()
+        retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), RETRIES)
+        timeouts: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT_TIMEOUT_S}
+        self._calls = RedisCluster.from_url(self._url, socket_timeout=READ_TIMEOUT_S, retry=retry, **timeouts)
+        self._waits = RedisCluster.from_url(self._url, socket_timeout=None, retry=retry, **timeouts)
+        await self.call(lambda client: client.initialize())
+        await self.wait(lambda client: client.initialize(), 0.0)
 
     async def close(self) -> None:
         for client in (self._calls, self._waits):

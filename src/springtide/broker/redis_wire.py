@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -110,7 +110,7 @@ def event_args(event: LiveEvent) -> tuple[Arg, ...]:
 
 
 def outcome_args(outcome: Outcome) -> tuple[Arg, ...]:
-    return outcome.seq, outcome.id, outcome.status
+    return outcome.seq.partition("@")[0], outcome.id, outcome.status
 
 
 # --- out: what a script replied -------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def outcome(model: ModelName, entry: Sequence[Any]) -> Outcome:
     result = _decode_result(fields[b"r"]) if b"r" in fields else None
     job, state, attempt, finished_at_s, begun_at_s, worker = fields[b"h"].decode().split(" ", 5)
     return Outcome(
-        seq=entry[0].decode(),
+        seq=f"{entry[0].decode()}@{model}",  # stream ids are unique within a model only
         id=JobId(job),
         model=model,
         status=JobStatus(state),
@@ -185,16 +185,22 @@ def outcome(model: ModelName, entry: Sequence[Any]) -> Outcome:
     )
 
 
-def live_event(job: JobId, seq: bytes, fields: Mapping[bytes, bytes]) -> LiveEvent:
+def event_seq(entry: bytes) -> str:
+    return entry[: entry.index(b" ")].decode()
+
+
+def live_event(job: JobId, entry: bytes) -> LiveEvent:
+    seq, kind, at_s, attempt, fraction, more = entry.split(b" ", 5)
+    what, value = more[:1], more[1:]
     return LiveEvent(
         seq=seq.decode(),
         job=job,
-        kind=fields[b"k"].decode(),
-        at_s=float(fields[b"t"]),
-        attempt=int(fields[b"a"]),
-        fraction=_number(fields.get(b"f")),
-        stage=_text(fields.get(b"g")),
-        error=_error(fields.get(b"e")),
+        kind=kind.decode(),
+        at_s=float(at_s),
+        attempt=int(attempt),
+        fraction=None if fraction == b"-" else float(fraction),
+        stage=value.decode() if what == b"s" and value else None,
+        error=_decode_error(value) if what == b"e" else None,
     )
 
 

@@ -117,6 +117,23 @@ def valkey_server(*, appendonly: bool = True, password: str | None = None, **opt
             server.kill()
 
 
+@contextlib.contextmanager
+def valkey_cluster() -> Generator[tuple[ValkeyServer, ValkeyServer]]:
+    """A Cluster of two nodes, each with half of the slots in order. They take two seconds to agree. Raises NoServer."""
+    with contextlib.ExitStack() as stack:
+        bus_ports = [str(free_port()), str(free_port())]  # the default, port + 10000, may lie beyond the last port
+        one, two = (
+            stack.enter_context(valkey_server(cluster_enabled="yes", cluster_port=bus_port)) for bus_port in bus_ports
+        )
+        one.ask("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
+        two.ask("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
+        two.ask("CLUSTER", "SET-CONFIG-EPOCH", "2")
+        one.ask("CLUSTER", "MEET", "127.0.0.1", str(two.port), bus_ports[1])
+        while not all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in (one, two)):
+            time.sleep(POLL_S)
+        yield one, two
+
+
 def find_valkey() -> str:
     """Path of a Valkey or Redis server. Raises NoServer."""
     with contextlib.suppress(ImportError):

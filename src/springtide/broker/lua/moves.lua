@@ -48,7 +48,7 @@ local function retry(job, retry_at, failure)
   redis.call('HDEL', job.key, 'o', 'b', 'f', 'g')
   add_outcome(job, QUEUED, 'e', failure)
   start_waiting(job, retry_at)
-  add_event(job.id, 'retrying', job.a, now, 'e', failure)
+  add_event(job.id, 'retrying', job.a, now, nil, 'e' .. failure)
 end
 
 -- Its worker is gone: another attempt, or the end where it was cancelling or attempts are spent.

@@ -6,7 +6,8 @@
 --                     microseconds, d start deadline, o owner, b attempt begun at, f fraction, g stage, r retry at.
 --                     All short, so that the server keeps it compact; once the job has ended it is its tombstone
 --   :t:<id>   STRING  its ticket (opaque), while it lives
---   :e:<id>   STREAM  its live events; a PUBLISH of the same name says that there is a new one
+--   :e:<id>   LIST    its live events, oldest first; a PUBLISH of the same name says that there is a new one. A stream
+--                     would take 4 KiB a job, however few its events
 --   :seen     ZSET    leased id -> when its worker last named it
 --   :own:<w>  SET     ids that worker w holds
 --   :cx:<w>   LIST    ids that worker w has to cancel: its own doorbell
@@ -33,6 +34,7 @@ local TERMINAL = {completed = true, failed = true, cancelled = true, expired = t
 
 local function job_key(id) return P .. ':j:' .. id end
 local function ticket_key(id) return P .. ':t:' .. id end
+local function event_key(id) return P .. ':e:' .. id end
 local function own_key(worker) return P .. ':own:' .. worker end
 local function cancel_key(worker) return P .. ':cx:' .. worker end
 
@@ -54,31 +56,27 @@ local function load_held(id, worker, attempt)
   return nil, job
 end
 
--- Add a live event and ring for it. Ids follow the caller's clock and never run backwards.
-local function add_event(id, kind, attempt, at, name, value, name2, value2)
-  local key = P .. ':e:' .. id
-  local function add(ms)
-    if name2 then
-      return redis.pcall('XADD', key, ms .. '-*', 'k', kind, 't', at, 'a', attempt, name, value, name2, value2)
-    elseif name then
-      return redis.pcall('XADD', key, ms .. '-*', 'k', kind, 't', at, 'a', attempt, name, value)
-    end
-    return redis.pcall('XADD', key, ms .. '-*', 'k', kind, 't', at, 'a', attempt)
+-- Add a live event and ring for it. Ids follow the caller's clock and never run backwards; nothing follows a terminal
+-- event. `more` is 's' and the stage, or 'e' and the error.
+local function add_event(id, kind, attempt, at, fraction, more)
+  local key = event_key(id)
+  local ms, n = math.floor(tonumber(at) * 1000), 0
+  local last = redis.call('LINDEX', key, -1)
+  if last then
+    local last_ms, last_n, last_kind = string.match(last, '^(%d+)-(%d+) (%S+)')
+    if TERMINAL[last_kind] then return end
+    if tonumber(last_ms) >= ms then ms, n = tonumber(last_ms), tonumber(last_n) + 1 end
   end
-  local added = add(string.format('%.0f', math.floor(tonumber(at) * 1000)))
-  if added.err then  -- the caller's clock is behind the last event's
-    local last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
-    added = last and add(string.match(last[1], '^%d+')) or added
-    if added.err then error(added.err) end
-  end
+  local seq = string.format('%.0f-%d', ms, n)
+  redis.call('RPUSH', key, table.concat({seq, kind, at, attempt, fraction or '-', more or 's'}, ' '))
   redis.call('PUBLISH', key, '')
 end
 
 -- Keep a job's events few: beyond EVENTS_PER_JOB the second-oldest goes, so that the first one always stays.
 local function trim_events(id)
-  local key = P .. ':e:' .. id
-  if redis.call('XLEN', key) > EVENTS_PER_JOB then
-    redis.call('XDEL', key, redis.call('XRANGE', key, '-', '+', 'COUNT', 2)[2][1])
+  local key = event_key(id)
+  if redis.call('LLEN', key) > EVENTS_PER_JOB then
+    redis.call('LPUSH', key, redis.call('LPOP', key, 2)[1])
   end
 end
 

@@ -6,11 +6,7 @@ for i = 3, #ARGV, 4 do
   local job = load_held(id, worker, ARGV[i + 1])
   if job then
     redis.call('HSET', job.key, 'f', fraction, 'g', stage)
-    if stage ~= '' then
-      add_event(id, 'progress', job.a, now, 'f', fraction, 'g', stage)
-    else
-      add_event(id, 'progress', job.a, now, 'f', fraction)
-    end
+    add_event(id, 'progress', job.a, now, fraction, 's' .. stage)
     trim_events(id)
   end
   replies[#replies + 1] = job and 1 or 0

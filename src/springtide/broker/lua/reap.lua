@@ -35,7 +35,6 @@ local function forget(index, ids, key_of)
   end
   more(#ids, FORGET_LIMIT)
 end
-local function event_key(id) return P .. ':e:' .. id end
 
 local old = redis.call('ZRANGEBYSCORE', TOMB, '-inf', ARGV[3], 'LIMIT', 0, FORGET_LIMIT)
 for _, id in ipairs(old) do redis.call('ZADD', PAST, 'NX', now, id) end  -- its end was never announced
