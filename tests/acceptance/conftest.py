@@ -1,0 +1,99 @@
+"""One `springtide up` for all acceptance tests, spoken to only through HTTP and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+READY_S = 60.0
+DATA = Path(__file__).parents[1] / "data"
+
+
+class Server:
+    """A running installation and how to reach it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log.txt"
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith("SPRINGTIDE_")}
+        self.env |= {"SPRINGTIDE_SERVER__DATA_DIR": str(folder / "data"), "SPRINGTIDE_SERVER__PORT": "0"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "springtide", "up"],
+                env=self.env,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.url = self._wait()
+        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+
+    def _wait(self) -> str:
+        note = self.folder / "data" / "server.json"
+        deadline_s = time.monotonic() + READY_S
+        while time.monotonic() < deadline_s and self.process.poll() is None:
+            try:
+                url = str(json.loads(note.read_text())["url"])
+                if httpx.get(f"{url}/healthz", timeout=2, trust_env=False).is_success:
+                    return url
+            except (OSError, ValueError, httpx.HTTPError):
+                time.sleep(0.05)
+        pytest.fail(f"no server after {READY_S:.0f} s:\n{self.log.read_text()}")
+
+    def cli(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run `springtide WORDS` as a user would."""
+        return subprocess.run(
+            [sys.executable, "-m", "springtide", *words],
+            env=self.env,
+            cwd=cwd or self.folder,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def submit(self, model: str, files: dict[str, Path], wait_s: int = 60, **fields: str) -> httpx.Response:
+        """POST a form; waits for the job's end up to `wait_s`."""
+        opened = {name: (path.name, path.read_bytes()) for name, path in files.items()}
+        data: dict[str, Any] = {"model": model, **fields}
+        return self.http.post("/v1/jobs", data=data, files=opened, headers={"Prefer": f"wait={wait_s}"})
+
+    def finished(self, job: str) -> dict[str, Any]:
+        """The job once it has ended, by its own event stream."""
+        with self.http.stream("GET", f"/v1/jobs/{job}/events", timeout=150) as response:
+            for _ in response.iter_lines():
+                pass
+        return dict(self.http.get(f"/v1/jobs/{job}").json())
+
+    def worker_pids(self) -> set[int]:
+        children = psutil.Process(self.process.pid).children()
+        return {child.pid for child in children if "worker" in child.cmdline()}
+
+    def close(self) -> None:
+        self.http.close()
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    one = Server(tmp_path_factory.mktemp("springtide"))
+    yield one
+    one.close()
