@@ -22,7 +22,6 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     Double,
-    Executable,
     FromClause,
     Integer,
     String,
@@ -36,6 +35,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.type_api import TypeEngine
 
 from springtide.ledger.rows import Row
@@ -44,7 +44,7 @@ MAX_ROWS = 512  # 22 columns of a job make 11,264 variables; SQLite allows 32,76
 
 # Both dialects spell ON CONFLICT the same; SQLAlchemy keeps it on their own insert.
 InsertInto = Callable[[Table], postgresql.Insert | sqlite.Insert]
-Build = Callable[[FromClause, InsertInto], Executable]
+Build = Callable[[FromClause, InsertInto], UpdateBase]
 
 
 class BulkStatement:
@@ -52,16 +52,17 @@ class BulkStatement:
 
     def __init__(self, columns: Sequence[Column[Any]], build: Build) -> None:
         self._names = [each.name for each in columns]
+        self._arrays = [f"all_{each.name}" for each in columns]
         self._types = [_plain(each.type) for each in columns]
         self._build = build
-        self._for_postgres: Executable | None = None
+        self._for_postgres: UpdateBase | None = None
         self._for_sqlite: dict[int, str] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> CursorResult[Any]:
         if len(rows) > MAX_ROWS:
             raise ValueError(f"{len(rows)} rows are more than {MAX_ROWS}")
         if connection.dialect.name == "postgresql":
-            arrays = dict(zip(self._names, map(list, zip(*rows, strict=True)), strict=True))
+            arrays = dict(zip(self._arrays, map(list, zip(*rows, strict=True)), strict=True))
             return connection.execute(self._postgres(), arrays)
         size = 1 << (len(rows) - 1).bit_length()
         padding = size - len(rows)
@@ -69,9 +70,9 @@ class BulkStatement:
         values += list(rows[-1]) * padding
         return connection.exec_driver_sql(self._sqlite(size), tuple(values))
 
-    def _postgres(self) -> Executable:
+    def _postgres(self) -> UpdateBase:
         if self._for_postgres is None:
-            arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in zip(self._names, self._types, strict=True)]
+            arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in zip(self._arrays, self._types, strict=True)]
             columns = [column(name, kind) for name, kind in zip(self._names, self._types, strict=True)]
             relation = func.unnest(*arrays).table_valued(*columns).render_derived(name="s")
             self._for_postgres = self._build(relation, postgresql.insert)

@@ -1,7 +1,7 @@
 """What the ledger asks of a database: to run a plain function on a connection, off the event loop's back.
 
-The functions in `reads` and `writes` are ordinary SQLAlchemy Core code, written once. How they are driven differs: SQLite on
-threads of its own (`sqlite.py`), PostgreSQL on asyncpg through SQLAlchemy's greenlet bridge (`postgres.py`).
+The functions in `reads` and `writes` are ordinary SQLAlchemy Core code, written once. How they are driven differs:
+SQLite on threads of its own (`sqlite.py`), PostgreSQL on asyncpg through SQLAlchemy's greenlets (`postgres.py`).
 """
 
 from __future__ import annotations

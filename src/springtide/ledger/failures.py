@@ -1,16 +1,20 @@
 """Database errors told in the ledger's own words. Nothing of SQLAlchemy, sqlite3 or asyncpg leaves this package bare.
 
-An error is either one operation's own (a constraint, a value the database cannot hold), which must not hurt the others in
-its batch, or the database's, which is `Unavailable` to everybody.
+An error is either one operation's own (a constraint, a value the database cannot hold), which must not hurt the others
+in its batch, or the database's, which is `Unavailable` to everybody.
 """
 
 from __future__ import annotations
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from asyncpg import InterfaceError, PostgresError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from springtide.domain.errors import Conflict, InvalidInput, SpringtideError, Unavailable
 
-FAILURES = (SQLAlchemyError, OSError)  # asyncpg raises plain OSError while connecting
+# asyncpg raises OSError and errors of its own while connecting, past SQLAlchemy. A CompileError is none of these: it is
+# a bug here, and shall look like one.
+FAILURES = (DBAPIError, PoolTimeout, OSError, PostgresError, InterfaceError)
 
 
 def is_own(error: BaseException) -> bool:

@@ -26,7 +26,11 @@ TRIES = 3
 CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_S = 60.0  # a flush takes milliseconds; a page of the list, at worst seconds
 MIGRATION_LOCK = 0x737072696E67  # "spring": any fixed number that no other application takes
-_SETTINGS = {"application_name": "springtide", "synchronous_commit": "on", "default_transaction_isolation": "read committed"}
+_SETTINGS = {
+    "application_name": "springtide",
+    "synchronous_commit": "on",
+    "default_transaction_isolation": "read committed",
+}
 
 
 class PostgresDatabase:

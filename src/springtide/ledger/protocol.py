@@ -1,4 +1,4 @@
-"""What every ledger does. One implementation, `sql`, on SQLite and PostgreSQL; `springtide.testing.ledger_suite` holds both.
+"""What every ledger does. One implementation, `sql`, on SQLite and PostgreSQL; `testing.ledger_suite` holds both.
 
 Promises:
 
@@ -61,7 +61,7 @@ class Ledger(Protocol):
     """Jobs, their ends, and the blobs they own."""
 
     async def start(self) -> None:
-        """Connect and migrate the schema. Raises Unavailable, or ConfigError where the schema is newer than this code."""
+        """Connect and migrate. Raises Unavailable, or ConfigError where the schema is newer than this code."""
         ...
 
     async def stop(self) -> None: ...
@@ -86,7 +86,7 @@ class Ledger(Protocol):
         ...
 
     async def record(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Write outcomes; True for each terminal one that this call made the job's end. Idempotent by (job, attempt)."""
+        """Write outcomes; True for each terminal one that became its job's end now. Idempotent by (job, attempt)."""
         ...
 
     async def attempts(self, job: JobId) -> list[Attempt]:

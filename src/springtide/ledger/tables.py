@@ -11,13 +11,16 @@ from __future__ import annotations
 from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
 metadata = MetaData(
-    naming_convention={"pk": "%(table_name)s_pk", "fk": "%(table_name)s_%(column_0_name)s_fk", "ix": "%(table_name)s_%(column_0_name)s"}
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "fk": "%(table_name)s_%(column_0_name)s_fk",
+    }
 )
 
 # Ids are compared byte by byte on both databases, so that their order is the order of creation in every locale.
 IdText = Text().with_variant(Text(collation="C"), "postgresql")
 
-# Written as it stands in the partial index: SQLite uses such an index only where a query repeats its condition literally.
+# SQLite uses a partial index only where the query repeats its condition literally: both take it from here.
 LIVE = "status IN ('queued', 'in_progress')"
 
 jobs = Table(

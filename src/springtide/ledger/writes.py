@@ -10,7 +10,21 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Double, Executable, FromClause, Integer, Text, case, func, or_, select, text, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Double,
+    FromClause,
+    Integer,
+    Text,
+    case,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.sql.dml import UpdateBase
 
 from springtide.domain.job import JobStatus
 from springtide.ledger.bulk import BulkStatement, InsertInto
@@ -121,7 +135,9 @@ def _record(connection: Connection, rows: list[Row], careful: bool) -> Sequence[
             if taken.setdefault(rows[place][_ID], place) != place:
                 later.append(place)
         places = list(taken.values())
-        for place, is_end in zip(places, _record_round(connection, [rows[each] for each in places], careful), strict=True):
+        for place, is_end in zip(
+            places, _record_round(connection, [rows[each] for each in places], careful), strict=True
+        ):
             results[place] = is_end
         left = later
     return results
@@ -171,9 +187,11 @@ def _insert_blobs(s: FromClause, insert: InsertInto) -> Any:
     return insert(blobs).from_select(list(blobs.c.keys()), select(*s.c).where(_ANY)).on_conflict_do_nothing()
 
 
-def _note_running(s: FromClause, insert: InsertInto) -> Executable:
+def _note_running(s: FromClause, insert: InsertInto) -> UpdateBase:
     # An attempt that is queued again under the same number has ended: the note came late.
-    newer = or_(jobs.c.attempt < s.c.attempt, (jobs.c.attempt == s.c.attempt) & (jobs.c.status == text("'in_progress'")))
+    newer = or_(
+        jobs.c.attempt < s.c.attempt, (jobs.c.attempt == s.c.attempt) & (jobs.c.status == text("'in_progress'"))
+    )
     return (
         update(jobs)
         .values(status=text("'in_progress'"), attempt=s.c.attempt, worker=s.c.worker, started_at_s=s.c.started_at_s)
@@ -198,7 +216,7 @@ def _end_jobs(s: FromClause, insert: InsertInto) -> Any:
     )
 
 
-def _requeue_jobs(s: FromClause, insert: InsertInto) -> Executable:
+def _requeue_jobs(s: FromClause, insert: InsertInto) -> UpdateBase:
     return (
         update(jobs)
         .values(
@@ -211,7 +229,7 @@ def _requeue_jobs(s: FromClause, insert: InsertInto) -> Executable:
     )
 
 
-def _insert_attempts(s: FromClause, insert: InsertInto) -> Executable:
+def _insert_attempts(s: FromClause, insert: InsertInto) -> UpdateBase:
     # That an attempt was lost may come to light late, but not for the one that made the job's end.
     true_still = or_(s.c.status != text("'queued'"), _IS_LIVE, jobs.c.attempt > s.c.attempt)
     fields = (s.c.id, s.c.attempt, s.c.worker, s.c.started_at_s, s.c.finished_at_s, s.c.error)

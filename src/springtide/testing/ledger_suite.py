@@ -1,0 +1,467 @@
+"""What every ledger must do, as tests. Subclass `LedgerSuite` and give it two fixtures:
+
+- `ledger`: a started, empty ledger, stopped afterwards;
+- `reopen`: an async function that stops that ledger and returns another one, started on the same data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from springtide.domain.errors import InvalidInput, Unavailable
+from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
+from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
+from springtide.domain.lease import LiveJob, Outcome
+from springtide.ledger.protocol import Attempt, Inserted, JobFilter, Ledger, StoredBlob
+
+Reopen = Callable[[], Awaitable[Ledger]]
+
+ACME = TenantId("acme")
+GLOBEX = TenantId("globex")
+MATTING = ModelName("matting")
+SPEECH = ModelName("speech")
+NOW_S = 1_795_000_000.1234567  # more digits than a decimal column would keep
+
+
+def job(number: int, **changed: Any) -> Job:
+    """A queued job; a greater number is a later one."""
+    fields: dict[str, Any] = {
+        "id": JobId(f"job_{number:032x}"),
+        "tenant": ACME,
+        "model": MATTING,
+        "model_version": "1",
+        "status": JobStatus.QUEUED,
+        "inputs": {
+            "image": f"blob_{number:032x}",
+            "strength": 0.1 + 0.2,
+            "note": "猫 🐈 \x00 end",
+            "many": [1, 2.5, None],
+        },
+        "input_files": (blob_ref(number),),
+        "priority": Priority.STANDARD,
+        "max_attempts": 3,
+        "timeout_s": 300.0,
+        "predicted_s": 1.7,
+        "created_at_s": NOW_S + number,
+    }
+    return Job(**(fields | changed))
+
+
+def blob_ref(number: int, **changed: Any) -> BlobRef:
+    fields: dict[str, Any] = {
+        "media_type": "image/png",
+        "bytes": 5_000_000_000,
+        "sha256": "a" * 64,
+        "name": "猫\x00.png",
+    }
+    return BlobRef(id=BlobId(f"blob_{number:032x}"), **(fields | changed))
+
+
+def outcome(of: Job, status: JobStatus, attempt: int = 1, **changed: Any) -> Outcome:
+    fields: dict[str, Any] = {"finished_at_s": NOW_S + 100 + attempt}
+    if attempt:
+        fields |= {"worker": WorkerId(f"w{attempt}"), "started_at_s": NOW_S + 50 + attempt}
+    if status is JobStatus.COMPLETED:
+        fields |= {"outputs": {"cut": f"blob_{99:032x}", "score": 0.3}, "output_files": (blob_ref(99),)}
+    elif attempt and status is not JobStatus.EXPIRED:
+        fields["error"] = JobError(code="crashed", message=f"attempt {attempt}", details={"signal": 11})
+    return Outcome(seq=f"{attempt}-0", id=of.id, model=of.model, status=status, attempt=attempt, **(fields | changed))
+
+
+def running(of: Job, attempt: int, worker: str = "w") -> LiveJob:
+    started_at_s = NOW_S + 50 + attempt
+    return LiveJob(
+        id=of.id, status=JobStatus.IN_PROGRESS, attempt=attempt, worker=WorkerId(worker), started_at_s=started_at_s
+    )
+
+
+def ids(jobs: Sequence[Job]) -> list[int]:
+    """The numbers the jobs were made from."""
+    return [int(each.id[4:], 16) for each in jobs]
+
+
+async def only(ledger: Ledger, of: Job) -> Job:
+    (found,) = await ledger.get([of.id])
+    assert found is not None
+    return found
+
+
+class InsertContract:
+    """The way in."""
+
+    async def test_a_job_comes_back_as_it_went_in(self, ledger: Ledger) -> None:
+        given = job(1)
+        assert await ledger.insert([given]) == [Inserted(given, True)]
+        assert await ledger.get([given.id]) == [given]
+
+    async def test_every_field_survives_closing_and_opening(self, ledger: Ledger, reopen: Reopen) -> None:
+        full = job(
+            1,
+            status=JobStatus.FAILED,
+            start_deadline_at_s=NOW_S + 9.1,
+            idempotency_key="key 1",
+            fingerprint="f" * 64,
+            attempt=2,
+            worker=WorkerId("w2"),
+            started_at_s=NOW_S + 1.1,
+            finished_at_s=NOW_S + 2.2,
+            outputs={"z": 1, "a": {"nested": [True, 2**53 + 1, 1e300, -0.0]}},
+            output_files=(blob_ref(7), blob_ref(8, name=None)),
+            error=JobError(code="timed_out", message="too long", retryable=True, details={"limit_s": 300}),
+        )
+        await ledger.insert([full])
+        assert await (await reopen()).get([full.id]) == [full]
+        assert full.outputs is not None
+        stored = await only(await reopen(), full)
+        assert stored.outputs is not None
+        assert list(stored.outputs) == ["z", "a"], "the order of keys is part of what the engine said"
+
+    async def test_unknown_ids_are_none_in_their_place(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1), job(2)])
+        found = await ledger.get([job(3).id, job(2).id, job(4).id, job(1).id, job(2).id])
+        assert found == [None, job(2), None, job(1), job(2)]
+        assert await ledger.get([]) == []
+        assert await ledger.insert([]) == []
+
+    async def test_the_same_key_gives_the_job_that_has_it(self, ledger: Ledger, reopen: Reopen) -> None:
+        first, second = job(1, idempotency_key="k", fingerprint="one"), job(2, idempotency_key="k", fingerprint="two")
+        await ledger.insert([first])
+        ledger = await reopen()
+        assert await ledger.insert([second, job(3)]) == [Inserted(first, False), Inserted(job(3), True)]
+        assert await ledger.get([second.id]) == [None]
+
+    async def test_equal_keys_in_one_batch_make_one_job(self, ledger: Ledger) -> None:
+        first, second = job(1, idempotency_key="k"), job(2, idempotency_key="k")
+        assert await ledger.insert([first, second]) == [Inserted(first, True), Inserted(first, False)]
+
+    async def test_a_key_belongs_to_its_tenant(self, ledger: Ledger) -> None:
+        results = await ledger.insert([job(1, idempotency_key="k"), job(2, idempotency_key="k", tenant=GLOBEX)])
+        assert [result.is_new for result in results] == [True, True]
+
+    async def test_jobs_without_a_key_never_collide(self, ledger: Ledger) -> None:
+        assert all(result.is_new for result in await ledger.insert([job(1), job(2)]))
+
+    async def test_the_same_id_again_is_not_new_and_changes_nothing(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        changed = job(1, model=SPEECH)
+        assert await ledger.insert([changed, job(2), job(2)]) == [
+            Inserted(job(1), False),
+            Inserted(job(2), True),
+            Inserted(job(2), False),
+        ]
+        assert await ledger.get([job(1).id]) == [job(1)]
+
+    async def test_a_repeated_key_answers_with_the_job_as_it_stands_now(self, ledger: Ledger) -> None:
+        first = job(1, idempotency_key="k")
+        await ledger.insert([first])
+        await ledger.record([outcome(first, JobStatus.COMPLETED)])
+        (again,) = await ledger.insert([job(2, idempotency_key="k")])
+        assert (again.job.id, again.job.status, again.is_new) == (first.id, JobStatus.COMPLETED, False)
+
+    async def test_64_tasks_inserting_at_once_lose_nothing(self, ledger: Ledger, reopen: Reopen) -> None:
+        async def insert_ten(task: int) -> None:
+            for n in range(10):
+                (result,) = await ledger.insert([job(task * 10 + n, idempotency_key=f"{n}" if n < 2 else None)])
+                assert result.is_new == (result.job.id == job(task * 10 + n).id)
+                assert await ledger.get([result.job.id]) == [result.job], "a read sees every write that returned"
+
+        await asyncio.gather(*(insert_ten(task) for task in range(64)))
+        found = await (await reopen()).list(JobFilter(tenant=ACME), after=None, limit=1000)
+        assert len(found) == 64 * 8 + 2
+        assert len({each.idempotency_key for each in found}) == 3
+
+    async def test_more_jobs_than_one_transaction_takes(self, ledger: Ledger) -> None:
+        results = await ledger.insert([job(n) for n in range(1300)])
+        assert [result.is_new for result in results] == [True] * 1300
+        assert await ledger.get([job(n).id for n in range(1300)]) == [job(n) for n in range(1300)]
+
+    async def test_a_refused_operation_fails_alone(self, ledger: Ledger) -> None:
+        bad = job(2, model_version="\ud800")  # half a surrogate pair: no database can encode it
+        good = [ledger.insert([job(n)]) for n in (1, 3, 4)]
+        results = await asyncio.gather(ledger.insert([bad]), *good, return_exceptions=True)
+        assert isinstance(results[0], InvalidInput)
+        assert results[1:] == [[Inserted(job(n), True)] for n in (1, 3, 4)]
+        assert await ledger.get([bad.id, job(1).id]) == [None, job(1)]
+
+    async def test_inputs_that_are_not_json_are_refused_before_they_travel(self, ledger: Ledger) -> None:
+        results = await asyncio.gather(
+            ledger.insert([job(1, inputs={"x": object()})]), ledger.insert([job(2)]), return_exceptions=True
+        )
+        assert isinstance(results[0], InvalidInput)
+        assert results[1] == [Inserted(job(2), True)]
+
+    async def test_a_caller_that_gives_up_does_not_disturb_the_others(self, ledger: Ledger) -> None:
+        waiting = [asyncio.create_task(ledger.insert([job(n)])) for n in range(5)]
+        await asyncio.sleep(0)  # each has queued its job
+        waiting[2].cancel()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(results.pop(2), asyncio.CancelledError)
+        assert results == [[Inserted(job(n), True)] for n in (0, 1, 3, 4)]
+
+
+class OutcomeContract:
+    """How jobs go on and end."""
+
+    async def test_a_completed_job_carries_its_result(self, ledger: Ledger, reopen: Reopen) -> None:
+        await ledger.insert([job(1)])
+        end = outcome(job(1), JobStatus.COMPLETED)
+        assert await ledger.record([end]) == [True]
+        found = await only(await reopen(), job(1))
+        assert found == job(
+            1,
+            status=JobStatus.COMPLETED,
+            attempt=1,
+            worker=end.worker,
+            started_at_s=end.started_at_s,
+            finished_at_s=end.finished_at_s,
+            outputs=end.outputs,
+            output_files=end.output_files,
+        )
+
+    async def test_the_first_terminal_outcome_wins(self, ledger: Ledger) -> None:
+        for number, first in enumerate(sorted({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})):
+            given = job(number)
+            await ledger.insert([given])
+            assert await ledger.record([outcome(given, first)]) == [True]
+            ended, history = await only(ledger, given), await ledger.attempts(given.id)
+            for later in (
+                JobStatus.COMPLETED,
+                JobStatus.FAILED,
+                JobStatus.CANCELLED,
+                JobStatus.EXPIRED,
+                JobStatus.QUEUED,
+            ):
+                assert await ledger.record([outcome(given, later, finished_at_s=NOW_S + 999)]) == [False]
+            assert await only(ledger, given) == ended
+            assert await ledger.attempts(given.id) == history
+
+    async def test_the_first_terminal_outcome_wins_also_within_one_batch(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1), job(2)])
+        batch = [
+            outcome(job(1), JobStatus.FAILED),
+            outcome(job(2), JobStatus.COMPLETED),
+            outcome(job(1), JobStatus.COMPLETED),
+            outcome(job(2), JobStatus.COMPLETED),
+        ]
+        assert await ledger.record(batch) == [True, True, False, False]
+        assert [(await only(ledger, job(n))).status for n in (1, 2)] == [JobStatus.FAILED, JobStatus.COMPLETED]
+
+    async def test_outcomes_of_unknown_jobs_are_false_and_harmless(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        batch = [
+            outcome(job(9), JobStatus.FAILED),
+            outcome(job(8), JobStatus.QUEUED),
+            outcome(job(1), JobStatus.FAILED),
+        ]
+        assert await ledger.record(batch) == [False, False, True]
+        assert await ledger.attempts(job(9).id) == []
+        assert await ledger.attempts(job(8).id) == []
+
+    async def test_an_attempt_that_failed_is_kept_and_the_job_goes_on(self, ledger: Ledger, reopen: Reopen) -> None:
+        await ledger.insert([job(1)])
+        await ledger.record_running([running(job(1), 1)])
+        assert await ledger.record([outcome(job(1), JobStatus.QUEUED)]) == [False]
+        found = await only(ledger, job(1))
+        assert (found.status, found.attempt, found.finished_at_s, found.error) == (JobStatus.QUEUED, 1, None, None)
+        assert await ledger.record([outcome(job(1), JobStatus.FAILED, attempt=2)]) == [True]
+        ledger = await reopen()
+        assert await ledger.attempts(job(1).id) == [
+            Attempt(
+                job=job(1).id,
+                attempt=attempt,
+                worker=f"w{attempt}",
+                started_at_s=NOW_S + 50 + attempt,
+                finished_at_s=NOW_S + 100 + attempt,
+                error=JobError(code="crashed", message=f"attempt {attempt}", details={"signal": 11}),
+            )
+            for attempt in (1, 2)
+        ]
+        found = await only(ledger, job(1))
+        assert (found.status, found.attempt) == (JobStatus.FAILED, 2)
+        assert found.error == JobError(code="crashed", message="attempt 2", details={"signal": 11})
+
+    async def test_a_retry_and_its_success_in_one_batch_keep_their_order(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        batch = [
+            outcome(job(1), JobStatus.QUEUED, 1),
+            outcome(job(1), JobStatus.QUEUED, 2),
+            outcome(job(1), JobStatus.COMPLETED, 3),
+        ]
+        assert await ledger.record(batch) == [False, False, True]
+        assert await ledger.record(batch) == [False, False, False]
+        assert [each.attempt for each in await ledger.attempts(job(1).id)] == [1, 2]
+        found = await only(ledger, job(1))
+        assert (found.status, found.attempt, found.worker) == (JobStatus.COMPLETED, 3, "w3")
+
+    async def test_a_success_or_an_expiry_adds_no_attempt(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1), job(2)])
+        await ledger.record([outcome(job(1), JobStatus.COMPLETED), outcome(job(2), JobStatus.EXPIRED, 0)])
+        assert await ledger.attempts(job(1).id) == []
+        assert await ledger.attempts(job(2).id) == []
+
+    async def test_a_job_cancelled_while_queued_never_had_an_attempt(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        assert await ledger.record([outcome(job(1), JobStatus.CANCELLED, 0)]) == [True]
+        found = await only(ledger, job(1))
+        assert (found.status, found.attempt, found.worker, found.started_at_s) == (JobStatus.CANCELLED, 0, None, None)
+        assert await ledger.attempts(job(1).id) == []
+
+    async def test_a_cancelled_attempt_is_on_record(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        await ledger.record([outcome(job(1), JobStatus.CANCELLED, 1)])
+        assert [each.attempt for each in await ledger.attempts(job(1).id)] == [1]
+
+    async def test_a_late_retry_does_not_undo_a_newer_attempt(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        await ledger.record_running([running(job(1), 2, "second")])
+        assert await ledger.record([outcome(job(1), JobStatus.QUEUED, 1)]) == [False]
+        found = await only(ledger, job(1))
+        assert (found.status, found.attempt, found.worker) == (JobStatus.IN_PROGRESS, 2, "second")
+        assert [each.attempt for each in await ledger.attempts(job(1).id)] == [1], "that it was lost is still true"
+
+    async def test_concurrent_outcomes_of_one_job_have_one_winner(self, ledger: Ledger) -> None:
+        await ledger.insert([job(n) for n in range(10)])
+        ends = [outcome(job(n % 10), (JobStatus.COMPLETED, JobStatus.FAILED)[n % 2]) for n in range(40)]
+        results = await asyncio.gather(*(ledger.record([end]) for end in ends))
+        assert sum(won for (won,) in results) == 10
+
+
+class RunningContract:
+    """Notes of who runs what."""
+
+    async def test_a_running_job_shows_attempt_worker_and_start(self, ledger: Ledger, reopen: Reopen) -> None:
+        await ledger.insert([job(1)])
+        await ledger.record_running([running(job(1), 1)])
+        found = await only(await reopen(), job(1))
+        assert found == job(1, status=JobStatus.IN_PROGRESS, attempt=1, worker=WorkerId("w"), started_at_s=NOW_S + 51)
+
+    async def test_a_note_never_touches_a_job_that_ended(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        await ledger.record([outcome(job(1), JobStatus.COMPLETED)])
+        ended = await only(ledger, job(1))
+        await ledger.record_running([running(job(1), 1), running(job(1), 2)])
+        assert await only(ledger, job(1)) == ended
+
+    async def test_an_older_note_changes_nothing(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        await ledger.record_running([running(job(1), 3, "third"), running(job(1), 2, "second")])
+        await ledger.record_running([running(job(1), 1, "first")])
+        found = await only(ledger, job(1))
+        assert (found.attempt, found.worker) == (3, "third")
+
+    async def test_a_late_note_of_an_attempt_that_ended_changes_nothing(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        await ledger.record([outcome(job(1), JobStatus.QUEUED, 1)])
+        await ledger.record_running([running(job(1), 1)])
+        assert (await only(ledger, job(1))).status is JobStatus.QUEUED
+
+    async def test_an_attempt_given_back_and_taken_anew_shows_its_new_worker(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1)])
+        await ledger.record_running([running(job(1), 1, "drained")])
+        await ledger.record_running([running(job(1), 1, "next")])
+        assert (await only(ledger, job(1))).worker == "next"
+
+    async def test_unknown_jobs_are_passed_over(self, ledger: Ledger) -> None:
+        await ledger.record_running([running(job(1), 1)])
+        await ledger.record_running([])
+        assert await ledger.get([job(1).id]) == [None]
+
+
+class ListContract:
+    """Pages."""
+
+    async def test_a_tenant_sees_its_own_jobs_newest_first(self, ledger: Ledger) -> None:
+        await ledger.insert([job(n, tenant=GLOBEX if n == 3 else ACME) for n in (2, 5, 1, 4, 3)])
+        assert ids(await ledger.list(JobFilter(tenant=ACME), after=None, limit=10)) == [5, 4, 2, 1]
+        assert ids(await ledger.list(JobFilter(tenant=GLOBEX), after=None, limit=10)) == [3]
+
+    async def test_pages_follow_each_other_without_gap_or_overlap(self, ledger: Ledger) -> None:
+        await ledger.insert([job(n) for n in range(25)])
+        seen: list[int] = []
+        after: JobId | None = None
+        while page := await ledger.list(JobFilter(tenant=ACME), after=after, limit=7):
+            await ledger.insert([job(1000 + len(seen))])  # new arrivals do not shift the pages
+            seen += ids(page)
+            after = page[-1].id
+        assert seen == list(reversed(range(25)))
+
+    async def test_conditions_hold_together(self, ledger: Ledger) -> None:
+        await ledger.insert([job(n, model=SPEECH if n % 2 else MATTING) for n in range(10)])
+        await ledger.record([outcome(job(n), JobStatus.COMPLETED) for n in (1, 2, 3, 5)])
+        await ledger.record([outcome(job(n), JobStatus.FAILED) for n in (7, 8)])
+
+        async def found(**conditions: Any) -> list[int]:
+            return ids(await ledger.list(JobFilter(tenant=ACME, **conditions), after=None, limit=100))
+
+        assert await found(model=SPEECH) == [9, 7, 5, 3, 1]
+        assert await found(statuses=(JobStatus.COMPLETED,)) == [5, 3, 2, 1]
+        assert await found(statuses=(JobStatus.QUEUED, JobStatus.FAILED), model=SPEECH) == [9, 7]
+        assert await found(created_after_s=NOW_S + 3, created_before_s=NOW_S + 6) == [5, 4]
+        assert await found(created_after_s=NOW_S + 3, model=SPEECH, statuses=(JobStatus.COMPLETED,)) == [5]
+        assert await found(model=ModelName("none")) == []
+
+    async def test_live_jobs_come_oldest_first_in_pages(self, ledger: Ledger, reopen: Reopen) -> None:
+        await ledger.insert([job(n, tenant=GLOBEX if n % 2 else ACME) for n in reversed(range(10))])
+        await ledger.record_running([running(job(3), 1)])
+        ended = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
+        await ledger.record([outcome(job(n), status) for n, status in zip((1, 4, 5, 9), ended, strict=True)])
+        await ledger.record([outcome(job(6), JobStatus.QUEUED)])
+        ledger = await reopen()
+        first = await ledger.live(after=None, limit=4, created_before_s=NOW_S + 100)
+        assert ids(first) == [0, 2, 3, 6]
+        assert [each.status for each in first[2:]] == [JobStatus.IN_PROGRESS, JobStatus.QUEUED]
+        assert ids(await ledger.live(after=first[-1].id, limit=4, created_before_s=NOW_S + 100)) == [7, 8]
+        assert ids(await ledger.live(after=None, limit=9, created_before_s=NOW_S + 3)) == [0, 2]
+
+
+class BlobContract:
+    """Blobs on record."""
+
+    async def test_blobs_survive_and_unknown_ones_are_none(self, ledger: Ledger, reopen: Reopen) -> None:
+        first = StoredBlob(ref=blob_ref(1), tenant=ACME, created_at_s=NOW_S)
+        second = StoredBlob(ref=blob_ref(2, name=None), tenant=GLOBEX, created_at_s=NOW_S + 1)
+        await ledger.put_blobs([first, second])
+        ledger = await reopen()
+        assert await ledger.get_blobs([second.ref.id, blob_ref(3).id, first.ref.id]) == [second, None, first]
+        assert await ledger.get_blobs([]) == []
+
+    async def test_a_blob_never_changes_once_on_record(self, ledger: Ledger) -> None:
+        first = StoredBlob(ref=blob_ref(1), tenant=ACME, created_at_s=NOW_S)
+        await ledger.put_blobs([first])
+        await ledger.put_blobs([StoredBlob(ref=blob_ref(1, bytes=3), tenant=GLOBEX, created_at_s=NOW_S)])
+        assert await ledger.get_blobs([first.ref.id]) == [first]
+
+
+class LedgerSuite(InsertContract, OutcomeContract, RunningContract, ListContract, BlobContract):
+    """All of it, and what is left: kinds of writes together, and the end."""
+
+    async def test_all_kinds_of_writes_share_a_transaction(self, ledger: Ledger) -> None:
+        await ledger.insert([job(1), job(2)])
+        await asyncio.gather(
+            ledger.record([outcome(job(1), JobStatus.COMPLETED)]),
+            ledger.record_running([running(job(2), 1)]),
+            ledger.insert([job(3)]),
+            ledger.put_blobs([StoredBlob(ref=blob_ref(1), tenant=ACME, created_at_s=NOW_S)]),
+            ledger.insert([job(1)]),
+        )
+        found = await ledger.get([job(n).id for n in (1, 2, 3)])
+        states = [each and each.status for each in found]
+        assert states == [JobStatus.COMPLETED, JobStatus.IN_PROGRESS, JobStatus.QUEUED]
+
+    async def test_what_was_under_way_when_stopping_is_written(self, ledger: Ledger, reopen: Reopen) -> None:
+        waiting = [asyncio.create_task(ledger.insert([job(n)])) for n in range(20)]
+        await asyncio.sleep(0)  # each has queued its job
+        opened = await reopen()
+        assert all(result.is_new for (result,) in await asyncio.gather(*waiting))
+        assert None not in await opened.get([job(n).id for n in range(20)])
+
+    async def test_a_stopped_ledger_says_so(self, ledger: Ledger) -> None:
+        await ledger.stop()
+        for call in ledger.insert([job(1)]), ledger.get([job(1).id]), ledger.attempts(job(1).id):
+            try:
+                await call
+            except Unavailable:
+                continue
+            raise AssertionError("a stopped ledger answered")

@@ -1,0 +1,138 @@
+"""The ledger's contract on a real PostgreSQL, and what only a server has: it can go away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from springtide.domain.errors import ConfigError, Unavailable
+from springtide.domain.job import JobStatus
+from springtide.ledger.protocol import Inserted, Ledger
+from springtide.ledger.sql import SqlLedger
+from springtide.ledger.tables import metadata
+from springtide.testing.ledger_processes import start_at_once
+from springtide.testing.ledger_suite import LedgerSuite, Reopen, job, outcome
+from springtide.testing.postgres import NoPostgres, PostgresServer, postgres_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    try:
+        with postgres_server() as server:
+            yield server
+    except NoPostgres as reason:
+        pytest.skip(f"no PostgreSQL: {reason}")
+
+
+@pytest.fixture
+def url(server: PostgresServer) -> str:
+    return server.new_database()
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[list[SqlLedger]]:
+    ledgers: list[SqlLedger] = []
+    yield ledgers
+    for ledger in ledgers:
+        await ledger.stop()
+
+
+@pytest.fixture
+async def ledger(url: str, opened: list[SqlLedger]) -> Ledger:
+    ledger = SqlLedger(url)
+    await ledger.start()
+    opened.append(ledger)
+    return ledger
+
+
+@pytest.fixture
+async def reopen(url: str, opened: list[SqlLedger]) -> Reopen:
+    async def again() -> Ledger:
+        await opened.pop().stop()
+        ledger = SqlLedger(url)
+        await ledger.start()
+        opened.append(ledger)
+        return ledger
+
+    return again
+
+
+class TestPostgres(LedgerSuite):
+    pass
+
+
+async def test_every_commit_waits_for_the_disk(ledger: SqlLedger) -> None:
+    def ask(connection: Connection) -> object:
+        return connection.execute(text("SHOW synchronous_commit")).scalar()
+
+    assert await ledger._database.write(ask) == "on"
+
+
+async def test_two_processes_that_start_at_once_agree_on_the_schema(url: str) -> None:
+    assert await asyncio.to_thread(start_at_once, url, 2) == [0, 0]
+
+
+async def test_the_migrations_build_exactly_the_tables(ledger: SqlLedger) -> None:
+    def compare(connection: Connection) -> list[object]:
+        return compare_metadata(MigrationContext.configure(connection), metadata)
+
+    assert await ledger._database.read(compare) == []
+
+
+async def test_a_schema_newer_than_the_code_is_refused(ledger: SqlLedger, url: str) -> None:
+    await ledger._database.write(
+        lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    )
+    newer = SqlLedger(url)
+    with pytest.raises(ConfigError, match=r"9999, newer than .* knows \(0001\)"):
+        await newer.start()
+
+
+async def test_two_gateways_with_the_same_key_make_one_job(ledger: Ledger, url: str) -> None:
+    other = SqlLedger(url)
+    await other.start()
+    ledgers = (ledger, other)
+    results = await asyncio.gather(
+        *(ledgers[n % 2].insert([job(n, idempotency_key=f"key {n // 2 % 20}")]) for n in range(200))
+    )
+    ends = await asyncio.gather(
+        *(ledgers[n % 2].record([outcome(result.job, JobStatus.COMPLETED)]) for n, (result,) in enumerate(results))
+    )
+    await other.stop()
+    assert sum(result.is_new for (result,) in results) == 20
+    assert len({result.job.id for (result,) in results}) == 20
+    assert sum(is_end for (is_end,) in ends) == 20
+
+
+async def test_connections_cut_while_idle_are_replaced_unseen(ledger: Ledger, server: PostgresServer) -> None:
+    await ledger.insert([job(1)])
+    await ledger.get([job(1).id])
+    server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'springtide'")
+    assert await ledger.insert([job(2)]) == [Inserted(job(2), True)]
+    assert await ledger.get([job(1).id]) == [job(1)]
+
+
+async def test_a_server_that_went_away_is_unavailable_until_it_is_back(ledger: Ledger, server: PostgresServer) -> None:
+    await ledger.insert([job(1)])
+    server.kill()
+    try:
+        with pytest.raises(Unavailable):
+            await ledger.insert([job(2)])
+        with pytest.raises(Unavailable):
+            await ledger.get([job(1).id])
+    finally:
+        server.start()
+    assert await ledger.insert([job(1), job(3)]) == [Inserted(job(1), False), Inserted(job(3), True)]
+
+
+@pytest.mark.parametrize("change", [("test_", "missing_"), ("springtide@", "nobody@"), ("?host=", "?host=/nowhere")])
+async def test_what_cannot_be_reached_is_unavailable(url: str, change: tuple[str, str]) -> None:
+    ledger = SqlLedger(url.replace(*change))
+    with pytest.raises(Unavailable):
+        await ledger.start()
+    await ledger.stop()

@@ -1,0 +1,121 @@
+"""The ledger's contract on SQLite, and what only a file has."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from springtide.domain.errors import ConfigError, Unavailable
+from springtide.ledger.protocol import Ledger
+from springtide.ledger.sql import SqlLedger
+from springtide.ledger.tables import metadata
+from springtide.testing.ledger_processes import start_at_once
+from springtide.testing.ledger_suite import LedgerSuite, Reopen, job
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'folder with spaces' / 'ledger.db'}"
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[list[SqlLedger]]:
+    ledgers: list[SqlLedger] = []
+    yield ledgers
+    for ledger in ledgers:
+        await ledger.stop()
+
+
+@pytest.fixture
+async def ledger(url: str, opened: list[SqlLedger]) -> Ledger:
+    ledger = SqlLedger(url)
+    await ledger.start()
+    opened.append(ledger)
+    return ledger
+
+
+@pytest.fixture
+async def reopen(url: str, opened: list[SqlLedger]) -> Reopen:
+    async def again() -> Ledger:
+        await opened.pop().stop()
+        ledger = SqlLedger(url)
+        await ledger.start()
+        opened.append(ledger)
+        return ledger
+
+    return again
+
+
+class TestSqlite(LedgerSuite):
+    pass
+
+
+async def test_every_commit_waits_for_the_disk(ledger: SqlLedger) -> None:
+    async def asked(pragma: str) -> object:
+        return await ledger._database.write(lambda on: on.exec_driver_sql(f"PRAGMA {pragma}").scalar())
+
+    assert await asked("journal_mode") == "wal"
+    assert await asked("synchronous") == 2  # FULL
+    assert await asked("foreign_keys") == 1
+    assert await asked("busy_timeout") == 10_000
+
+
+async def test_two_processes_that_start_at_once_agree_on_the_schema(url: str) -> None:
+    assert await asyncio.to_thread(start_at_once, url, 2) == [0, 0]
+
+
+async def test_the_migrations_build_exactly_the_tables(ledger: Ledger, url: str) -> None:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+async def test_a_schema_newer_than_the_code_is_refused(ledger: Ledger, url: str) -> None:
+    await ledger.stop()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    newer = SqlLedger(url)
+    with pytest.raises(ConfigError, match=r"9999, newer than .* knows \(0001\)"):
+        await newer.start()
+    await newer.stop()
+
+
+async def test_a_read_only_folder_is_unavailable_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'file' / 'ledger.db'}")
+    with pytest.raises(Unavailable):
+        await ledger.start()
+    await ledger.stop()
+
+
+async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"something else entirely" * 100)
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with pytest.raises(Unavailable, match="not a database"):
+        await ledger.start()
+    await ledger.stop()
+
+
+async def test_the_ledger_recovers_when_a_write_could_not_be_made(ledger: SqlLedger) -> None:
+    # As a full disk: SQLite answers SQLITE_FULL. The limit belongs to the connection.
+    await ledger._database.write(lambda on: on.exec_driver_sql("PRAGMA max_page_count = 1").close())
+    with pytest.raises(Unavailable, match="full"):
+        await ledger.insert([job(n, inputs={"long": "x" * 5000}) for n in range(20)])
+    assert await ledger.get([job(1).id]) == [None], "nothing of a failed transaction stays"
+    (result,) = await ledger.insert([job(1)])
+    assert result.is_new
+
+
+@pytest.mark.parametrize("bad", ["sqlite://", "sqlite:///:memory:", "mysql://host/name", "nonsense"])
+def test_urls_it_cannot_serve_are_refused_at_once(bad: str) -> None:
+    with pytest.raises(ConfigError, match=r"ledger\.url"):
+        SqlLedger(bad)
