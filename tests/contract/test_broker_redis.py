@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from springtide.broker.protocol import Broker
+from springtide.broker.protocol import EVENTS_KEPT_S, Broker
 from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, LATEST_EVENTS, RedisBroker
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.domain.job import JobStatus
@@ -24,6 +24,7 @@ from springtide.testing.broker_cases import (
     Rebuild,
     beat,
     done,
+    failure,
     held,
     job,
     kinds,
@@ -423,6 +424,27 @@ async def test_events_of_only_so_many_ended_jobs_are_kept(broker: Broker, server
     await broker.reap(MODELS, T0)
     assert server.ask("ZCARD", key) == b":%d\r\n" % ENDED_STORIES
     assert await kinds(broker, "a") == ["queued", "started"]
+
+
+async def test_ended_jobs_leave_nothing_on_the_server(broker: Broker, server: ValkeyServer) -> None:
+    await leased(broker, "a", "b", "c", "d")
+    await broker.enqueue([ticket("e", start_deadline_at_s=T0 + 1), ticket("f")], T0)
+    await broker.cancel([ref("a"), ref("f")], T0)
+    await broker.publish(MODEL, ANN, [progress("a", 0.5)], T0)
+    await broker.complete(MODEL, ANN, [done("a"), done("b")], T0)
+    await broker.fail(MODEL, ANN, [failure("c", retry_after_s=9.0)], T0)
+    for now_s in (T0 + 100, T0 + 200):  # d is lost; then both are leased again, and lost for good
+        await broker.reap(MODELS, now_s)
+        await broker.lease(MODEL, BOB, 9, now_s)
+    await broker.reap(MODELS, T0 + 300)
+    assert len(await take_outcomes(broker, T0 + 300)) == 8
+    await broker.reap(MODELS, T0 + 400)  # drops the tombstones
+    await broker.reap(MODELS, T0 + 400 + 2 * EVENTS_KEPT_S)
+    tag = f"{{p:{MODEL}}}"
+    assert server.ask("XLEN", f"{tag}:out") == b":0\r\n"
+    assert server.ask("GET", f"{tag}:wait") == b"$1\r\n0\r\n"
+    left = set(server.ask("KEYS", f"{tag}*").decode().split("\r\n")[2::2])
+    assert left == {f"{tag}:out", f"{tag}:wait"}
 
 
 def whole_story(error: BaseException) -> str:
