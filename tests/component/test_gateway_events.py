@@ -159,3 +159,24 @@ async def test_more_streams_than_allowed_are_refused_for_now(tmp_path: Path) -> 
     async with gateway_world(tmp_path, max_streams=0) as world:
         answer = await stream(world, await world.submit())
         assert answer.status_code == 503 and "retry-after" in answer.headers
+
+
+async def test_a_reader_that_goes_away_gives_its_stream_back(world: World) -> None:
+    job = await world.submit()
+    told = asyncio.Event()
+
+    async def receive() -> Any:
+        await told.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if b"event: queued" in message.get("body", b""):
+            assert gateway_of(world).live.streams == 1
+            told.set()
+
+    path = f"/v1/jobs/{job['id']}/events"
+    scope: Any = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "root_path": ""}
+    scope |= {"query_string": b"", "headers": [], "scheme": "http", "server": None, "client": None, "state": {}}
+    await world.app(scope, receive, send)
+    assert gateway_of(world).live.streams == 0
+    assert (await world.lease()).id == job["id"]  # and the job goes on

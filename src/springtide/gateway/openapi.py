@@ -15,7 +15,7 @@ from litestar.openapi.config import OpenAPIConfig
 
 from springtide import __version__
 from springtide.domain.job import Priority
-from springtide.gateway.schemas import EventView, Problem
+from springtide.gateway.schemas import AcceptedView, EventView, Problem
 from springtide.gateway.services import ServedModel
 
 Document = dict[str, Any]
@@ -62,7 +62,9 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     """The framework's document with bodies, request headers, streams and problems added."""
     document = copy.deepcopy(document)
     schemas: Document = document.setdefault("components", {}).setdefault("schemas", {})
-    _, components = msgspec.json.schema_components([Problem, EventView], ref_template="#/components/schemas/{name}")
+    _, components = msgspec.json.schema_components(
+        [Problem, EventView, AcceptedView], ref_template="#/components/schemas/{name}"
+    )
     schemas.update(components)
     paths: Document = document["paths"]
     for (path, method), statuses in _RAISED.items():
@@ -103,11 +105,14 @@ def _describe_submit(operation: Document, models: list[ServedModel]) -> None:
         ]
     )
     responses: Document = operation["responses"]
-    responses["202"]["description"] = "Accepted, and on disk."
-    responses["202"]["headers"] = {
-        "Location": {"schema": {"type": "string"}, "description": "The job."},
-        "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "`true` where the key was known."},
-        "Preference-Applied": {"schema": {"type": "string"}},
+    responses["202"] = {
+        "description": "Accepted, and on disk.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AcceptedView"}}},
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "description": "The job."},
+            "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "`true` where the key was known."},
+            "Preference-Applied": {"schema": {"type": "string"}},
+        },
     }
     responses["200"] = {
         "description": "Ended within `Prefer: wait`.",
