@@ -19,6 +19,7 @@ import psutil
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
+PULL_WITHIN_S = 900.0
 SERVER = "[server]\nport = 0\nmax_upload_mb = 2048\n"
 # One worker, warm from the start; the engine does nothing, so that what is measured is the platform.
 SYNTHETIC = """
@@ -84,6 +85,13 @@ class Installation:
             url = self._wait_for_answer(process)
             yield Running(self, process, url, time.perf_counter() - began)
 
+    def pull(self, model: str) -> None:
+        """Fetch the weights of `model` where they are not there yet."""
+        with self.process("models", "pull", model) as process:
+            code = process.wait(PULL_WITHIN_S)
+        if code != 0:
+            raise RuntimeError(f"`springtide models pull {model}` ended with {code}:\n{self.tail()}")
+
     def tail(self, characters: int = 3000) -> str:
         return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
 
@@ -134,6 +142,18 @@ class Running:
             time.sleep(0.05)
         raise RuntimeError(f"no worker of {model} was ready within {deadline_s:.0f} s:\n{self.home.tail()}")
 
+    def wait_until_ended(self, job: str, *, poll_s: float, deadline_s: float) -> dict[str, Any]:
+        """The job once it is completed. Raises RuntimeError where it ends otherwise."""
+        ends = time.perf_counter() + deadline_s
+        while time.perf_counter() < ends:
+            found: dict[str, Any] = self.http.get(f"/v1/jobs/{job}").json()
+            if found["status"] == "completed":
+                return found
+            if found["status"] not in {"queued", "in_progress"}:
+                raise RuntimeError(f"{job} is {found['status']}: {found.get('error')}")
+            time.sleep(poll_s)
+        raise RuntimeError(f"{job} did not end within {deadline_s:.0f} s")
+
     def wait_until_completed(self, count: int, deadline_s: float = 120.0) -> None:
         """Until the ledger has `count` completed jobs. At most 50 looks a second."""
         ends = time.perf_counter() + deadline_s
@@ -149,9 +169,12 @@ def role_of(process: psutil.Process) -> str:
     if "springtide" in words:
         return words[words.index("springtide") + 1]
     joined = " ".join(words)
-    for mark, role in (("forkserver", "engine process"), ("resource_tracker", "resource tracker")):
-        if mark in joined:
-            return role
+    if "forkserver" in joined:  # a forked engine keeps the command line of the server it came from
+        parent = process.parent()
+        is_forked = parent is not None and "forkserver" in " ".join(parent.cmdline())
+        return "engine" if is_forked else "forkserver"
+    if "resource_tracker" in joined:
+        return "resource tracker"
     return Path(words[0]).name if words else "gone"
 
 

@@ -1,0 +1,149 @@
+"""Single POSTs of no-op jobs over HTTP, 32 connections, until all are completed; beside FastAPI with arq."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.environments import PEERS, python_of, versions_in
+from benchmarks.plan import REPOSITORY, Plan
+from benchmarks.product import SYNTHETIC, Installation
+from benchmarks.report import OURS, Goal, Report
+from springtide.testing.servers import ValkeyServer, free_port, valkey_server
+
+PEER = "fastapi+arq"
+ROUNDS = 3  # of 8 s and a drain: enough for a median
+SECONDS = 8.0
+DRAIN_LIMIT_S = 180.0
+GOALS = (Goal(metric="completed_per_s", bound=1500, at_least=True, what="HTTP, single POSTs, 32 connections"),)
+NOTES = (
+    "accepted_per_s: 202 answers while the load lasts; completed_per_s: all accepted jobs over the time from the first "
+    "POST until the last of them is completed on record.",
+    "Client: one process on the same machine (benchmarks/load.py), its processor time is client_cpu_s.",
+    "Springtide's 202 means on disk (fsync); the peer's means in the server's memory, on disk within about a second.",
+    "The peer answers with an id only, has no job resource, no validation against a model's schema and no live events.",
+)
+
+
+def measure(plan: Plan) -> Report:
+    report = Report("http", title="Jobs over HTTP", goals=GOALS)
+    report.compare = ("accepted_per_s", "completed_per_s", "accepted_p50_ms", "accepted_p99_ms")
+    report.notes = list(NOTES)
+    report.describe(OURS, "`springtide up`: one gateway process, SQLite, one worker", durable="fsync before the 202")
+    systems = [OURS] if plan.wants(OURS) else []
+    if plan.wants(PEER):
+        systems.append(PEER)
+        report.describe(
+            PEER, "FastAPI on one uvicorn process, arq on Valkey, one worker", durable="AOF, fsync each second"
+        )
+        report.versions = {f"{name} (with arq)": version for name, version in versions_in(python_of("arq")).items()}
+    for number in range(min(plan.rounds, ROUNDS)):
+        for name in systems:
+            folder = plan.folder / f"{name}-{number}"
+            folder.mkdir()
+            try:
+                values = _ours(plan, folder) if name == OURS else _peer(plan, folder)
+            except (RuntimeError, subprocess.SubprocessError, httpx.HTTPError) as error:
+                report.fail(name, error)
+                continue
+            report.add(name, values)
+            print(f"round {number + 1}: {name} {values}", file=sys.stderr, flush=True)
+    return report
+
+
+def _ours(plan: Plan, folder: Path) -> dict[str, float]:
+    home = Installation(folder, SYNTHETIC)
+    with home.up() as server:
+        server.wait_until_warm("synthetic")
+        _load(f"{server.url}/v1/jobs", plan, seconds=1.0)
+        time.sleep(1.0)
+        before = home.completed()
+        cpu_before = _cpu_s(server.processes())
+        found = _load(f"{server.url}/v1/jobs", plan)
+        server.wait_until_completed(before + found["accepted"], DRAIN_LIMIT_S)
+        values = _values(found)
+        used = {role: (s - cpu_before.get(role, 0.0)) * 1e3 for role, s in _cpu_s(server.processes()).items()}
+    return values | {f"{role.replace(' ', '_')}_cpu_ms_a_job": ms / found["accepted"] for role, ms in used.items()}
+
+
+def _peer(plan: Plan, folder: Path) -> dict[str, float]:
+    with valkey_server(dir=str(folder)) as valkey, _fastapi(valkey) as url:
+        _load(f"{url}/v1/jobs", plan, seconds=1.0)
+        _drained(valkey)
+        found = _load(f"{url}/v1/jobs", plan)
+        _drained(valkey)
+        return _values(found)
+
+
+def _values(found: dict[str, Any]) -> dict[str, float]:
+    took_s = time.time() - found["began_at_s"]
+    names = ("accepted", "accepted_per_s", "accepted_p50_ms", "accepted_p99_ms", "client_cpu_s")
+    return {"completed_per_s": found["accepted"] / took_s, **{name: found[name] for name in names}}
+
+
+def _load(url: str, plan: Plan, seconds: float | None = None) -> dict[str, Any]:
+    aimed_s = seconds or (1.0 if plan.quick else SECONDS)
+    command = [sys.executable, "-m", "benchmarks.load", url]
+    command += ["--connections", str(plan.connections), "--seconds", str(aimed_s)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=aimed_s + 60)
+    if done.returncode != 0:
+        raise RuntimeError(f"the load client ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    found = json.loads(done.stdout)
+    if found["wrong"] or not found["accepted"]:
+        raise RuntimeError(f"{found['wrong']} answers were not 202: {found['first_wrong']}")
+    return found
+
+
+@contextlib.contextmanager
+def _fastapi(valkey: ValkeyServer) -> Iterator[str]:
+    """The peer's two processes; its address once it answers."""
+    port = free_port()
+    serve = ["-m", "uvicorn", "http_arq:app", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    with contextlib.ExitStack() as stack:
+        for arguments in (serve, ["-m", "arq", "app_arq.WorkerSettings"]):
+            process = subprocess.Popen(
+                [python_of("arq"), *arguments],
+                cwd=PEERS,
+                env={**os.environ, "BENCH_REDIS_URL": valkey.url},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.perf_counter() + 30
+        while time.perf_counter() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/healthz", trust_env=False).is_success:
+                    break
+            time.sleep(0.05)
+        yield url
+
+
+def _drained(valkey: ValkeyServer) -> None:
+    """arq takes a job out of its queue in the transaction that stores the result: an empty queue is all done."""
+    deadline = time.perf_counter() + DRAIN_LIMIT_S
+    while valkey.ask("ZCARD", "arq:queue") != b":0\r\n":
+        if time.perf_counter() > deadline:
+            raise RuntimeError(f"arq did not finish within {DRAIN_LIMIT_S:.0f} s")
+        time.sleep(0.02)
+
+
+def _cpu_s(processes: dict[int, str]) -> dict[str, float]:
+    """Processor seconds used so far, by role."""
+    used: dict[str, float] = {}
+    for pid, role in processes.items():
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            used[role] = used.get(role, 0.0) + times.user + times.system
+    return used

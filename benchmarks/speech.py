@@ -1,0 +1,94 @@
+"""Ten minutes of speech, the test recordings joined with pauses: real-time factor, peak memory, transcript length."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+import time
+import wave
+from pathlib import Path
+
+from benchmarks.memory import Peak
+from benchmarks.plan import REPOSITORY, Plan
+from benchmarks.product import REAL, Installation, Running
+from benchmarks.report import OURS, Report
+
+DATA = REPOSITORY / "tests" / "data"
+VOICES = ("en", "zh")
+LENGTH_S = 600.0
+QUICK_LENGTH_S = 30.0
+PAUSES_S = (0.4, 2.0)
+POLL_S = 0.1
+LIMIT_S = 1800.0
+NOTES = (
+    "rtf: seconds inside the engine for a second of sound, the smaller the better; wall_rtf: from POST to completed.",
+    "Peak memory: the engine's own process, sampled five times a second; it holds the model.",
+    "characters_ratio: letters and ideographs of the transcript over those of what was said; 1 where nothing is lost.",
+    "The recordings alternate between English and Chinese every few seconds, which is harder than one language.",
+)
+
+
+def measure(plan: Plan) -> Report:
+    report = Report("speech", title="Speech recognition of a long file")
+    report.notes = list(NOTES)
+    home = Installation(plan.folder, REAL.format(name="speech", replicas=1))
+    home.pull("speech")
+    path = plan.folder / "talk.wav"
+    length_s, said = joined(path, QUICK_LENGTH_S if plan.quick else LENGTH_S)
+    report.describe(OURS, f"`springtide up`, {length_s:.0f} s of 16 kHz mono WAV, the model as configured by default")
+    with home.up() as server:
+        server.wait_until_warm("speech")
+        values = _transcribe(server, path, length_s, said)
+        report.add(OURS, values)
+        print(values, file=sys.stderr, flush=True)
+    return report
+
+
+def joined(path: Path, length_s: float) -> tuple[float, str]:
+    """Write voices and pauses in turn until `length_s`; returns the length and what is said."""
+    rand = random.Random(20)
+    said: list[str] = []
+    with wave.open(str(path), "wb") as out:
+        for voice in itertools.cycle(VOICES):
+            with wave.open(str(DATA / f"{voice}.wav"), "rb") as recording:
+                if out.tell() == 0 and not said:
+                    out.setparams(recording.getparams())
+                elif recording.getparams()[:3] != out.getparams()[:3]:
+                    raise RuntimeError(f"{voice}.wav has another format than {VOICES[0]}.wav")
+                rate, width = recording.getframerate(), recording.getsampwidth() * recording.getnchannels()
+                if said and (out.tell() + recording.getnframes()) / rate > length_s:
+                    out.writeframes(bytes(width * max(0, int(length_s * rate) - out.tell())))
+                    return out.tell() / rate, " ".join(said)
+                out.writeframes(recording.readframes(recording.getnframes()))
+            said.append((DATA / f"{voice}.txt").read_text(encoding="utf-8"))
+            out.writeframes(bytes(width * int(rand.uniform(*PAUSES_S) * rate)))
+    raise AssertionError("cycle ends never")
+
+
+def _transcribe(server: Running, path: Path, length_s: float, said: str) -> dict[str, float]:
+    [field] = [one["name"] for one in server.http.get("/v1/models/speech").json()["input_files"] if one["required"]]
+    engine = [pid for pid, role in server.processes().items() if role == "engine"]
+    with Peak(engine) as peak, path.open("rb") as file:
+        began = time.perf_counter()
+        answer = server.http.post("/v1/jobs", data={"model": "speech"}, files={field: (path.name, file, "audio/wav")})
+        if answer.status_code != 202:
+            raise RuntimeError(f"not accepted: {answer.status_code} {answer.text[:500]}")
+        job = server.wait_until_ended(answer.json()["id"], poll_s=POLL_S, deadline_s=LIMIT_S)
+        wall_s = time.perf_counter() - began
+    outputs = job["outputs"]
+    return {
+        "audio_s": length_s,
+        "rtf": outputs["seconds"] / length_s,
+        "wall_rtf": wall_s / length_s,
+        "engine_s": outputs["seconds"],
+        "engine_peak_pss_mb": peak.pss_mb,
+        "engine_peak_rss_mb": peak.rss_mb,
+        "segments": len(outputs.get("segments") or []),
+        "characters": _letters(outputs["text"]),
+        "characters_ratio": _letters(outputs["text"]) / _letters(said),
+    }
+
+
+def _letters(text: str) -> int:
+    return sum(character.isalnum() for character in text)
