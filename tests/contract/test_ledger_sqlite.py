@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from springtide.domain.errors import ConfigError, Unavailable
+from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Ledger
 from springtide.ledger.sql import SqlLedger
 from springtide.ledger.tables import metadata
@@ -76,6 +81,23 @@ async def test_the_migrations_build_exactly_the_tables(ledger: Ledger, url: str)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_the_newest_step_is_the_one_the_code_wants() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(upgrade.__file__).parent))
+    config.set_main_option("path_separator", "newline")
+    assert ScriptDirectory.from_config(config).get_heads() == [upgrade.NEWEST]
+
+
+async def test_sqlite_alone_loads_neither_alembic_nor_asyncpg(ledger: Ledger, url: str) -> None:
+    script = (
+        "import asyncio, sys; from springtide.ledger.sql import SqlLedger; ledger = SqlLedger(sys.argv[1]);"
+        "asyncio.run(ledger.start()); print({'alembic', 'asyncpg', 'sqlalchemy.ext.asyncio'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", script, url]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 async def test_a_schema_newer_than_the_code_is_refused(ledger: Ledger, url: str) -> None:

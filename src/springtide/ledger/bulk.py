@@ -14,7 +14,7 @@ Refuses more than MAX_ROWS rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ARRAY,
@@ -34,7 +34,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.type_api import TypeEngine
 
@@ -42,8 +42,11 @@ from springtide.ledger.rows import Row
 
 MAX_ROWS = 512  # 22 columns of a job make 11,264 variables; SQLite allows 32,766
 
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
+
 # Both dialects spell ON CONFLICT the same; SQLAlchemy keeps it on their own insert.
-InsertInto = Callable[[Table], postgresql.Insert | sqlite.Insert]
+InsertInto = Callable[[Table], "postgresql.Insert | sqlite.Insert"]
 Build = Callable[[FromClause, InsertInto], UpdateBase]
 
 
@@ -72,6 +75,8 @@ class BulkStatement:
 
     def _postgres(self) -> UpdateBase:
         if self._for_postgres is None:
+            from sqlalchemy.dialects import postgresql  # 5 MB that SQLite has no use for
+
             arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in zip(self._arrays, self._types, strict=True)]
             columns = [column(name, kind) for name, kind in zip(self._names, self._types, strict=True)]
             relation = func.unnest(*arrays).table_valued(*columns).render_derived(name="s")

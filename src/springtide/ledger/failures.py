@@ -6,15 +6,13 @@ in its batch, or the database's, which is `Unavailable` to everybody.
 
 from __future__ import annotations
 
-from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from springtide.domain.errors import Conflict, InvalidInput, SpringtideError, Unavailable
 
-# asyncpg raises OSError and errors of its own while connecting, past SQLAlchemy. A CompileError is none of these: it is
-# a bug here, and shall look like one.
-FAILURES = (DBAPIError, PoolTimeout, OSError, PostgresError, InterfaceError)
+# A CompileError, say, is none of these: it is a bug here, and shall look like one.
+FAILURES = (DBAPIError, PoolTimeout, OSError)
 
 
 def is_own(error: BaseException) -> bool:

@@ -7,12 +7,14 @@ connection that broke while idle is replaced without anybody noticing; one that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import asyncpg
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from springtide.domain.errors import OutcomeUnknown
@@ -61,13 +63,11 @@ class PostgresDatabase:
         return await self._write(work)
 
     async def read(self, work: Callable[[Connection], R]) -> R:
-        assert self._readers is not None
-        async with self._readers.connect() as connection:
+        async with _connected(self._readers) as connection:
             return await connection.run_sync(work)
 
     async def _write(self, work: Callable[[Connection], R]) -> R:
-        assert self._writer is not None
-        async with self._writer.connect() as connection:
+        async with _connected(self._writer) as connection:
             result = await connection.run_sync(work)
             try:
                 await connection.commit()
@@ -80,11 +80,25 @@ class PostgresDatabase:
     async def _migrate(self) -> None:
         engine = _engine(self._url, poolclass=NullPool)
         try:
-            async with engine.begin() as connection:
+            async with _connected(engine) as connection, connection.begin():
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
                 await connection.run_sync(upgrade)
         finally:
             await engine.dispose()
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine | None) -> AsyncGenerator[AsyncConnection]:
+    assert engine is not None
+    connection = engine.connect()
+    try:
+        await connection.start()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # past SQLAlchemy, which only wraps statements
+        raise ConnectionError(str(error)) from error
+    try:
+        yield connection
+    finally:
+        await connection.close()  # rolls back what was not committed
 
 
 def _engine(url: URL, **pool: Any) -> AsyncEngine:

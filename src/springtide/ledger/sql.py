@@ -24,7 +24,6 @@ from springtide.ledger import reads, rows, writes
 from springtide.ledger.bulk import MAX_ROWS
 from springtide.ledger.database import Database
 from springtide.ledger.failures import FAILURES, is_own, translated
-from springtide.ledger.postgres import PostgresDatabase
 from springtide.ledger.protocol import Attempt, Inserted, JobFilter, StoredBlob
 from springtide.ledger.sqlite import SqliteDatabase
 from springtide.ledger.writes import Kind, Uncertain, Write
@@ -162,5 +161,7 @@ def _database(url: str) -> Database:
     if parsed.drivername == "sqlite":
         return SqliteDatabase(parsed)
     if parsed.drivername in {"postgresql", "postgresql+asyncpg"}:
+        from springtide.ledger.postgres import PostgresDatabase  # 12 MB that SQLite has no use for
+
         return PostgresDatabase(parsed)
     raise ConfigError(f"ledger.url starts with {parsed.drivername}://; allowed are sqlite:/// and postgresql://")
