@@ -61,20 +61,27 @@ def up(
     supervised: SupervisedOption = False,
 ) -> None:
     """Start everything on this machine. Ctrl-C drains and stops it."""
-    from springtide.cli.up import run_up
+    from springtide.cli.up import GatewayProcess, run_up
 
+    if config is not None:
+        os.environ["SPRINGTIDE_CONFIG"] = str(config.absolute())
     if host is not None:
         os.environ["SPRINGTIDE_SERVER__HOST"] = host
     if port is not None:
         os.environ["SPRINGTIDE_SERVER__PORT"] = str(port)
-    settings = _config(config)
+    first = GatewayProcess.begin()  # it takes the longest: let it load while this process reads its own settings
+    try:
+        settings = _config(config)
+    except ConfigError:
+        first.abandon()
+        raise
 
     def on_ready(url: str) -> None:
         print(
             f"\n  Springtide is up at {url}\n  Models: {', '.join(settings.models)}    Ctrl-C stops it.\n", flush=True
         )
 
-    _run("springtide", lambda stop: run_up(settings, stop, on_ready), supervised=supervised)
+    _run("springtide", lambda stop: run_up(settings, stop, first, on_ready), supervised=supervised)
 
 
 @app.command()
