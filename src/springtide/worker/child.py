@@ -37,6 +37,8 @@ class Child(asyncio.Protocol):
     """One child process. Make it with `start`; all methods belong to the event loop's thread."""
 
     def __init__(self, launched: Launched, on_message: Callable[[FromChild], None]) -> None:
+        assert launched.process.pid is not None
+        self.pid = launched.process.pid
         self._process = launched.process
         self._running = launched.running
         self._stderr = launched.stderr
@@ -69,12 +71,6 @@ class Child(asyncio.Protocol):
         os.set_blocking(self._stderr.fileno(), False)
         loop.add_reader(self._stderr.fileno(), self._read_stderr)
         await loop.create_unix_connection(lambda: self, sock=ours)
-
-    @property
-    def pid(self) -> int:
-        pid = self._process.pid
-        assert pid is not None
-        return pid
 
     def send(self, message: ToChild) -> None:
         if self._transport is not None:

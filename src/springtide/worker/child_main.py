@@ -29,7 +29,9 @@ import msgspec
 from pydantic import BaseModel
 
 from springtide.domain.errors import AttemptFailed, CallerError, ConfigError
+from springtide.engines.catalog import load_engine
 from springtide.engines.protocol import Cancelled, Engine
+from springtide.worker import preload
 from springtide.worker.frames import (
     Cancel,
     FrameBuffer,
@@ -63,9 +65,7 @@ def main(sock: socket.socket, stderr: Connection[Any, Any], running: SharedCell)
         child = _EngineProcess(sock, running)
         child.serve()
     except BaseException:
-        traceback.print_exc()
-        _flush_streams()
-        os._exit(70)  # EX_SOFTWARE: a mistake of ours, not of the engine
+        _leave_confused()
 
 
 def _settle_in(stderr: Connection[Any, Any]) -> None:
@@ -147,6 +147,12 @@ class _EngineProcess:
     # --- the reader's thread ------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        try:
+            self._read_for_ever()
+        except BaseException:
+            _leave_confused()
+
+    def _read_for_ever(self) -> None:
         frames = FrameBuffer()
         decoder = msgspec.msgpack.Decoder(ToChild)
         while True:
@@ -187,11 +193,10 @@ class _EngineProcess:
     # --- the main thread ----------------------------------------------------------------------------------------
 
     def _load(self, order: Load) -> bool:
-        from springtide.engines.catalog import load_engine
-
         started = time.monotonic()
         try:
-            engine = load_engine(order.engine_reference)(order.settings, Path(order.weights_folder))
+            engine_type = preload.found.get(order.engine_reference) or load_engine(order.engine_reference)
+            engine = engine_type(order.settings, Path(order.weights_folder))
             engine.load()
         except BaseException as error:
             traceback.print_exc()
@@ -201,7 +206,6 @@ class _EngineProcess:
             return False
         self._engine = engine
         self._max_batch = max(1, engine.max_batch)
-        gc.collect()
         gc.freeze()  # weights and modules stay: the collector need not look at them again
         self._outbox.send(Ready(time.monotonic() - started))
         return True
@@ -296,6 +300,13 @@ class _EngineProcess:
             result = finish_task(self._engine.Output, task, output, run_s)
         result.has_folder = os.path.isdir(task.folder)  # noqa: PTH112 - a microsecond, not five, for every no-op
         self._outbox.result(result)
+
+
+def _leave_confused() -> None:
+    """A mistake of ours, not of the engine: say so and end, the supervisor starts anew."""
+    traceback.print_exc()
+    _flush_streams()
+    os._exit(70)  # EX_SOFTWARE
 
 
 def _flush_streams() -> None:

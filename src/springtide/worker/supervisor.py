@@ -96,7 +96,7 @@ class Supervisor:
         self._running_since_s = 0.0
         self._verdict: JobError | None = None  # why we killed the child
         self._backoff = Backoff(0.5, 60.0)
-        self._failed_loads = 0
+        self._failed_starts = 0
         self._started_s = 0.0
         self._oom_kills: int | None = None
         self._has_run = False
@@ -158,8 +158,8 @@ class Supervisor:
             try:
                 await self._live_once()
             except OSError as error:  # no processes or file descriptors left
-                self._note_failed_load(f"the child process cannot be started: {error}")
-            if self._failed_loads > 1:  # the first time at once
+                self._note_failed_start(f"the child process cannot be started: {error}")
+            if self._failed_starts > 1:  # the first time at once
                 await self._clock.sleep(self._backoff.next_s())
 
     async def _live_once(self) -> None:
@@ -189,11 +189,11 @@ class Supervisor:
         error = self._verdict or self._cause_of_death(child, code)
         lived_s = self._clock.monotonic_s() - self._started_s
         if not was_ready:
-            self._note_failed_load(self._load_error or error.message)
+            self._note_failed_start(self._load_error or error.message)
         elif self._runs:
             log.warning("the engine's process has ended while it ran: %s", error.message)
         elif not self._has_run and lived_s < SETTLED_S:
-            self._note_failed_load(f"the idle process died: {error.message}")
+            self._note_failed_start(f"the idle process died: {error.message}")
         else:
             log.warning("the engine's idle process has ended: %s", error.message)
         runs, self._runs = list(self._runs.values()), {}
@@ -205,11 +205,11 @@ class Supervisor:
             self._listener.on_ghost(run)
         self._listener.on_child()
 
-    def _note_failed_load(self, message: str) -> None:
+    def _note_failed_start(self, message: str) -> None:
         self.last_error = message
-        self._failed_loads += 1
-        self.is_failing = self.is_failing or self._failed_loads >= FAILING_AFTER
-        log.error("the engine did not load (%d in a row): %s", self._failed_loads, message)
+        self._failed_starts += 1
+        self.is_failing = self.is_failing or self._failed_starts >= FAILING_AFTER
+        log.error("the engine is not up (%d in a row): %s", self._failed_starts, message)
 
     def _cause_of_death(self, child: Child, code: int) -> JobError:
         printed = child.printed()
@@ -259,7 +259,7 @@ class Supervisor:
         self._see_running(*unpack_running(report.running), report.running_s)
         if endings:
             self._has_run = True
-            self._failed_loads = 0
+            self._failed_starts = 0
             self._backoff.reset()
         if not self._runs:
             self._busy.clear()
