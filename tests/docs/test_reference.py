@@ -49,7 +49,7 @@ def test_the_repository_names_no_machine_and_no_registry() -> None:
         f"{path.relative_to(ROOT)}: {match.group()}"
         for folder in ("src", "docs", "tests", "benchmarks")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in {".py", ".md", ".toml", ".lua", ".json", ".txt"} and ".peers" not in path.parts
+        if path.suffix in {".py", ".md", ".toml", ".lua", ".json", ".txt"} and not {".peers", ".work"} & set(path.parts)
         for match in pattern.finditer(path.read_text(errors="ignore"))
         if path.name != "test_reference.py"
     ]

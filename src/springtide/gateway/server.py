@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import uvicorn
@@ -13,7 +14,7 @@ import uvicorn
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield  # signals are the process's own business
 
 
@@ -30,18 +31,36 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=False,
         timeout_graceful_shutdown=int(grace_s),
         timeout_keep_alive=75,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.005)
+    started = asyncio.create_task(_started(server))
+    await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
+    started.cancel()
     if not serving.done():
+        _settle_memory()
         on_ready()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     server.should_exit = True
     await serving
+
+
+async def _started(server: uvicorn.Server) -> None:
+    while not server.started:  # uvicorn has no event for it
+        await asyncio.sleep(0.005)
+
+
+def _settle_memory() -> None:
+    """What is loaded stays: let the collector leave it alone, and look at the rest less often.
+
+    A full collection walks every object of the libraries; under load it is a third of the CPU and most of the p99.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
