@@ -32,8 +32,8 @@ GOALS = (
 )
 NOTES = (
     "up_to_healthz_s: from starting the process to the first 200 of /healthz, looked for every 5 ms.",
-    "cold_to_first_matting_s: from starting `springtide up` (no worker kept) to the last byte of the first mask; posted "
-    "as soon as the gateway answers. Files may be in the system's page cache: nothing here empties it.",
+    "cold_to_first_matting_s: from starting `springtide up` (no worker kept) to the last byte of the first mask; "
+    "posted as soon as the gateway answers. Files may be in the system's page cache: nothing here empties it.",
     "*_ready_less_load_ms: the worker's own log line, time to ready less time in load(). first: with the forkserver's "
     "imports; warm: after the engine's process was killed, imports done.",
     "idle_*_mb: PSS by process, 5 s after the worker was ready; synthetic engine, which loads nothing.",
