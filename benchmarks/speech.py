@@ -51,7 +51,7 @@ def measure(plan: Plan) -> Report:
 
 
 def joined(path: Path, length_s: float) -> tuple[float, str]:
-    """Write voices and pauses in turn until no further one fits into `length_s`; returns the length and what is said."""
+    """Write voices and pauses in turn while one more fits into `length_s`; returns the length and what is said."""
     rand = random.Random(20)
     voices = {voice: _samples(DATA / f"{voice}.wav") for voice in VOICES}
     parts: list[NDArray[np.int16]] = []
