@@ -109,7 +109,9 @@ class Installation:
                 if httpx.get(f"{url}/healthz", timeout=2, trust_env=False).status_code == 200:
                     return url
             time.sleep(0.005)
-        raise RuntimeError(f"`springtide up` did not answer within {READY_WITHIN_S:.0f} s:\n{self.tail()}")
+        code = process.poll()
+        what = f"ended with {code}" if code is not None else f"did not answer within {READY_WITHIN_S:.0f} s"
+        raise RuntimeError(f"`springtide up` {what}:\n{self.tail()}")
 
 
 class Running:
