@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import JobId, WorkerId
 from springtide.domain.job import JobError
+from springtide.worker import outbox
 from springtide.worker.frames import FrameBuffer, Report, TaskResult, encode, pack_running, unpack_running
 from springtide.worker.memory_watch import oom_kills, rss_mb
 from springtide.worker.run import HANDBACKS_MAX, Ending, Run, Stop, endings_after_death
@@ -37,6 +40,21 @@ def test_what_runs_fits_into_one_shared_number(first: int, count: int) -> None:
     packed = pack_running(first, count)
     assert packed < 1 << 64
     assert unpack_running(packed) == (first, count)
+
+
+def test_only_the_first_and_the_last_of_quick_progress_leaves_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "PROGRESS_EVERY_S", 60.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        box = outbox.Outbox(theirs)
+        for step in range(101):
+            box.progress(1, step / 100, "work")
+            box.flush()
+        box.result(TaskResult(1))
+        box.flush()
+        reports = [msgspec.msgpack.decode(body, type=Report) for body in FrameBuffer().feed(ours.recv(1 << 20))]
+    told = [(fraction, bool(report.results)) for report in reports for _, fraction, _ in report.progress]
+    assert told == [(0.0, False), (1.0, True)]
 
 
 def _runs(*seqs: int, **notes: Any) -> list[Run]:
