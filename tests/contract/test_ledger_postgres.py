@@ -9,8 +9,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from springtide.domain.errors import ConfigError, Unavailable
+from springtide.domain.errors import ConfigError, InvalidInput, OutcomeUnknown, Unavailable
 from springtide.domain.job import JobStatus
 from springtide.ledger.protocol import Inserted, Ledger
 from springtide.ledger.sql import SqlLedger
@@ -109,6 +110,13 @@ async def test_two_gateways_with_the_same_key_make_one_job(ledger: Ledger, url: 
     assert sum(is_end for (is_end,) in ends) == 20
 
 
+@pytest.mark.parametrize("bad", [{"model_version": "\x00"}, {"max_attempts": 2**40}, {"max_attempts": "3"}])
+async def test_what_postgresql_alone_cannot_hold_fails_alone(ledger: Ledger, bad: dict[str, object]) -> None:
+    results = await asyncio.gather(ledger.insert([job(1, **bad)]), ledger.insert([job(2)]), return_exceptions=True)
+    assert isinstance(results[0], InvalidInput)
+    assert results[1] == [Inserted(job(2), True)]
+
+
 async def test_connections_cut_while_idle_are_replaced_unseen(ledger: Ledger, server: PostgresServer) -> None:
     await ledger.insert([job(1)])
     await ledger.get([job(1).id])
@@ -128,6 +136,20 @@ async def test_a_server_that_went_away_is_unavailable_until_it_is_back(ledger: L
     finally:
         server.start()
     assert await ledger.insert([job(1), job(3)]) == [Inserted(job(1), False), Inserted(job(3), True)]
+
+
+async def test_a_connection_lost_during_commit_leaves_the_outcome_unknown(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def commit_then_break(connection: AsyncConnection) -> None:
+        await connection.exec_driver_sql("COMMIT")
+        raise ConnectionResetError("cut before the answer came")
+
+    with monkeypatch.context() as during:
+        during.setattr(AsyncConnection, "commit", commit_then_break)
+        with pytest.raises(OutcomeUnknown):
+            await ledger.insert([job(1)])
+    assert await ledger.insert([job(1)]) == [Inserted(job(1), False)], "an idempotent retry settles it"
 
 
 @pytest.mark.parametrize("change", [("test_", "missing_"), ("springtide@", "nobody@"), ("?host=", "?host=/nowhere")])

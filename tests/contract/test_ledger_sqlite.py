@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from springtide.domain.errors import ConfigError, Unavailable
+from springtide.ledger import sqlite as sqlite_module
 from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Ledger
 from springtide.ledger.sql import SqlLedger
@@ -74,6 +76,26 @@ async def test_every_commit_waits_for_the_disk(ledger: SqlLedger) -> None:
 
 async def test_two_processes_that_start_at_once_agree_on_the_schema(url: str) -> None:
     assert await asyncio.to_thread(start_at_once, url, 2) == [0, 0]
+
+
+async def test_a_start_is_alone_while_it_changes_the_schema(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock_file = Path(url.removeprefix("sqlite:///") + ".lock")
+
+    def is_free() -> bool:
+        with lock_file.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    during: list[bool] = []
+    monkeypatch.setattr(sqlite_module, "upgrade", lambda connection: during.append(is_free()))
+    ledger = SqlLedger(url)
+    await ledger.start()
+    await ledger.stop()
+    assert during == [False]
+    assert is_free()
 
 
 async def test_the_migrations_build_exactly_the_tables(ledger: Ledger, url: str) -> None:
