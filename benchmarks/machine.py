@@ -16,7 +16,7 @@ from benchmarks.plan import REPOSITORY
 
 # What the product's own speed hangs on.
 OURS = (
-    "springtide", "litestar", "uvicorn", "uvloop", "httptools", "msgspec", "pydantic", "sqlalchemy", "aiosqlite",
+    "springtide", "litestar", "uvicorn", "uvloop", "httptools", "msgspec", "pydantic", "sqlalchemy",
     "onnxruntime", "faster-whisper", "ctranslate2", "numpy", "pillow", "av",
 )  # fmt: skip
 
