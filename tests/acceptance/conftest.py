@@ -66,9 +66,9 @@ class Server:
 
     def submit(self, model: str, files: dict[str, Path], wait_s: int = 60, **fields: str) -> httpx.Response:
         """POST a form; waits for the job's end up to `wait_s`."""
-        opened = {name: (path.name, path.read_bytes()) for name, path in files.items()}
-        data: dict[str, Any] = {"model": model, **fields}
-        return self.http.post("/v1/jobs", data=data, files=opened, headers={"Prefer": f"wait={wait_s}"})
+        parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in {"model": model, **fields}.items()]
+        parts += [(name, (path.name, path.read_bytes())) for name, path in files.items()]
+        return self.http.post("/v1/jobs", files=parts, headers={"Prefer": f"wait={wait_s}"})
 
     def finished(self, job: str) -> dict[str, Any]:
         """The job once it has ended, by its own event stream."""
