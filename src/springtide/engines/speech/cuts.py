@@ -39,6 +39,7 @@ class Cutter:
         self._probabilities: list[float] = []  # of the current speech
         self._piece: Span | None = None
         self._floor = 0  # end of the last piece given out: no sample is heard twice
+        self._goes_on = False  # the current speech is what was left of a longer one
 
     @property
     def keep_from(self) -> int:
@@ -70,6 +71,7 @@ class Cutter:
         if self._speech_start is None:
             if probability >= ENTER:
                 self._speech_start, self._quiet_since, self._probabilities = at, None, [probability]
+                self._goes_on = False
                 return []
             gap_s = 0.0 if self._piece is None else (at * WINDOW - self._piece.end) / RATE
             return self._flush() if gap_s > MAX_GAP_S else []
@@ -93,13 +95,13 @@ class Cutter:
         weakest = min(range(half, len(self._probabilities)), key=self._probabilities.__getitem__)
         start, cut = self._speech_start, self._speech_start + weakest
         pieces = self._add_speech(start, cut, pad_end=False) + self._flush()
-        self._speech_start, self._probabilities = cut, self._probabilities[weakest:]
+        self._speech_start, self._probabilities, self._goes_on = cut, self._probabilities[weakest:], True
         if self._quiet_since is not None:
             self._quiet_since = max(self._quiet_since, cut)
         return pieces
 
     def _add_speech(self, start: int, end: int, *, pad_end: bool = True) -> list[Span]:
-        if _seconds(end - start) < MIN_SPEECH_S:
+        if end == start or (_seconds(end - start) < MIN_SPEECH_S and not self._goes_on):
             return []
         pad = round(PAD_S * RATE)
         span = Span(max(self._floor, start * WINDOW - pad), end * WINDOW + (pad if pad_end else 0))

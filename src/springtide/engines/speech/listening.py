@@ -6,7 +6,7 @@ to chunk, so the cuts do not depend on how the file was read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,11 +57,12 @@ class VoiceDetector:
 
 
 class Recording:
-    """One file being listened to. `heard_s` grows as `pieces` is read."""
+    """One file being listened to. `heard_s` grows as `pieces` is read; `heard` is told of it, also in silence."""
 
-    def __init__(self, path: Path, detector: VoiceDetector) -> None:
+    def __init__(self, path: Path, detector: VoiceDetector, *, heard: Callable[[float], None] | None = None) -> None:
         self._path = path
         self._detector = detector
+        self._heard = heard
         self.heard_s = 0.0
 
     def pieces(self) -> Iterator[tuple[Span, NDArray[np.float32]]]:
@@ -75,12 +76,19 @@ class Recording:
             padded = np.pad(chunk, (0, -len(chunk) % WINDOW))  # only the last chunk is not whole windows
             buffer = np.concatenate([buffer, chunk])
             for span in cutter.push(self._detector(padded)):
-                yield span, _cut(buffer, offset, span)
+                yield _clipped(span, total), _cut(buffer, offset, span)
             keep_from = min(cutter.keep_from, total)
             buffer, offset = buffer[max(0, keep_from - offset) :], max(offset, keep_from)
             self.heard_s = total / RATE
+            if self._heard is not None:
+                self._heard(self.heard_s)
         for span in cutter.finish():
-            yield span, _cut(buffer, offset, span)
+            yield _clipped(span, total), _cut(buffer, offset, span)
+
+
+def _clipped(span: Span, total: int) -> Span:
+    """The last window and the padding may reach past the end of the recording."""
+    return Span(span.start, min(span.end, total))
 
 
 def _cut(buffer: NDArray[np.float32], offset: int, span: Span) -> NDArray[np.float32]:

@@ -1,15 +1,16 @@
 """Speech recognition with Whisper base (multilingual, int8) on the processor.
 
 Only stretches in which somebody speaks reach the model, each at most half a minute long, so silence yields no invented
-words and memory does not grow with the recording. The language is found from the first speech unless it is given.
-Mandarin is written in simplified characters.
+words and memory does not grow with the recording. Unless it is given, the language is found in every piece, and changes
+only where the model is sure: one odd sound does not change it, another speaker does. Mandarin is written in simplified
+characters.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,10 @@ from springtide.engines.weights import require
 
 if TYPE_CHECKING:
     import numpy as np
-    from faster_whisper import WhisperModel
     from numpy.typing import NDArray
 
     from springtide.engines.speech.listening import VoiceDetector
+    from springtide.engines.speech.model import Whisper
 
 _LICENSE = "MIT"
 WEIGHTS = tuple(
@@ -43,7 +44,7 @@ WEIGHTS = tuple(
 )
 MANDARIN_PROMPT = "以下是普通话的句子。"  # without it Whisper writes traditional characters
 UNSPACED = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km"})  # languages written without spaces
-SURE = 0.5  # a language heard with this probability is kept for the rest of the recording
+SURE = 0.8  # another language from here on: seconds of clear speech reach 0.9, misheard ones stay below 0.65
 UNLIKELY_SPEECH = 0.8  # above this `no_speech_prob`, text with a low probability is the model's invention
 LOW_LOGPROB = -1.0
 INLINE_WORDS_S = 900.0  # words of longer recordings are in the JSON file only: a job's own JSON ends at 1 MiB
@@ -74,19 +75,18 @@ class WhisperSpeech(Engine[Input, Output]):
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
         super().__init__(settings, weights_folder)
         self.options = read_settings(WhisperSettings, settings, engine="speech")
-        self._model: WhisperModel | None = None
+        self._model: Whisper | None = None
         self._detector: VoiceDetector | None = None
 
     def load(self) -> None:
-        from faster_whisper import WhisperModel
-
         from springtide.engines.speech.listening import VoiceDetector
+        from springtide.engines.speech.model import Whisper
 
         if self.options.model_dir is None:
             require(type(self), self.weights_folder)
         folder = self.options.model_dir or str(self.weights_folder / "whisper-base")
         try:
-            self._model = WhisperModel(
+            self._model = Whisper(
                 folder,
                 device="cpu",
                 compute_type=self.options.compute_type,
@@ -104,27 +104,30 @@ class WhisperSpeech(Engine[Input, Output]):
             raise RuntimeError("load() comes before run()")
         began = time.monotonic()
         progress(0.0, "listen")
+        given = self._given_language(inputs)
         length_s = inputs.audio.duration_s or _announced_s(inputs.audio.path)
-        recording = Recording(inputs.audio.path, self._detector)
-        known = None if inputs.language in {None, "auto"} else inputs.language
-        language, segments = known, list[Segment]()
+
+        def told(at_s: float, stage: str) -> None:
+            progress(min(0.98, at_s / length_s) if length_s else 0.0, stage)
+
+        recording = Recording(inputs.audio.path, self._detector, heard=lambda at_s: told(at_s, "listen"))
+        heard = (given, 1.0) if given else None
+        segments, languages = list[Segment](), list[str]()
         for span, samples in recording.pieces():
-            if known is None:
-                language, probability = self._detect(samples)
-                known = language if probability >= SURE else None
-            assert language is not None
-            for segment in self._transcribe(samples, span, language, inputs):
+            heard = heard if given and heard else self._hear_language(samples, heard)
+            for segment in self._transcribe(samples, span, heard[0], inputs):
                 segment.id = len(segments)
                 segments.append(segment)
-                progress(min(0.98, segment.end_s / length_s) if length_s else 0.0, "transcribe")
+                languages.append(heard[0])
+                told(segment.end_s, "transcribe")
         progress(0.99, "write")
-        text = ("" if language in UNSPACED else " ").join(segment.text for segment in segments)
-        files = _write(progress.folder, text, language if segments else None, segments)
+        text, main_language = joined(segments, languages), longest(segments, languages)
+        files = _write(progress.folder, text, main_language, segments)
         if recording.heard_s > INLINE_WORDS_S:
             segments = [segment.model_copy(update={"words": None}) for segment in segments]
         return Output(
             text=text,
-            language=language if segments else None,
+            language=main_language,
             duration_s=round(recording.heard_s, 3),
             speech_found=bool(segments),
             segments=segments,
@@ -139,54 +142,76 @@ class WhisperSpeech(Engine[Input, Output]):
         return LOAD_AND_DETECT_S + (inputs.audio.duration_s or 60.0) * PER_SECOND_S
 
     @property
-    def _whisper(self) -> WhisperModel:
+    def _whisper(self) -> Whisper:
         if self._model is None:
             raise RuntimeError("load() comes before run()")
         return self._model
 
-    def _detect(self, samples: NDArray[np.float32]) -> tuple[str, float]:
-        language, probability, _ = self._whisper.detect_language(samples)
-        return language, probability
+    def _given_language(self, inputs: Input) -> str | None:
+        if inputs.language in {None, "auto"}:
+            return None
+        if inputs.language not in self._whisper.supported_languages:
+            message = f"this model does not know the language {inputs.language!r}"
+            raise InvalidInput(message, errors=[{"loc": "language", "message": message, "value": inputs.language}])
+        return inputs.language
+
+    def _hear_language(self, samples: NDArray[np.float32], before: tuple[str, float] | None) -> tuple[str, float]:
+        """The language of this piece and how sure that is; the one `before` where this piece does not say."""
+        found, probability = self._whisper.language_of(samples)
+        return (found, probability) if before is None or probability >= min(SURE, before[1]) else before
 
     def _transcribe(self, samples: NDArray[np.float32], span: Span, language: str, inputs: Input) -> Iterator[Segment]:
         prompt = inputs.prompt or (MANDARIN_PROMPT if language == "zh" else None)
-        try:
-            found, _ = self._whisper.transcribe(
-                samples,
-                language=language,
-                beam_size=self.options.beam_size,
-                vad_filter=False,  # done, over the whole recording
-                condition_on_previous_text=False,  # a mistake must not spread
-                initial_prompt=prompt,
-                hotwords=" ".join(inputs.hotwords) or None,
-                word_timestamps=inputs.word_times,
-            )
-        except ValueError as error:  # a language this model does not know
-            message = f"language {language!r}: {error}"
-            raise InvalidInput(message, errors=[{"loc": "language", "message": message}]) from error
-        offset_s, end_s = span.start / RATE, span.end / RATE
+        found, _ = self._whisper.transcribe(
+            samples,
+            language=language,
+            beam_size=self.options.beam_size,
+            vad_filter=False,  # done, over the whole recording
+            condition_on_previous_text=False,  # a mistake must not spread
+            initial_prompt=prompt,
+            hotwords=" ".join(inputs.hotwords) or None,
+            word_timestamps=inputs.word_times,
+        )
         for one in found:
             text = one.text.strip()
             if not text or (one.no_speech_prob > UNLIKELY_SPEECH and one.avg_logprob < LOW_LOGPROB):
                 continue
+            start_s, end_s = _within(span, one.start, one.end)
             words = None
             if inputs.word_times:
-                words = [
-                    Word(
-                        start_s=round(offset_s + word.start, 3),
-                        end_s=round(min(offset_s + word.end, end_s), 3),
-                        word=_simplified(word.word.strip(), language),
-                        probability=round(word.probability, 3),
-                    )
-                    for word in one.words or []
-                ]
-            yield Segment(
-                id=0,
-                start_s=round(offset_s + one.start, 3),
-                end_s=round(min(offset_s + one.end, end_s), 3),
-                text=_simplified(text, language),
-                words=words,
-            )
+                words = [_word(word, span, language) for word in one.words or []]
+            yield Segment(id=0, start_s=start_s, end_s=end_s, text=_simplified(text, language), words=words)
+
+
+def joined(segments: Sequence[Segment], languages: Sequence[str]) -> str:
+    """One text: segments apart by a space, but not where both are in a language written without."""
+    text, before = "", None
+    for segment, language in zip(segments, languages, strict=True):
+        text += ("" if before is None or {before, language} <= UNSPACED else " ") + segment.text
+        before = language
+    return text
+
+
+def longest(segments: Sequence[Segment], languages: Sequence[str]) -> str | None:
+    """The language that is spoken longest."""
+    spoken_s: dict[str, float] = {}
+    for segment, language in zip(segments, languages, strict=True):
+        spoken_s[language] = spoken_s.get(language, 0.0) + segment.end_s - segment.start_s
+    return max(spoken_s, key=spoken_s.__getitem__, default=None)
+
+
+def _word(word: Any, span: Span, language: str) -> Word:
+    start_s, end_s = _within(span, word.start, word.end)
+    text = _simplified(word.word.strip(), language)
+    return Word(start_s=start_s, end_s=end_s, word=text, probability=round(float(word.probability), 3))
+
+
+def _within(span: Span, start_s: float, end_s: float) -> tuple[float, float]:
+    """Times in the piece as times in the recording: the model fills its half minute, and may point past the piece."""
+    last_s = (span.end - span.start) / RATE
+    offset_s = span.start / RATE
+    start_s = min(max(0.0, start_s), last_s)
+    return round(offset_s + start_s, 3), round(offset_s + min(max(start_s, end_s), last_s), 3)
 
 
 def _write(folder: Path, text: str, language: str | None, segments: list[Segment]) -> dict[str, OutputFile]:
