@@ -14,7 +14,7 @@ import pytest
 
 from springtide.domain.fleet import Decision, ReplicaPhase
 from springtide.domain.ids import ModelName, WorkerId
-from springtide.fleet.local import LocalFleet
+from springtide.fleet.local import Launch, LocalFleet
 
 MODEL = ModelName("m")
 WAIT_FOR_LIFELINE = "import sys; sys.stdin.read()"
@@ -49,10 +49,10 @@ class Yard:
         self.clock = Clock()
         self.gone: asyncio.Queue[WorkerId] = asyncio.Queue()
         self.numbers = itertools.count(1)
-        self.fleet = LocalFleet(self.command, self.new_id, self.on_gone, self.clock)
+        self.fleet = LocalFleet(self.launch, self.new_id, self.on_gone, self.clock)
 
-    def command(self, model: ModelName, worker: WorkerId) -> Sequence[str]:
-        return [sys.executable, "-c", self.code]
+    def launch(self, model: ModelName, worker: WorkerId) -> Launch:
+        return Launch([sys.executable, "-c", self.code])
 
     def new_id(self, model: ModelName) -> WorkerId:
         return WorkerId(f"{model}-{next(self.numbers)}")

@@ -5,20 +5,19 @@ Imports are inside the functions: a worker must not pay for the gateway's librar
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING
 
 from springtide.config import Config
-from springtide.domain.ids import ModelName
+from springtide.domain.errors import ConfigError
+from springtide.domain.ids import ModelName, WorkerId
 
 if TYPE_CHECKING:
     from springtide.blobs.files import FileBlobs
     from springtide.broker.protocol import Broker
+    from springtide.cli.worker_main import BrokerAddress, WorkerSpec
     from springtide.gateway.services import ServedModel
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.scaling import ScalingSettings
-    from springtide.worker.service import WorkerSettings
 
 
 def is_embedded(config: Config) -> bool:
@@ -30,16 +29,18 @@ def model_names(config: Config) -> list[ModelName]:
     return [ModelName(name) for name in config.models]
 
 
+def broker_address(config: Config) -> BrokerAddress:
+    """How processes other than the gateway reach the broker."""
+    from springtide.cli.worker_main import BrokerAddress
+
+    return BrokerAddress(config.broker.url, str(config.socket_path), tuple(model_names(config)))
+
+
 def client_broker(config: Config) -> Broker:
     """The broker as a process other than the gateway reaches it."""
-    if is_embedded(config):
-        from springtide.broker.remote import RemoteBroker
+    from springtide.cli.worker_main import connect
 
-        return RemoteBroker(config.socket_path)
-    from springtide.broker.redis import RedisBroker
-
-    consumer = f"{socket.gethostname()}-{os.getpid()}"
-    return RedisBroker(config.broker.url, model_names(config), consumer=consumer)
+    return connect(broker_address(config))
 
 
 def ledger(config: Config) -> SqlLedger:
@@ -72,11 +73,15 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     return served
 
 
-def worker_settings(config: Config, name: str) -> WorkerSettings:
-    from springtide.worker.service import WorkerSettings
+def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
+    """What a worker of a configured model is told. Raises ConfigError for a model that is not."""
+    from springtide.cli.worker_main import WorkerSpec
+    from springtide.worker.settings import WorkerSettings
 
-    model = config.models[name]
-    return WorkerSettings(
+    model = config.models.get(name)
+    if model is None:
+        raise ConfigError(f"no model {name!r} is configured; there are: {', '.join(config.models)}")
+    settings = WorkerSettings(
         model=ModelName(name),
         engine_reference=model.engine,
         settings=model.settings,
@@ -89,6 +94,7 @@ def worker_settings(config: Config, name: str) -> WorkerSettings:
         memory_limit_mb=model.memory_limit_mb,
         grace_s=model.grace_s,
     )
+    return WorkerSpec(id=worker, settings=settings, broker=broker_address(config), blobs_folder=config.blobs_folder)
 
 
 def scaling_settings(config: Config) -> dict[ModelName, ScalingSettings]:

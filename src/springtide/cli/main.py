@@ -114,13 +114,13 @@ def worker(
     supervised: SupervisedOption = False,
 ) -> None:
     """Run jobs of one model. SIGTERM drains: what runs is finished, the rest given back."""
-    from springtide.cli.roles import run_worker
-    from springtide.domain.ids import WorkerId
+    from springtide.cli.build import worker_spec
+    from springtide.cli.worker_main import run_worker
+    from springtide.domain.ids import ModelName, WorkerId
+    from springtide.runtime.ids import new_worker_id
 
-    settings = _config(config)
-    named = WorkerId(worker_id) if worker_id else None
-    role = f"worker {model}"
-    _run(role, lambda stop: run_worker(settings, stop, name=model, worker_id=named), supervised=supervised)
+    spec = worker_spec(_config(config), model, WorkerId(worker_id) if worker_id else new_worker_id(ModelName(model)))
+    _run(f"worker {model}", lambda stop: run_worker(spec, stop), supervised=supervised)
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------

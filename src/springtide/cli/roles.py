@@ -1,4 +1,4 @@
-"""The long-running processes: gateway, controller, worker. Each builds its parts, runs until told to stop, ends them.
+"""The long-running processes of the control plane: gateway and controller. (A worker's is in `worker_main`.)
 
 Embedded (`memory://`), the gateway's process also holds the broker and the loops that stand beside the ledger, so that
 one process writes the SQLite file. With Redis and PostgreSQL every role is a process of its own, as many as wanted.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from springtide.cli import build
 from springtide.config import Config
-from springtide.domain.errors import ConfigError, SpringtideError, Unavailable
+from springtide.domain.errors import ConfigError, SpringtideError
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
 
@@ -93,38 +93,6 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
         await stop.wait()
 
 
-async def run_worker(config: Config, stop: asyncio.Event, *, name: str, worker_id: WorkerId | None) -> None:
-    """Run jobs of one model until `stop`, then drain."""
-    from springtide.runtime.ids import new_worker_id
-    from springtide.worker.service import Worker
-
-    if name not in config.models:
-        raise ConfigError(f"no model {name!r} is configured; there are: {', '.join(config.models)}")
-    broker = build.client_broker(config)
-    blobs = build.blobs(config)
-    await blobs.start()
-    await _start_patiently(broker, stop)
-    worker = Worker(
-        build.worker_settings(config, name),
-        worker_id=worker_id or new_worker_id(ModelName(name)),
-        broker=broker,
-        blobs=blobs,
-        clock=SystemClock(),
-    )
-
-    async def drain_on_stop() -> None:
-        await stop.wait()
-        worker.drain()
-
-    watcher = asyncio.create_task(drain_on_stop())
-    try:
-        await worker.run()
-    finally:
-        watcher.cancel()
-        await broker.stop()
-        await blobs.stop()
-
-
 @contextlib.asynccontextmanager
 async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: SystemClock) -> AsyncGenerator[None]:
     """Recorder, reaper and sweep, started and stopped together."""
@@ -150,17 +118,20 @@ async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: 
 @contextlib.asynccontextmanager
 async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncGenerator[None]:
     """The local fleet and its scaler; leaving drains every worker."""
+    from springtide.cli.worker_main import VARIABLE
     from springtide.controller.scaler import Scaler
-    from springtide.fleet.local import LocalFleet
+    from springtide.fleet.local import Launch, LocalFleet
     from springtide.runtime.ids import new_worker_id
 
-    def command(model: ModelName, worker: WorkerId) -> list[str]:
-        return [sys.executable, "-m", "springtide", "worker", "--model", model, "--id", worker, "--supervised"]
+    def launch(model: ModelName, worker: WorkerId) -> Launch:
+        spec = build.worker_spec(config, model, worker).to_json()
+        argv = (sys.executable, "-m", "springtide", "worker", "--model", model, "--id", worker)
+        return Launch(argv, {VARIABLE: spec})
 
     async def on_gone(model: ModelName, worker: WorkerId) -> None:
         await broker.leave(model, worker, clock.now_s())
 
-    fleet = LocalFleet(command, new_worker_id, on_gone, clock)
+    fleet = LocalFleet(launch, new_worker_id, on_gone, clock)
     scaler = Scaler(broker, fleet, build.scaling_settings(config), clock)
     await fleet.start()
     await scaler.start()
@@ -197,19 +168,6 @@ async def _gateway_broker(config: Config, ledger: Ledger, clock: SystemClock) ->
     finally:
         await server.stop()
         await memory.stop()
-
-
-async def _start_patiently(broker: Broker, stop: asyncio.Event) -> None:
-    """A worker may be up before its broker is."""
-    while True:
-        try:
-            return await broker.start()
-        except Unavailable as error:
-            if stop.is_set():
-                raise
-            log.info("waiting for the broker: %s", error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 1.0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

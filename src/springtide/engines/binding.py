@@ -20,10 +20,11 @@ from pydantic.fields import FieldInfo
 from springtide.domain.errors import ConfigError, InvalidInput
 from springtide.domain.ids import BlobId, ModelName
 from springtide.domain.model import FileField, Model
+from springtide.engines.places import FILE_KEY
+from springtide.engines.places import place as place
 from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-FILE_KEY = "$file"
 _ANY_FILE = Media("*/*")
 
 
@@ -114,19 +115,6 @@ def collect(output: BaseModel) -> tuple[dict[str, Any], list[OutputFile]]:
         else:
             found[name] = None if value is None else [slot(file) for file in value]
     return found, files
-
-
-def place(json: Mapping[str, Any], ids: Sequence[BlobId]) -> dict[str, Any]:
-    """Put blob ids where `collect` left `{"$file": n}`."""
-
-    def placed(value: Any) -> Any:
-        if isinstance(value, dict) and len(value) == 1 and isinstance(value.get(FILE_KEY), int):
-            return ids[value[FILE_KEY]]
-        if isinstance(value, list):
-            return [placed(item) for item in value]
-        return value
-
-    return {name: placed(value) for name, value in json.items()}
 
 
 class _Shape(msgspec.Struct, frozen=True):

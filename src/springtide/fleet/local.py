@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
 
 from springtide.domain.clock import Clock
 from springtide.domain.fleet import Decision, Replica, ReplicaPhase
@@ -22,6 +25,13 @@ log = logging.getLogger(__name__)
 STEADY_AFTER_S = 60.0  # a worker that lived this long ends a run of deaths
 FIRST_RESTART_S = 0.5
 MOST_RESTART_S = 60.0
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """How a worker's process is started: argv, and variables on top of this process's own."""
+
+    argv: Sequence[str]
+    variables: Mapping[str, str] = {}
 
 
 class _Process:
@@ -57,14 +67,14 @@ class LocalFleet:
 
     def __init__(
         self,
-        command: Callable[[ModelName, WorkerId], Sequence[str]],
+        launch: Callable[[ModelName, WorkerId], Launch],
         new_worker_id: Callable[[ModelName], WorkerId],
         on_gone: Callable[[ModelName, WorkerId], Awaitable[None]],
         clock: Clock,
     ) -> None:
-        """command: argv of a worker process. on_gone: told at once when a worker's process has ended, so that what it
-        held need not wait for its lease to expire."""
-        self._command = command
+        """on_gone: told at once when a worker's process has ended, so that what it held need not wait for its lease to
+        expire."""
+        self._launch = launch
         self._new_worker_id = new_worker_id
         self._on_gone = on_gone
         self._clock = clock
@@ -119,8 +129,10 @@ class LocalFleet:
 
     async def _start_one(self, model: ModelName, fleet: _ModelFleet) -> None:
         worker = self._new_worker_id(model)
+        launch = self._launch(model, worker)
         process = await asyncio.create_subprocess_exec(
-            *self._command(model, worker),
+            *launch.argv,
+            env={**os.environ, **launch.variables},
             stdin=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in the terminal is for `up`, which drains its workers itself
         )

@@ -21,7 +21,7 @@ from springtide.domain.errors import AttemptFailed
 from springtide.domain.ids import JobId
 from springtide.domain.job import BlobRef, JobError
 from springtide.domain.lease import Completion, Failure, Held, Lease, Progress
-from springtide.engines.binding import place
+from springtide.engines.places import place
 from springtide.policy.retry import decide_retry
 from springtide.worker.reporter import Reporter
 from springtide.worker.run import Ending, Run

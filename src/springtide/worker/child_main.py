@@ -23,7 +23,7 @@ from collections import deque
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from pydantic import BaseModel
@@ -32,6 +32,7 @@ from springtide.domain.errors import AttemptFailed, CallerError, ConfigError
 from springtide.engines.catalog import load_engine
 from springtide.engines.protocol import Cancelled, Engine
 from springtide.worker import preload
+from springtide.worker.child_entry import SharedCell
 from springtide.worker.frames import (
     Cancel,
     FrameBuffer,
@@ -50,12 +51,6 @@ from springtide.worker.outcome import bind_task, describe_problem, finish_task
 from springtide.worker.preload import ignore_signal
 
 READ_BYTES = 1 << 18
-
-
-class SharedCell(Protocol):
-    """One number that both processes see (`multiprocessing.RawValue`)."""
-
-    value: int
 
 
 def main(sock: socket.socket, stderr: Connection[Any, Any], running: SharedCell) -> None:

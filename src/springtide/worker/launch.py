@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from springtide.worker import child_main
+from springtide.worker.child_entry import SharedCell, enter
 from springtide.worker.preload import VARIABLE
 
 _one_at_a_time = threading.Lock()
@@ -32,7 +32,7 @@ class Launched(msgspec.Struct, frozen=True):
     """A process that has been started, and what it shares with the worker."""
 
     process: BaseProcess
-    running: child_main.SharedCell
+    running: SharedCell
     stderr: Connection[Any, Any]
 
 
@@ -43,7 +43,7 @@ def launch(engine_reference: str, theirs: socket.socket) -> Launched:
     running = context.RawValue("Q", 0)
     ours, stderr = context.Pipe(duplex=False)
     # Not a daemon in multiprocessing's sense: an engine may start processes of its own.
-    process = context.Process(target=child_main.main, args=(theirs, stderr, running), daemon=False)
+    process = context.Process(target=enter, args=(theirs, stderr, running), daemon=False)
     with theirs, stderr, _one_at_a_time, _no_main():
         os.environ[VARIABLE] = json.dumps({"sys_path": sys.path, "engine": engine_reference})
         try:

@@ -82,13 +82,9 @@ class Scratch:
 
 def remove(folder: Path) -> None:
     """Remove a folder and all in it; what cannot be removed is logged and left for the next start."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder, onerror=_complain)
-
-
-def _complain(_function: object, path: str, info: tuple[type[BaseException], BaseException, object]) -> None:
-    if not isinstance(info[1], FileNotFoundError):
-        log.warning("cannot remove %s: %s", path, info[1])
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        log.warning("cannot remove all of %s", folder)
 
 
 @contextlib.contextmanager

@@ -17,21 +17,18 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from springtide.blobs.protocol import Blobs
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
-from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.ids import WorkerId
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerState
 from springtide.runtime.backoff import Backoff
 from springtide.worker.attempts import Attempts
 from springtide.worker.reporter import Reporter
 from springtide.worker.scratch import Scratch
+from springtide.worker.settings import WorkerSettings as WorkerSettings
 from springtide.worker.supervisor import EngineSpec, Supervisor
 from springtide.worker.transfer import Transfer
 from springtide.worker.waiting import first_of, stop_task
@@ -42,22 +39,6 @@ SAFETY_WAIT_S = 5.0  # a wake-up may be lost with a connection; nothing waits lo
 AHEAD_MIN_WAIT_S = 0.5  # a job this old was not taken by an idle colleague: it may be read ahead
 CANCEL_LISTEN_AFTER_S = 0.05  # jobs shorter than this are not worth a call to hear of their cancels
 REPORT_GRACE_S = 2 * LEASE_TTL_S  # a draining worker waits this long for a broker; then its leases are lost anyway
-
-
-class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker's part of the configuration (`config.ModelConfig` says what each means)."""
-
-    model: ModelName
-    engine_reference: str
-    settings: dict[str, Any] = {}
-    weights_folder: Path
-    scratch_folder: Path
-    slots: int = 2
-    batch: int = 1
-    timeout_s: float = 1800.0  # for a lease that names no limit of its own
-    load_timeout_s: float = 300.0
-    memory_limit_mb: int | None = None
-    grace_s: float = 600.0
 
 
 class Worker:

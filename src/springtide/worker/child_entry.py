@@ -1,0 +1,20 @@
+"""Where a child process begins. Apart from `child_main`, so that the worker never loads what only children need."""
+
+from __future__ import annotations
+
+import socket
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+
+class SharedCell(Protocol):
+    """One number that both processes see (`multiprocessing.RawValue`)."""
+
+    value: int
+
+
+def enter(theirs: socket.socket, stderr: Connection[Any, Any], running: SharedCell) -> None:
+    """The target of the process."""
+    from springtide.worker.child_main import main
+
+    main(theirs, stderr, running)

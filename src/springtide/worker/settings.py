@@ -1,0 +1,26 @@
+"""What a worker is told of its model. Apart from `service`, so that who only starts workers need not load one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from springtide.domain.ids import ModelName
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's part of the configuration (`config.ModelConfig` says what each means)."""
+
+    model: ModelName
+    engine_reference: str
+    settings: dict[str, Any] = {}
+    weights_folder: Path
+    scratch_folder: Path
+    slots: int = 2
+    batch: int = 1
+    timeout_s: float = 1800.0  # for a lease that names no limit of its own
+    load_timeout_s: float = 300.0
+    memory_limit_mb: int | None = None
+    grace_s: float = 600.0
