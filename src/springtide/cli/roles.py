@@ -19,19 +19,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from springtide.cli import build
-from springtide.config import Config
 from springtide.domain.errors import ConfigError, SpringtideError
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from springtide.broker.protocol import Broker
+    from springtide.config import Config
     from springtide.ledger.protocol import Ledger
 
 log = logging.getLogger(__name__)
+GATEWAY_VARIABLE = "SPRINGTIDE_GATEWAY"  # set for the gateway that `springtide up` keeps
 SERVER_FILE = "server.json"  # where a command finds the running server
 LOCK_WAIT_S = 15.0  # a predecessor that lost its parent needs a moment to leave
 STOP_GRACE_S = 3.0  # open connections at shutdown: long enough for an answer under way, not for an event stream
+
+
+def main() -> None:
+    """The gateway as `springtide up` starts it."""
+    from springtide.cli.process import run_role
+    from springtide.config import load_config
+
+    os.environ.pop(GATEWAY_VARIABLE, None)
+
+    async def gateway(stop: asyncio.Event) -> None:
+        await run_gateway(load_config(), stop, with_controller=True)
+
+    sys.exit(run_role("gateway", gateway, supervised=True))
 
 
 async def run_gateway(config: Config, stop: asyncio.Event, *, with_controller: bool) -> None:

@@ -37,8 +37,13 @@ class GatewayProcess:
     @classmethod
     def begin(cls) -> GatewayProcess:
         """Start it; its settings come through the environment."""
-        command = [sys.executable, "-m", "springtide", "gateway", "--with-controller", "--supervised"]
-        return cls(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True))
+        command = [sys.executable, "-m", "springtide", "gateway"]
+        environment = {**os.environ, "SPRINGTIDE_GATEWAY": "1"}
+        return cls(
+            subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            )
+        )
 
     async def ready(self) -> str:
         """Its address, once it answers. Raises SpringtideError where it ends instead."""
