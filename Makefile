@@ -4,33 +4,33 @@
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,14))' 2>/dev/null && { echo $$p; break; }; done)
 UV := $(shell command -v uv || echo .tools/bin/uv)
-RUN := $(UV) run --frozen --no-sync
+BIN := .venv/bin
 STAMP := .venv/.springtide-synced
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(STAMP) ## install, fetch the weights, start everything and print the address
-	@$(RUN) springtide models pull
-	@$(RUN) springtide up
+	@$(BIN)/springtide models pull
+	@exec $(BIN)/springtide up
 
 test: $(STAMP) ## install, fetch the weights, run all tests
-	@$(RUN) springtide models pull
-	$(RUN) pytest -n 2 --dist loadgroup
+	@$(BIN)/springtide models pull
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: $(STAMP) ## format, lint, types and import rules, then all tests: what CI runs
-	$(RUN) ruff format --check .
-	$(RUN) ruff check .
-	$(RUN) pyright
-	$(RUN) lint-imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
 bench: $(STAMP) ## measure, beside the peers, into benchmarks/results/
-	$(RUN) python -m benchmarks
+	$(BIN)/python -m benchmarks
 
 format: $(STAMP) ## rewrite the code in the project's format
-	$(RUN) ruff format .
-	$(RUN) ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 clean: ## remove the environment and caches (not ~/.springtide)
 	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from springtide.domain.errors import ConfigError, SpringtideError
 
+SAME_SIGNAL_S = 1.0  # one Ctrl-C may arrive twice: from the terminal and from a parent that passes it on
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(role)s: %(message)s"
 
 
@@ -49,11 +50,16 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, sup
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
+    first_at_s = 0.0
+
     def on_signal() -> None:
-        if stop.is_set():  # asked twice: the user means it
+        nonlocal first_at_s
+        if not stop.is_set():
+            first_at_s = loop.time()
+            stop.set()
+        elif loop.time() - first_at_s > SAME_SIGNAL_S:  # asked twice: the user means it
             logging.getLogger(__name__).warning("stopping at once")
             os._exit(130)
-        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
