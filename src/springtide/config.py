@@ -38,9 +38,7 @@ class ServerConfig(_Section):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on. 0.0.0.0 opens it to the network.")
     port: int = Field(default=8321, ge=0, le=65535, description="TCP port; 0 picks a free one.")
-    data_dir: Path = Field(
-        default=Path("~/.springtide"), description="Folder for the ledger, blobs and the socket."
-    )
+    data_dir: Path = Field(default=Path("~/.springtide"), description="Folder for the ledger, blobs and the socket.")
     weights_dir: Path = Field(
         default=Path("~/.springtide/weights"), description="Folder for model files; may be shared."
     )

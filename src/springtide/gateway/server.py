@@ -13,6 +13,14 @@ import uvicorn
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answers = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answers.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield  # signals are the process's own business
@@ -38,7 +46,7 @@ async def serve(
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    started = asyncio.create_task(_started(server))
+    started = asyncio.create_task(server.answers.wait())
     await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
     started.cancel()
     if not serving.done():
@@ -49,11 +57,6 @@ async def serve(
     stopping.cancel()
     server.should_exit = True
     await serving
-
-
-async def _started(server: uvicorn.Server) -> None:
-    while not server.started:  # uvicorn has no event for it
-        await asyncio.sleep(0.005)
 
 
 def _settle_memory() -> None:
