@@ -437,13 +437,13 @@ async def test_the_child_dies_with_its_worker_even_in_the_middle_of_a_run(tmp_pa
     inputs = {"do": do, "number": 60, "path": str(note)}
     code = _A_WORKER_OF_ITS_OWN.format(folder=str(tmp_path), inputs=inputs)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    worker = await asyncio.to_thread(
-        subprocess.Popen, [sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment, text=True
-    )
-    with worker:
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=subprocess.PIPE, env=environment)
+    try:
         assert worker.stdout is not None
-        child = int(await asyncio.to_thread(worker.stdout.readline))
+        child = int(await worker.stdout.readline())
+    finally:
         worker.kill()
+        await worker.wait()
     await until(lambda: not _is_alive(child))
 
 

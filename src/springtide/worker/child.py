@@ -49,19 +49,27 @@ class Child(asyncio.Protocol):
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.was_killed = False
 
     @classmethod
     async def start(cls, engine_reference: str, on_message: Callable[[FromChild], None]) -> Child:
         """Start a process. The first one waits until the forkserver has made its imports."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        launching = asyncio.ensure_future(asyncio.to_thread(launch, engine_reference, theirs))
         try:
-            child = cls(await asyncio.to_thread(launch, engine_reference, theirs), on_message)
+            child = cls(await asyncio.shield(launching), on_message)
         except BaseException:
-            ours.close()  # where only this wait was cancelled, the process comes up, finds nobody there and ends
+            ours.close()  # a process that comes up and finds nobody there ends
+            if not launching.done():  # only this wait was cancelled; the thread cannot be
+                await asyncio.wait([launching])
+                if launching.exception() is None:
+                    launching.result().stderr.close()
             raise
-        await child._attach(ours)
+        try:
+            await child._attach(ours)
+        except BaseException:
+            child.kill()
+            raise
         return child
 
     async def _attach(self, ours: socket.socket) -> None:
@@ -83,7 +91,6 @@ class Child(asyncio.Protocol):
     def kill(self) -> None:
         """SIGKILL for the process and all it started."""
         if not self.exited.done():
-            self.was_killed = True
             _kill_group(self.pid)
 
     def printed(self) -> str:

@@ -30,6 +30,7 @@ class Outbox:
         self._running = 0
         self._running_since = 0.0
         self._due: float | None = None
+        self._flushed_at = 0.0
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="outbox", daemon=True).start()
@@ -42,9 +43,15 @@ class Outbox:
             self._wake_by(self._running_since + FLUSH_S)
 
     def progress(self, seq: int, fraction: float, stage: str | None) -> None:
+        """Sent from the engine's own thread where it is due: what comes next may not let another thread run."""
         with self._state:
             self._progress[seq] = (fraction, stage)
-            self._wake_by(max(time.monotonic(), self._progress_due.get(seq, 0.0)))
+            due = max(self._progress_due.get(seq, 0.0), self._flushed_at + FLUSH_S)
+            is_due = due <= time.monotonic()
+            if not is_due:
+                self._wake_by(due)
+        if is_due:
+            self.flush()
 
     def result(self, result: TaskResult) -> None:
         with self._state:
@@ -67,7 +74,7 @@ class Outbox:
             self._write(encode(report))
 
     def _take(self) -> Report:
-        now = time.monotonic()
+        now = self._flushed_at = time.monotonic()
         self._due = None
         ended = {result.seq for result in self._results}
         progress: list[tuple[int, float, str | None]] = []
