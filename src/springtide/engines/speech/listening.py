@@ -57,7 +57,8 @@ class VoiceDetector:
 
 
 class Recording:
-    """One file being listened to. `heard_s` grows as `pieces` is read; `heard` is told of it, also in silence."""
+    """One file being listened to. `heard_s` grows as `pieces` is read; `heard` is told of what lies behind: silence,
+    or speech that has been given out."""
 
     def __init__(self, path: Path, detector: VoiceDetector, *, heard: Callable[[float], None] | None = None) -> None:
         self._path = path
@@ -69,7 +70,7 @@ class Recording:
         """Pieces of speech in order, with their samples (float32, 16 kHz, mono). Raises BadMedia."""
         import numpy as np
 
-        cutter, buffer, offset, total = Cutter(), np.zeros(0, np.float32), 0, 0
+        cutter, buffer, offset, total, given = Cutter(), np.zeros(0, np.float32), 0, 0, 0
         self._detector.reset()
         for chunk in stream_pcm(self._path, RATE, CHUNK_S):
             total += len(chunk)
@@ -77,11 +78,12 @@ class Recording:
             buffer = np.concatenate([buffer, chunk])
             for span in cutter.push(self._detector(padded)):
                 yield _clipped(span, total), _cut(buffer, offset, span)
+                given = span.end
             keep_from = min(cutter.keep_from, total)
             buffer, offset = buffer[max(0, keep_from - offset) :], max(offset, keep_from)
             self.heard_s = total / RATE
             if self._heard is not None:
-                self._heard(self.heard_s)
+                self._heard(max(given, keep_from) / RATE)  # what is decoded beyond still waits in a piece
         for span in cutter.finish():
             yield _clipped(span, total), _cut(buffer, offset, span)
 
