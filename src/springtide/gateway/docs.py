@@ -59,7 +59,7 @@ def _encoded(request: AnyRequest) -> bytes:
 def _operation(method: str, path: str, operation: Document) -> str:
     parts = [
         f'<h2><span class="m">{esc(method.upper())}</span> <code>{esc(path)}</code></h2>',
-        f"<p><strong>{esc(operation.get('summary', ''))}.</strong> {esc(operation.get('description', ''))}</p>",
+        f"<p><strong>{esc(operation.get('summary', ''))}</strong><br> {esc(operation.get('description', ''))}</p>",
     ]
     if operation.get("parameters"):
         rows = "".join(
