@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import socket
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Any
 
-
-class SharedCell(Protocol):
-    """One number that both processes see (`multiprocessing.RawValue`)."""
-
-    value: int
+from springtide.worker.frames import SharedCell
 
 
 def enter(theirs: socket.socket, stderr: Connection[Any, Any], running: SharedCell) -> None:

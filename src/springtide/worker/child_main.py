@@ -32,7 +32,6 @@ from springtide.domain.errors import AttemptFailed, CallerError, ConfigError
 from springtide.engines.catalog import load_engine
 from springtide.engines.protocol import Cancelled, Engine
 from springtide.worker import preload
-from springtide.worker.child_entry import SharedCell
 from springtide.worker.frames import (
     Cancel,
     FrameBuffer,
@@ -40,6 +39,7 @@ from springtide.worker.frames import (
     LoadFailed,
     Ready,
     RunTasks,
+    SharedCell,
     Task,
     TaskResult,
     ToChild,

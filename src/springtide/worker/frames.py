@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 LENGTH = struct.Struct(">I")
 SAFE_DETAILS_BYTES = 16_384  # details of an error are for people: a page or two
+
+
+class SharedCell(Protocol):
+    """One number that both processes see (`multiprocessing.RawValue`)."""
+
+    value: int
 
 
 class Load(msgspec.Struct, tag="load"):

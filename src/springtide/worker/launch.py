@@ -22,7 +22,8 @@ from typing import Any
 
 import msgspec
 
-from springtide.worker.child_entry import SharedCell, enter
+from springtide.worker.child_entry import enter
+from springtide.worker.frames import SharedCell
 from springtide.worker.preload import VARIABLE
 
 _one_at_a_time = threading.Lock()
