@@ -9,9 +9,9 @@ from PIL import Image, ImageChops, ImageColor
 from springtide.engines.matting.schema import Format
 
 SUBJECT_FROM = 13  # of 255: what is fainter is haze, and would make a crop useless
-PNG_LEVEL = 1  # a third of the time of Pillow's default 6 for files a tenth larger (docs/engines/matting.md)
+PNG_LEVEL = 1  # 0.36 of the time of Pillow's default 6, a file 1.3 times as large (the portrait at 3000 × 3000)
 WEBP_QUALITY = 90
-WEBP_EFFORT = 2  # of 6: half the time of the default 4 for files a few per cent larger
+WEBP_EFFORT = 2  # of 6: 0.7 of the time of the default 4, a file 4 % larger (the same picture)
 
 
 def cut_out(
