@@ -156,6 +156,36 @@ def test_two_speakers_with_long_pauses_are_both_written_down_in_their_language(
     assert all(0 <= fraction <= 1 for fraction in line.fractions)
 
 
+def test_no_clause_is_lost_after_a_pause(model: WhisperSpeech, tmp_path: Path) -> None:
+    """With pieces that span longer pauses, half of these twelve clauses were left out."""
+    whole = samples("zh")
+    clauses = [whole[: round(2.42 * RATE)], whole[round(2.42 * RATE) : round(5.7 * RATE)], whole[round(5.7 * RATE) :]]
+    pauses = [silence(seconds) for seconds in (0.3, 0.7, 1.2, 0.5)]
+    order = (0, 1, 2, 2, 0, 1, 1, 2, 0, 2, 1, 0)
+    parts = [part for turn, which in enumerate(order) for part in (clauses[which], pauses[turn % 4])]
+    output = run(model, recording(tmp_path / "clauses.wav", *parts), Line(tmp_path / "job"), language="zh")
+    assert len(re.sub(r"[\W_]", "", output.text)) == pytest.approx(4 * len(re.sub(r"[\W_]", "", said("zh"))), rel=0.1)
+    assert_times_rise(output)
+
+
+def test_what_the_model_left_at_the_end_of_a_piece_is_heard_again(
+    model: WhisperSpeech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, heard_s = WhisperSpeech._decode, list[float]()
+
+    def stops_early(self: WhisperSpeech, part: NDArray[np.float32], language: str, inputs: Input) -> Iterator[Any]:
+        heard_s.append(len(part) / RATE)
+        yield from real(self, part[: 4 * RATE] if len(heard_s) == 1 else part, language, inputs)
+
+    monkeypatch.setattr(WhisperSpeech, "_decode", stops_early)
+    output = run(model, DATA / "en.wav", Line(tmp_path / "job"))
+    assert len(heard_s) == 2
+    assert heard_s[1] < heard_s[0] - 2
+    assert "best of times" in output.text
+    assert "epoch of belief" in output.text
+    assert_times_rise(output)
+
+
 def in_mp4(path: Path, sound: NDArray[np.float32]) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=48000)

@@ -35,8 +35,8 @@ MODEL = Weights(
 WEBP_MAX_SIDE = 16_383  # the format's own limit, pixels
 
 # Seconds on two cores of the reference machine (docs/engines/matting.md): the network, then by megapixel in and out.
-NETWORK_S = 2.0
-PER_MEGAPIXEL_S = {Format.PNG: 0.11, Format.WEBP: 0.5}
+NETWORK_S = 4.0
+PER_MEGAPIXEL_S = {Format.PNG: 0.11, Format.WEBP: 0.25}
 
 
 class IsnetMatting(Engine[Input, Output]):

@@ -47,10 +47,11 @@ UNSPACED = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km"})  # languages w
 SURE = 0.8  # another language from here on: seconds of clear speech reach 0.9, misheard ones stay below 0.65
 UNLIKELY_SPEECH = 0.8  # above this `no_speech_prob`, text with a low probability is the model's invention
 LOW_LOGPROB = -1.0
+UNHEARD_S = 2.0  # at the end of a piece: longer than any error of the model's times
 INLINE_WORDS_S = 900.0  # words of longer recordings are in the JSON file only: a job's own JSON ends at 1 MiB
 
 LOAD_AND_DETECT_S = 0.5
-PER_SECOND_S = 0.15  # of audio, two cores (docs/engines/speech.md)
+PER_SECOND_S = 0.25  # of audio, two cores (docs/engines/speech.md)
 
 
 class WhisperSettings(ThreadedSettings):
@@ -161,26 +162,33 @@ class WhisperSpeech(Engine[Input, Output]):
         return (found, probability) if before is None or probability >= min(SURE, before[1]) else before
 
     def _transcribe(self, samples: NDArray[np.float32], span: Span, language: str, inputs: Input) -> Iterator[Segment]:
-        prompt = inputs.prompt or (MANDARIN_PROMPT if language == "zh" else None)
+        while True:
+            end = span.start
+            for one in self._decode(samples[span.start - span.end :], language, inputs):
+                end = span.start + round(one.end * RATE)
+                text = one.text.strip()
+                if not text or (one.no_speech_prob > UNLIKELY_SPEECH and one.avg_logprob < LOW_LOGPROB):
+                    continue
+                start_s, end_s = _within(span, one.start, one.end)
+                words = [_word(word, span, language) for word in one.words or []] if inputs.word_times else None
+                yield Segment(id=0, start_s=start_s, end_s=end_s, text=_simplified(text, language), words=words)
+            # A piece ends with speech: where the model stopped much earlier, the rest has not been written down.
+            if end == span.start or span.end - end < UNHEARD_S * RATE:
+                return
+            span = Span(end, span.end)
+
+    def _decode(self, samples: NDArray[np.float32], language: str, inputs: Input) -> Iterator[Any]:
         found, _ = self._whisper.transcribe(
             samples,
             language=language,
             beam_size=self.options.beam_size,
             vad_filter=False,  # done, over the whole recording
             condition_on_previous_text=False,  # a mistake must not spread
-            initial_prompt=prompt,
+            initial_prompt=inputs.prompt or (MANDARIN_PROMPT if language == "zh" else None),
             hotwords=" ".join(inputs.hotwords) or None,
             word_timestamps=inputs.word_times,
         )
-        for one in found:
-            text = one.text.strip()
-            if not text or (one.no_speech_prob > UNLIKELY_SPEECH and one.avg_logprob < LOW_LOGPROB):
-                continue
-            start_s, end_s = _within(span, one.start, one.end)
-            words = None
-            if inputs.word_times:
-                words = [_word(word, span, language) for word in one.words or []]
-            yield Segment(id=0, start_s=start_s, end_s=end_s, text=_simplified(text, language), words=words)
+        yield from found
 
 
 def joined(segments: Sequence[Segment], languages: Sequence[str]) -> str:
