@@ -16,7 +16,7 @@ from springtide.domain.errors import Unavailable
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncGenerator[World]:
-    async with gateway_world(tmp_path, ready_timeout_s=0.05) as made:
+    async with gateway_world(tmp_path) as made:
         yield made
 
 
@@ -48,14 +48,18 @@ async def test_models_are_listed_without_figures_while_the_broker_is_down(
     assert (await world.http.get("/healthz")).json() == {"status": "ok"}
 
 
-async def test_a_ledger_that_does_not_answer_is_not_ready(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_whose_dependencies_answer_is_ready(world: World) -> None:
+    assert (await world.http.get("/readyz")).json() == {"status": "ok", "ledger": "ok", "broker": "ok"}
+
+
+async def test_a_ledger_that_does_not_answer_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hang(*_: Any) -> Any:
         await asyncio.Event().wait()
 
-    assert (await world.http.get("/readyz")).json() == {"status": "ok", "ledger": "ok", "broker": "ok"}
-    monkeypatch.setattr(world.services.ledger, "get", hang)
-    answer = await world.http.get("/readyz")
-    assert answer.status_code == 503 and "no answer" in answer.json()["ledger"]
+    async with gateway_world(tmp_path, ready_timeout_s=0.05) as world:
+        monkeypatch.setattr(world.services.ledger, "get", hang)
+        answer = await world.http.get("/readyz")
+        assert answer.status_code == 503 and "no answer" in answer.json()["ledger"]
 
 
 async def test_a_server_that_closes_is_not_ready(world: World) -> None:
