@@ -12,6 +12,7 @@ from springtide.ledger.rows import Row
 from springtide.ledger.tables import LIVE, attempts, blobs, jobs
 
 _BY_IDS = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+_BY_ID = select(jobs).where(jobs.c.id == bindparam("id"))  # the hot one: a list is written out anew at each call
 _BY_KEYS = select(jobs).where(
     tuple_(jobs.c.tenant, jobs.c.idempotency_key).in_(bindparam("keys", expanding=True)),
     text("idempotency_key IS NOT NULL"),  # names the partial index
@@ -27,6 +28,8 @@ _BLOBS = select(blobs).where(blobs.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def jobs_by_ids(connection: Connection, ids: Sequence[JobId]) -> Sequence[Row]:
+    if len(ids) == 1:
+        return connection.execute(_BY_ID, {"id": ids[0]}).all()
     return connection.execute(_BY_IDS, {"ids": ids}).all() if ids else []
 
 
