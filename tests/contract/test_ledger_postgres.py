@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from springtide.domain.errors import ConfigError, InvalidInput, OutcomeUnknown, Unavailable
 from springtide.domain.job import JobStatus
+from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Inserted, Ledger
 from springtide.ledger.sql import SqlLedger
 from springtide.ledger.tables import metadata
@@ -79,10 +80,13 @@ async def test_two_processes_that_start_at_once_agree_on_the_schema(url: str) ->
 
 
 async def test_the_migrations_build_exactly_the_tables(ledger: SqlLedger) -> None:
-    def compare(connection: Connection) -> list[object]:
+    def rebuilt(connection: Connection) -> list[object]:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        upgrade.take_the_steps(connection, None)
         return compare_metadata(MigrationContext.configure(connection), metadata)
 
-    assert await ledger._database.read(compare) == []
+    assert await ledger._database.write(rebuilt) == []
 
 
 async def test_a_schema_newer_than_the_code_is_refused(ledger: SqlLedger, url: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import re
 import sqlite3
 import subprocess
 import sys
@@ -98,11 +100,25 @@ async def test_a_start_is_alone_while_it_changes_the_schema(url: str, monkeypatc
     assert is_free()
 
 
-async def test_the_migrations_build_exactly_the_tables(ledger: Ledger, url: str) -> None:
-    engine = create_engine(url)
-    with engine.connect() as connection:
+async def test_the_migrations_build_exactly_the_tables(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'stepwise.db'}")
+    with engine.begin() as connection:
+        upgrade.take_the_steps(connection, None)
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+async def test_a_new_database_has_the_schema_of_the_steps(ledger: Ledger, url: str, tmp_path: Path) -> None:
+    def schema(file: str) -> set[str]:
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        return {re.sub(r'[\s"]+|CONSTRAINT \w+', "", sql).lower() for (sql,) in rows if "alembic" not in sql}
+
+    engine = create_engine(f"sqlite:///{tmp_path / 'stepwise.db'}")
+    with engine.begin() as connection:
+        upgrade.take_the_steps(connection, None)
+    engine.dispose()
+    assert schema(url.removeprefix("sqlite:///")) == schema(str(tmp_path / "stepwise.db"))
 
 
 def test_the_newest_step_is_the_one_the_code_wants() -> None:

@@ -88,6 +88,7 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
     from springtide.cli import build
     from springtide.cli.roles import scaling
     from springtide.runtime.clock import SystemClock
+    from springtide.runtime.memory import settle
 
     keeper = _Keeper(gateway)
     try:
@@ -98,6 +99,7 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
         try:
             async with scaling(config, broker, SystemClock()):
                 on_ready(url)
+                settle()
                 await stop.wait()
                 log.info("stopping: workers finish what they run (again to stop at once)")
         finally:

@@ -18,6 +18,7 @@ import msgspec
 from springtide.domain.errors import Unavailable
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
+from springtide.runtime.memory import settle
 from springtide.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
         worker.drain()
 
     watcher = asyncio.create_task(drain_on_stop())
+    settle()
     try:
         await worker.run()
     finally:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 from collections.abc import Callable, Generator
 from typing import Any
 
 import uvicorn
+
+from springtide.runtime.memory import settle
 
 
 class _Server(uvicorn.Server):
@@ -50,20 +51,10 @@ async def serve(
     await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
     started.cancel()
     if not serving.done():
-        _settle_memory()
+        settle()
         on_ready()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     server.should_exit = True
     await serving
-
-
-def _settle_memory() -> None:
-    """What is loaded stays: let the collector leave it alone, and look at the rest less often.
-
-    A full collection walks every object of the libraries; under load it is a third of the CPU and most of the p99.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)

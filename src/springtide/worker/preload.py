@@ -17,6 +17,8 @@ import warnings
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from springtide.runtime.memory import give_back
+
 if TYPE_CHECKING:
     from springtide.engines.protocol import Engine
 
@@ -47,6 +49,7 @@ def preload() -> None:
             with contextlib.suppress(BaseException):
                 importlib.import_module(name)
     gc.collect()
+    give_back()
     gc.freeze()  # or the first collection in each child would touch, and so copy, every page they share
 
 

@@ -35,7 +35,7 @@ MODEL = Weights(
 WEBP_MAX_SIDE = 16_383  # the format's own limit, pixels
 
 # Seconds on two cores of the reference machine (docs/engines/matting.md): the network, then by megapixel in and out.
-NETWORK_S = 4.0
+NETWORK_S = 2.7
 PER_MEGAPIXEL_S = {Format.PNG: 0.11, Format.WEBP: 0.25}
 
 

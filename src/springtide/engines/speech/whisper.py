@@ -51,7 +51,7 @@ UNHEARD_S = 2.0  # at the end of a piece: longer than any error of the model's t
 INLINE_WORDS_S = 900.0  # words of longer recordings are in the JSON file only: a job's own JSON ends at 1 MiB
 
 LOAD_AND_DETECT_S = 0.5
-PER_SECOND_S = 0.25  # of audio, two cores (docs/engines/speech.md)
+PER_SECOND_S = 0.18  # of audio, two cores (docs/engines/speech.md)
 
 
 class WhisperSettings(ThreadedSettings):

@@ -1,5 +1,8 @@
 """Takes a database from whatever schema it has to the one this code wants.
 
+A new database gets today's tables at once and is stamped; an older one is taken through the steps (Alembic). A test
+holds that both ways end in the same schema.
+
 The caller holds the lock and the transaction, so two processes that start at once do it one after the other, and a step
 that fails leaves nothing behind. Refuses a schema that a newer Springtide has made: ConfigError.
 """
@@ -11,14 +14,17 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from springtide.domain.errors import ConfigError
+from springtide.ledger.tables import metadata
 
 NEWEST = "0001"  # the last of versions/; a test compares the two
 
 
 def upgrade(connection: Connection) -> None:
     current = _current(connection)
-    if current != NEWEST:
-        _take_the_steps(connection, current)
+    if current is None:
+        _create(connection)
+    elif current != NEWEST:
+        take_the_steps(connection, current)
 
 
 def _current(connection: Connection) -> str | None:
@@ -28,8 +34,15 @@ def _current(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _take_the_steps(connection: Connection, current: str | None) -> None:
-    # Only here, and not at every start: Alembic is half a second of CPU on a busy machine, and 6 MB.
+def _create(connection: Connection) -> None:
+    metadata.create_all(connection)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": NEWEST})
+
+
+def take_the_steps(connection: Connection, current: str | None) -> None:
+    """Run every step after `current`. Raises ConfigError for a revision that is not known here."""
+    # Only here, and not at every start: Alembic is half a second of CPU on a busy machine, and 12 MB.
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
