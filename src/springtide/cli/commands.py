@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -14,14 +15,16 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from springtide.cli.client import Api
 from springtide.cli.roles import SERVER_FILE
 from springtide.config import Config
 from springtide.domain.errors import InvalidInput, SpringtideError, Unavailable
 
+EXPLAIN_EVERY_S = 2.0
 OWN_SERVER_READY_S = 60.0
 OWN_SERVER_STOP_S = 30.0
 _err = Console(stderr=True)
@@ -77,19 +80,20 @@ def show_status(config: Config, url: str | None, job: str | None, *, as_json: bo
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    table = Table("job", "model", "status", "progress", "attempt", "created", "error")
+    whole = [Column(name, no_wrap=True) for name in ("job", "model", "status")]  # an id is for copying
+    table = Table(*whole, Column("", overflow="fold"))
     for one in [found] if job else found["data"]:
-        fraction = one.get("progress")
-        table.add_row(
-            one["id"],
-            one["model"],
-            one["status"],
-            f"{fraction:.0%} {one.get('stage') or ''}" if fraction is not None else "",
-            str(one["attempt"]),
-            one["created_at"],
-            (one.get("error") or {}).get("message", ""),
-        )
+        table.add_row(one["id"], one["model"], one["status"], escape(_note(one)))
     _out.print(table)
+
+
+def _note(job: dict[str, Any]) -> str:
+    if job.get("error"):
+        return str(job["error"]["message"])
+    fraction = job.get("progress")
+    if fraction is None or job["status"] == "completed":
+        return str(job["created_at"])
+    return f"{fraction:.0%} {job.get('stage') or ''}".strip()
 
 
 def cancel_job(config: Config, url: str | None, job: str, *, as_json: bool) -> None:
@@ -183,7 +187,31 @@ def _follow(api: Api, job: str, model: dict[str, Any]) -> None:
             done = data.get("progress") if kind == "progress" else 1.0 if kind == "completed" else None
             bars.update(task, description=f"{model['name']}: {text}", completed=done)
 
-        api.follow(job, on_event)
+        with _explained(api.url, model["name"], bars.console):
+            api.follow(job, on_event)
+
+
+@contextlib.contextmanager
+def _explained(url: str, model: str, console: Console) -> Generator[None]:
+    """While the block waits: say once if no worker can load the engine, so that nobody waits for nothing unknowing."""
+    done = threading.Event()
+
+    def look() -> None:
+        with Api(url) as api:
+            while not done.wait(EXPLAIN_EVERY_S):
+                with contextlib.suppress(SpringtideError):
+                    workers = (api.get(f"/v1/models/{model}").get("live") or {}).get("workers", {})
+                    if workers.get("failing") and not workers.get("ready") and not workers.get("busy"):
+                        console.print(f"{model}: its engine does not load, the server's log says why; still trying")
+                        return
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join(OWN_SERVER_STOP_S)
 
 
 def _save(
