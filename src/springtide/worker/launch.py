@@ -26,6 +26,9 @@ from springtide.worker.child_entry import enter
 from springtide.worker.frames import SharedCell
 from springtide.worker.preload import VARIABLE
 
+WARNINGS = "PYTHONWARNINGS"
+# A child is killed in the end: semaphores of its libraries stay behind, the tracker removes them and need not say so.
+QUIET_TRACKER = "ignore:resource_tracker"
 _one_at_a_time = threading.Lock()
 
 
@@ -46,7 +49,9 @@ def launch(engine_reference: str, theirs: socket.socket) -> Launched:
     # Not a daemon in multiprocessing's sense: an engine may start processes of its own.
     process = context.Process(target=enter, args=(theirs, stderr, running), daemon=False)
     with theirs, stderr, _one_at_a_time, _no_main():
+        before = os.environ.get(WARNINGS)
         os.environ[VARIABLE] = json.dumps({"sys_path": sys.path, "engine": engine_reference})
+        os.environ[WARNINGS] = f"{before},{QUIET_TRACKER}" if before else QUIET_TRACKER
         try:
             process.start()
         except BaseException:
@@ -54,6 +59,10 @@ def launch(engine_reference: str, theirs: socket.socket) -> Launched:
             raise
         finally:
             del os.environ[VARIABLE]
+            if before is None:
+                del os.environ[WARNINGS]
+            else:
+                os.environ[WARNINGS] = before
     return Launched(process, running, ours)
 
 
