@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,13 @@ class Server:
                 time.sleep(0.05)
         pytest.fail(f"no server after {READY_S:.0f} s:\n{self.log.read_text()}")
 
-    def cli(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *words: str, cwd: Path | None = None, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run `springtide WORDS` as a user would."""
         return subprocess.run(
             [sys.executable, "-m", "springtide", *words],
-            env=self.env,
+            env={**self.env, **(variables or {})},
             cwd=cwd or self.folder,
             capture_output=True,
             text=True,

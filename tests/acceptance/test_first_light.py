@@ -107,6 +107,10 @@ def test_a_failed_job_fails_the_command_with_its_reason(server: Server) -> None:
         (("run", "synthetic", "-i", "seconds"), "name=value"),
         (("run", "synthetic", "-i", "secs=1"), "secs"),
         (("run", "synthetic", "-i", "seconds=-1"), "seconds"),
+        (("run", "matting", str(DATA / "portrait.jpg"), "-o", "nowhere/cut.png"), "there is no folder"),
+        (("run", "matting", str(DATA / "portrait.jpg"), "-o", "."), "is a folder"),
+        (("status", "../../healthz"), "is not a job's id"),
+        (("cancel", "../../healthz"), "is not a job's id"),
         (("status", "job_00000000000000000000000000000000"), "job_0000"),
     ],
 )
@@ -114,6 +118,14 @@ def test_wrong_commands_say_what_is_wrong(server: Server, words: tuple[str, ...]
     done = server.cli(*words)
     assert done.returncode != 0
     assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_clear_line(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = server.cli("gateway", variables={"SPRINGTIDE_SERVER__DATA_DIR": str(tmp_path / "file")})
+    assert done.returncode == 2
+    assert "server.data_dir" in done.stderr
     assert "Traceback" not in done.stderr
 
 

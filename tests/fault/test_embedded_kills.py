@@ -64,6 +64,19 @@ def test_sigterm_drains_and_what_was_queued_is_done_after_the_restart(world: Wor
     world.assert_each_completed_once(accepted)
 
 
+def test_a_closed_terminal_drains_like_sigterm(world: World) -> None:
+    up = world.up()
+    accepted = world.submit(4)
+    world.wait_until_done(1)
+    family = world.everything()
+    up.send_signal(signal.SIGHUP)
+    world.wait_for(lambda: not [one for one in family if _is_alive(one)], "everything to stop")
+    assert "stopping: workers finish what they run" in world.tail()
+    world.up()
+    world.wait_until_done(4)
+    world.assert_each_completed_once(accepted)
+
+
 def test_sigterm_of_every_process_at_once_loses_no_job(world: World) -> None:
     world.up()
     accepted = world.submit(JOBS)

@@ -23,6 +23,7 @@ from springtide.cli.client import Api
 from springtide.cli.roles import SERVER_FILE
 from springtide.config import Config
 from springtide.domain.errors import InvalidInput, SpringtideError, Unavailable
+from springtide.domain.ids import is_job_id
 
 EXPLAIN_EVERY_S = 2.0
 OWN_SERVER_READY_S = 60.0
@@ -44,6 +45,7 @@ def run_job(
 ) -> int:
     """Submit, follow, save. Returns the exit code: 0 where the job completed, else 1."""
     _check_files(order.files)
+    _check_target(output)
     with _server(config, url) as api:
         described = api.get(f"/v1/models/{order.model}")
         job = _submit(api, described, order)
@@ -75,6 +77,8 @@ def submit_job(config: Config, order: Order, *, url: str | None, as_json: bool) 
 
 def show_status(config: Config, url: str | None, job: str | None, *, as_json: bool) -> None:
     """One job in full, or the newest in a table."""
+    if job is not None:
+        _check_job(job)
     with _running_server(config, url) as api:
         found = api.get(f"/v1/jobs/{job}") if job else api.get("/v1/jobs", limit=20)
     if as_json:
@@ -98,6 +102,7 @@ def _note(job: dict[str, Any]) -> str:
 
 def cancel_job(config: Config, url: str | None, job: str, *, as_json: bool) -> None:
     """Ask a job to stop and print its state."""
+    _check_job(job)
     with _running_server(config, url) as api:
         found = api.post(f"/v1/jobs/{job}/cancel")
     print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else f"{found['id']} {found['status']}")
@@ -143,6 +148,22 @@ def _check_files(files: list[Path]) -> None:
     missing = [str(path) for path in files if not path.is_file()]
     if missing:
         raise InvalidInput(f"no such file: {', '.join(missing)}")
+
+
+def _check_target(output: Path | None) -> None:
+    """Before the job runs, not after."""
+    if output is None:
+        return
+    if output.is_dir():
+        raise InvalidInput(f"--output {output} is a folder; name a file in it, or use --all {output}")
+    if not output.absolute().parent.is_dir():
+        raise InvalidInput(f"--output {output}: there is no folder {output.absolute().parent}")
+
+
+def _check_job(job: str) -> None:
+    """What is no id must not become part of a URL."""
+    if not is_job_id(job):
+        raise InvalidInput(f"{job!r} is not a job's id; `springtide status` lists them")
 
 
 def _pairs(inputs: list[str]) -> dict[str, str]:

@@ -16,7 +16,8 @@ LOG_FORMAT = "%(asctime)s %(levelname)-7s %(role)s: %(message)s"
 
 
 def run_role(role: str, main: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool) -> int:
-    """Run `main(stop)` until it returns; `stop` is set by SIGTERM, SIGINT or, if `supervised`, the parent's death.
+    """Run `main(stop)` until it returns; `stop` is set by SIGTERM, SIGINT, SIGHUP or, if `supervised`, by the
+    parent's death.
 
     Returns the exit code: 0, or 2 for a wrong setting, or 1 for another expected error (said in one line).
     """
@@ -61,8 +62,9 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, sup
             logging.getLogger(__name__).warning("stopping at once")
             os._exit(130)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup: a closed terminal is meant to change nothing
+            loop.add_signal_handler(number, on_signal)
     if supervised:
         loop.add_reader(sys.stdin.fileno(), _on_lifeline, loop, stop)
     await main(stop)

@@ -57,7 +57,11 @@ async def run_gateway(config: Config, stop: asyncio.Event, *, with_controller: b
 
     clock = SystemClock()
     models = build.served_models(config)
-    config.server.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        config.server.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"server.data_dir: {config.server.data_dir} cannot be made or used: {error.strerror}"
+        raise ConfigError(f"{message}; choose a folder you may write to") from error
     listener = _listen(config.server.host, config.server.port)
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):
