@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 
 import psutil
 import pytest
@@ -75,6 +76,22 @@ def test_a_closed_terminal_drains_like_sigterm(world: World) -> None:
     world.up()
     world.wait_until_done(4)
     world.assert_each_completed_once(accepted)
+
+
+def test_asked_twice_it_stops_at_once_and_leaves_no_process(world: World) -> None:
+    up = world.up()
+    [job] = world.submit(1, seconds=5)
+    world.wait_for(lambda: bool(world.find("child")), "a child")
+    family = world.everything()
+    up.send_signal(signal.SIGINT)
+    time.sleep(1.5)  # within a second it would count as one
+    up.send_signal(signal.SIGINT)
+    world.wait_for(lambda: not [one for one in family if _is_alive(one)], "everything to stop")
+    assert "stopping at once" in world.tail()
+    assert world.statuses()[job] != "completed"
+    world.up()
+    world.wait_until_done(1)
+    world.assert_each_completed_once([job])
 
 
 def test_sigterm_of_every_process_at_once_loses_no_job(world: World) -> None:

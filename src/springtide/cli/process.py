@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -60,6 +61,7 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, sup
             stop.set()
         elif loop.time() - first_at_s > SAME_SIGNAL_S:  # asked twice: the user means it
             logging.getLogger(__name__).warning("stopping at once")
+            _kill_descendants()
             os._exit(130)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -68,6 +70,15 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, sup
     if supervised:
         loop.add_reader(sys.stdin.fileno(), _on_lifeline, loop, stop)
     await main(stop)
+
+
+def _kill_descendants() -> None:
+    """Left alone they would drain: finish what they run, for as long as that takes. Their jobs are in the ledger."""
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def _on_lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
