@@ -53,12 +53,15 @@ class ServerConfig(_Section):
 class BrokerConfig(_Section):
     """The queue. `memory://` lives beside the gateway and is rebuilt from the ledger; `redis://` is your server."""
 
-    url: str = Field(default="memory://", description="memory://, redis://, rediss:// or unix:// URL.")
+    url: str = Field(
+        default="memory://",
+        description="memory://, redis://, rediss://, unix:// or redis+sentinel://host:26379,host:26379/service URL.",
+    )
 
     @field_validator("url")
     @classmethod
     def _known(cls, value: str) -> str:
-        return _scheme(value, "memory", "redis", "rediss", "unix")
+        return _scheme(value, "memory", "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 
 class LedgerConfig(_Section):

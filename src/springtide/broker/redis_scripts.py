@@ -2,7 +2,7 @@
 
 Promises: every call ends within CALL_TIMEOUT_S (plus what a blocking call asked for), reconnects by itself, and raises
 only `Unavailable`, `OutcomeUnknown` or `ConfigError`. No error or log line holds the password. Refuses servers before
-7.0. It is the only module that imports the client library.
+7.0. It and `redis_clients` are the only modules that import the client library.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, RedisCluster
+from redis.asyncio import RedisCluster
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
 
+from springtide.broker import redis_clients
 from springtide.broker.protocol import EVENTS_PER_JOB
 from springtide.domain.errors import ConfigError, OutcomeUnknown, SpringtideError, Unavailable
 
@@ -30,11 +28,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Arg = str | bytes | int | float
 
-CONNECT_TIMEOUT_S = 2.0  # a healthy server answers in milliseconds, also in another zone
-READ_TIMEOUT_S = 3.0  # a script of 100 items takes under 3 ms of the server
 CALL_TIMEOUT_S = 5.0  # all tries of one call together
-RETRIES = 3  # below half a second together: rides over a broken connection, not over a restarting server
-MAX_CONNECTIONS = 32  # of one process; more callers wait for one
+MAX_CALLS = 32  # at once from one process, each on a connection of its own; more callers wait for one
 OLDEST_SERVER = (7, 0)  # before it XAUTOCLAIM gives holes for deleted entries
 
 _PARTS = ("prelude", "order", "moves")
@@ -59,36 +54,15 @@ class Script:
 
 
 class RedisLink:
-    """Two pools to one server (or Cluster): one for calls that return at once, one for calls that wait."""
+    """Two clients of one server, Cluster or Sentinel service: one for calls that wait."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.where = _where(url)
+        self.where = redis_clients.shown(url)
         self.durability = "unknown"
         self._scripts: dict[str, Script] = {}
-        try:
-            calls = BlockingConnectionPool.from_url(
-                url,
-                max_connections=MAX_CONNECTIONS,
-                timeout=CALL_TIMEOUT_S,
-                protocol=2,
-                socket_connect_timeout=CONNECT_TIMEOUT_S,
-                socket_timeout=READ_TIMEOUT_S,
-                retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), RETRIES),
-            )
-            waits = ConnectionPool.from_url(
-                url,
-                protocol=2,
-                socket_connect_timeout=CONNECT_TIMEOUT_S,
-                socket_timeout=None,
-                retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), 0),
-            )
-        except (ValueError, TypeError):
-            # Without the cause: the parser's message quotes the part of the URL it could not read, which may be secret.
-            raise ConfigError("broker.url is not a valid redis://, rediss:// or unix:// URL") from None
-        # The library's own stubs leave too much unknown for strict checking; the border is here.
-        self._calls: Any = Redis.from_pool(calls)
-        self._waits: Any = Redis.from_pool(waits)
+        self._clients = redis_clients.single(url)
+        self._free = asyncio.Semaphore(MAX_CALLS)
 
     async def open(self) -> None:
         """Connect, and look at what kind of server it is."""
@@ -98,21 +72,18 @@ class RedisLink:
             raise ConfigError(f"the broker at {self.where} is version {version}; the oldest supported is 7.0")
         self.durability = await self._find_durability(info)
         self._warn(info)
-        if info.get("cluster_enabled") and not isinstance(self._calls, RedisCluster):
+        if info.get("cluster_enabled") and not isinstance(self._clients.calls, RedisCluster):
             await self._become_cluster()
 
     async def _become_cluster(self) -> None:
         """The server is a node of a Cluster: speak with all of them, each model's keys with the one that has them."""
         await self.close()
-        retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.25), RETRIES)
-        timeouts: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT_TIMEOUT_S}
-        self._calls = RedisCluster.from_url(self._url, socket_timeout=READ_TIMEOUT_S, retry=retry, **timeouts)
-        self._waits = RedisCluster.from_url(self._url, socket_timeout=None, retry=retry, **timeouts)
+        self._clients = redis_clients.cluster(self._url)
         await self.call(lambda client: client.initialize())
         await self.wait(lambda client: client.initialize(), 0.0)
 
     async def close(self) -> None:
-        for client in (self._calls, self._waits):
+        for client in self._clients.owned:
             try:
                 await client.aclose()
             except BROKEN:
@@ -120,13 +91,13 @@ class RedisLink:
 
     async def call(self, command: Callable[[Any], Awaitable[T]]) -> T:
         """Run one command of the client library that returns at once."""
-        async with self._translated(CALL_TIMEOUT_S):
-            return await command(self._calls)
+        async with self._translated(CALL_TIMEOUT_S), self._free:
+            return await command(self._clients.calls)
 
     async def wait(self, command: Callable[[Any], Awaitable[T]], wait_s: float) -> T:
         """Run one blocking command, on a connection of its own for as long as it waits."""
         async with self._translated(wait_s + CALL_TIMEOUT_S):
-            return await command(self._waits)
+            return await command(self._clients.waits)
 
     async def run(self, name: str, tag: str, args: Sequence[Arg]) -> Any:
         """Run a script on the keys of one hash tag. Loads it where the server does not have it (any more)."""
@@ -144,7 +115,7 @@ class RedisLink:
 
     def subscription(self) -> PubSub:
         """A connection for messages; whoever takes it closes it."""
-        return self._waits.pubsub()
+        return self._clients.waits.pubsub()
 
     @asynccontextmanager
     async def _translated(self, limit_s: float) -> AsyncGenerator[None]:
@@ -204,17 +175,6 @@ class RedisLink:
                 self.where,
                 policy,
             )
-
-
-def _where(url: str) -> str:
-    """Host and port, or the socket's path: what may be shown of a URL."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme == "unix":
-            return parts.path
-        return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-    except ValueError:
-        return "an address that cannot be read"
 
 
 def _at_least(version: str, oldest: tuple[int, int]) -> bool:

@@ -61,6 +61,9 @@ class ValkeyServer:
     def start(self) -> None:
         """Returns once the server answers and has loaded its data."""
         args = [part for name, value in self._settings.items() for part in (f"--{name}", value)]
+        self._run(args)
+
+    def _run(self, args: list[str]) -> None:
         self._process = subprocess.Popen([self._binary, *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ends_at = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
@@ -132,6 +135,48 @@ def valkey_cluster() -> Generator[tuple[ValkeyServer, ValkeyServer]]:
         while not all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in (one, two)):
             time.sleep(POLL_S)
         yield one, two
+
+
+class ValkeySentinel(ValkeyServer):
+    """A Sentinel that watches one master by the name `service`, and is enough by itself to fail over."""
+
+    def __init__(self, folder: Path, master: ValkeyServer, service: str) -> None:
+        super().__init__(folder)
+        self._master = master
+        self._service = service
+
+    def start(self) -> None:
+        config = self.folder / "sentinel.conf"
+        lines = [
+            f"bind 127.0.0.1\nport {self.port}\ndir {self.folder}\nlogfile {self.folder / 'server.log'}",
+            f"sentinel monitor {self._service} 127.0.0.1 {self._master.port} 1",
+            f"sentinel down-after-milliseconds {self._service} 500\nsentinel failover-timeout {self._service} 3000",
+            f"sentinel auth-pass {self._service} {self._master.password}" if self._master.password else "",
+        ]
+        if not config.exists():  # a Sentinel keeps in it what it has learnt
+            config.write_text("\n".join([*lines, ""]))
+        self._run([str(config), "--sentinel"])
+
+
+@contextlib.contextmanager
+def valkey_sentinel(service: str, *, password: str | None = None) -> Generator[tuple[ValkeySentinel, ValkeyServer]]:
+    """A Sentinel, the master it watches, and a replica of that, in step and known to the Sentinel. Raises NoServer."""
+    auth = {"masterauth": password} if password else {}
+    with contextlib.ExitStack() as stack:
+        master = stack.enter_context(
+            valkey_server(appendonly=True, password=password, repl_diskless_sync_delay="0", **auth)
+        )
+        replica = stack.enter_context(valkey_server(appendonly=True, password=password, **auth))
+        replica.ask("REPLICAOF", "127.0.0.1", str(master.port))
+        while b"master_link_status:up" not in replica.ask("INFO", "replication"):
+            time.sleep(POLL_S)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="springtide-sentinel-"))
+        sentinel = ValkeySentinel(Path(folder), master, service)
+        stack.callback(sentinel.kill)
+        sentinel.start()
+        while b"num-slaves\r\n$1\r\n1" not in sentinel.ask("SENTINEL", "MASTER", service):
+            time.sleep(POLL_S)
+        yield sentinel, master
 
 
 def find_valkey() -> str:
