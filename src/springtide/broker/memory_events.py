@@ -1,7 +1,7 @@
 """Live events of the embedded broker: one short story per job, ids that only rise, forgotten in time.
 
-Promises: ids rise within the whole broker, also when the clock steps back; the first event and the terminal one stay
-while the middle is trimmed; nothing follows a terminal event.
+Promises: ids rise within a job and its times never fall, also when the clock steps back; the first event and the
+terminal one stay while the middle is trimmed; nothing follows a terminal event.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class _Story:
         self.told = False
         self.forget_at_s: float | None = None
 
+    @property
+    def newest(self) -> LiveEvent:
+        return self.others[-1] if self.others else self.first
+
 
 class Stories:
     """The live events of all jobs."""
@@ -53,6 +57,16 @@ class Stories:
         self._waits = waits
         self._stories: dict[JobId, _Story] = {}
         self._ended: deque[tuple[float, JobId]] = deque()
+
+    def begin(self, job: JobId, kind: str, at_s: float, *, attempt: int) -> None:
+        """Tell what happened before this broker was there: its id says when, so that it comes before all that readers
+        were told since."""
+        if job in self._stories:
+            self.add(job, kind, at_s, attempt=attempt)
+            return
+        seq = f"{int(at_s * 1000)}-0"
+        self._stories[job] = _Story(LiveEvent(seq=seq, job=job, kind=kind, at_s=at_s, attempt=attempt))
+        self._waits.ring(("events", job))
 
     def add(
         self,
@@ -73,7 +87,7 @@ class Stories:
             seq=self._seqs.next(now_s),
             job=job,
             kind=kind,
-            at_s=now_s,
+            at_s=now_s if story is None else max(now_s, story.newest.at_s),
             attempt=attempt,
             fraction=fraction,
             stage=stage,

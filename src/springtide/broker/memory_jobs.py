@@ -73,7 +73,9 @@ class ModelJobs:
         self._serial += 1
         entry = self._live[ticket.id] = Entry(ticket, self._serial)
         if ticket.held_by is not None:
-            self._grant(entry, ticket.held_by, now_s)
+            since_s = now_s if ticket.started_at_s is None else ticket.started_at_s
+            self._grant(entry, ticket.held_by, now_s, since_s)
+            self._stories.begin(ticket.id, "started", since_s, attempt=entry.attempt)
             return True
         self._stories.add(ticket.id, "queued", now_s, attempt=entry.attempt)
         self._wait(entry)
@@ -264,7 +266,8 @@ class ModelJobs:
     def _lease(self, entry: Entry, worker: WorkerId, now_s: float) -> Lease:
         self._unwait(entry)
         entry.attempt += 1
-        self._grant(entry, worker, now_s)
+        self._grant(entry, worker, now_s, now_s)
+        self._stories.add(entry.ticket.id, "started", now_s, attempt=entry.attempt)
         ticket = entry.ticket
         return Lease(
             id=ticket.id,
@@ -278,13 +281,12 @@ class ModelJobs:
             enqueued_at_s=ticket.enqueued_at_s,
         )
 
-    def _grant(self, entry: Entry, worker: WorkerId, now_s: float) -> None:
+    def _grant(self, entry: Entry, worker: WorkerId, now_s: float, since_s: float) -> None:
         entry.status = advance(entry.status, JobEvent.LEASED)
         entry.worker = worker
-        entry.started_at_s = now_s
+        entry.started_at_s = since_s
         entry.expires_at_s = now_s + LEASE_TTL_S
         self._holdings.setdefault(worker, {})[entry.ticket.id] = entry
-        self._stories.add(entry.ticket.id, "started", now_s, attempt=entry.attempt)
 
     def _take(self, entry: Entry) -> None:
         """End the lease in force."""

@@ -59,7 +59,8 @@ class Broker(Protocol):
         Order within a model: priority class, then `enqueued_at_s` (fair share comes with issue 3's discipline).
         A ticket with `held_by` is entered as leased by that worker at `attempt`, and goes back to the queue unless the
         worker's beats name it within LEASE_TTL_S. One with `attempt >= max_attempts` and no holder fails at once
-        (code `attempts_spent`). Adds the live event `queued` for new jobs, `started` for those that are held.
+        (code `attempts_spent`). Adds the live event `queued` for new jobs, `started` for those that are held: with
+        `started_at_s` as its time and in its id, so that a reader who was told before the rebuild is not told again.
         """
         ...
 

@@ -72,6 +72,7 @@ def ticket_args(ticket: Ticket) -> tuple[Arg, ...]:
         "" if deadline is None else repr(deadline),
         ticket.attempt,
         ticket.held_by or "",
+        "" if ticket.started_at_s is None else repr(ticket.started_at_s),
         _encode(stored),
     )
 

@@ -33,6 +33,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start_deadline_at_s: float | None = None
     attempt: int = 0  # attempts already begun
     held_by: WorkerId | None = None  # rebuilding: last seen running `attempt`; it gets one TTL to say so
+    started_at_s: float | None = None  # with `held_by`: when that attempt began
 
 
 class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -138,7 +139,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LiveEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of a job's live story. `seq` is `<unix ms>-<n>`, rising within a job, also across a rebuilt broker."""
+    """One line of a job's live story. `seq` is `<unix ms>-<n>`, rising within a job, also across a rebuilt broker;
+    `at_s` never runs backwards within a job, whatever clocks do."""
 
     seq: str
     job: JobId

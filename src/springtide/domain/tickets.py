@@ -12,6 +12,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 def ticket_of(job: Job, *, weight: float = 1.0, traceparent: str | None = None) -> Ticket:
     """The ticket of a live job. One noted as in progress names its worker, which gets one TTL to say it still runs."""
+    holder = job.worker if job.status is JobStatus.IN_PROGRESS else None
     payload = Payload(inputs=job.inputs, files=job.input_files, traceparent=traceparent)
     return Ticket(
         id=job.id,
@@ -26,5 +27,6 @@ def ticket_of(job: Job, *, weight: float = 1.0, traceparent: str | None = None) 
         predicted_s=job.predicted_s,
         start_deadline_at_s=job.start_deadline_at_s,
         attempt=job.attempt,
-        held_by=job.worker if job.status is JobStatus.IN_PROGRESS else None,
+        held_by=holder,
+        started_at_s=None if holder is None else job.started_at_s,
     )

@@ -26,6 +26,7 @@ from springtide.testing.broker_cases import (
     kinds,
     lease_names,
     leased,
+    look,
     progress,
     ref,
     take_outcomes,
@@ -254,6 +255,30 @@ class EventsContract:
         await rebuilt.announce(MODEL, [ended("a", "completed", T0 + 2)])
         events = await rebuilt.read_events(ref("a"), last.seq)
         assert [event.kind for event in events] == ["started", "progress", "completed"]
+
+    async def test_times_of_events_never_run_backwards(self, broker: Broker) -> None:
+        await leased(broker, "a", now_s=T0 + 3)
+        await broker.publish(MODEL, ANN, [progress("a", 0.5)], T0)  # asked for before it could be delivered
+        await broker.complete(MODEL, ANN, [done("a")], T0 + 1)
+        await broker.announce(MODEL, [ended("a", "completed", T0 + 1)])
+        assert [event.at_s for event in await broker.read_events(ref("a"), None)] == [T0 + 3] * 4
+
+    async def test_a_rebuilt_broker_does_not_tell_a_start_again_to_who_knows_it(
+        self, broker: Broker, rebuild: Rebuild
+    ) -> None:
+        await leased(broker, "a", now_s=T0)
+        await broker.publish(MODEL, ANN, [progress("a", 0.5)], T0 + 1)
+        told = await broker.read_events(ref("a"), None)
+        rebuilt = await rebuild()
+        await rebuilt.enqueue([ticket("a", attempt=1, held_by=ANN, started_at_s=T0)], T0 + 9)
+        [again] = await rebuilt.read_events(ref("a"), None)
+        assert (again.kind, again.attempt, again.at_s) == ("started", 1, T0)
+        for seen in told[1:]:
+            assert await rebuilt.read_events(ref("a"), seen.seq) == []
+        assert (await look(rebuilt, "a")).started_at_s == T0
+        await rebuilt.publish(MODEL, ANN, [progress("a", 0.6)], T0 + 8)
+        [next_one] = await rebuilt.read_events(ref("a"), told[-1].seq)
+        assert (next_one.kind, next_one.at_s) == ("progress", T0 + 8)
 
     async def test_events_of_an_ended_job_stay_for_a_while(self, broker: Broker) -> None:
         await leased(broker, "a")

@@ -56,15 +56,16 @@ local function load_held(id, worker, attempt)
   return nil, job
 end
 
--- Add a live event and ring for it. Ids follow the caller's clock and never run backwards; nothing follows a terminal
--- event. `more` is 's' and the stage, or 'e' and the error.
+-- Add a live event and ring for it. Ids and times follow the caller's clock and never run backwards; nothing follows a
+-- terminal event. `more` is 's' and the stage, or 'e' and the error.
 local function add_event(id, kind, attempt, at, fraction, more)
   local key = event_key(id)
   local ms, n = math.floor(tonumber(at) * 1000), 0
   local last = redis.call('LINDEX', key, -1)
   if last then
-    local last_ms, last_n, last_kind = string.match(last, '^(%d+)-(%d+) (%S+)')
+    local last_ms, last_n, last_kind, last_at = string.match(last, '^(%d+)-(%d+) (%S+) (%S+)')
     if TERMINAL[last_kind] then return end
+    if tonumber(last_at) > tonumber(at) then at = last_at end
     if tonumber(last_ms) >= ms then ms, n = tonumber(last_ms), tonumber(last_n) + 1 end
   end
   local seq = string.format('%.0f-%d', ms, n)
