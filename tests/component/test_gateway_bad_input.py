@@ -13,6 +13,7 @@ import pytest
 from gateway_world import World, gateway_world
 
 from springtide.domain.errors import Refused
+from springtide.domain.ids import ModelName
 from springtide.testing.media_makers import BAD_PICTURES, BAD_SOUNDS, ODD_PICTURES, ODD_SOUNDS, Maker, picture
 
 JSON = {"content-type": "application/json"}
@@ -174,11 +175,42 @@ async def test_a_json_body_over_the_limit_is_413_announced_or_not(world: World) 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[1]", b"null", b'{"model": "\xff"}', b"[" * 100_000, b'{"model": NaN}', b'{"a": 1e999}'],
-    ids=["empty", "cut", "list", "null", "not UTF-8", "deep", "NaN", "huge number"],
+    [b"{", b"[1]", b"null", b'{"model": "\xff"}', b"[" * 100_000, b'{"model": NaN}', b'{"a": 1e999}'],
+    ids=["cut", "list", "null", "not UTF-8", "deep", "NaN", "huge number"],
 )
 async def test_a_body_that_is_no_json_object_is_400(world: World, body: bytes) -> None:
     is_problem(await world.http.post("/v1/jobs", content=body, headers=JSON), 400, "malformed_json")
+
+
+@pytest.mark.parametrize("body", [b"", b" \n"])
+async def test_a_submit_without_a_body_is_told_what_to_send(world: World, body: bytes) -> None:
+    for headers in ({}, JSON):
+        problem = is_problem(await world.http.post("/v1/jobs", content=body, headers=headers), 400, "missing_body")
+        assert "no body" in problem["detail"] and "model" in problem["detail"]
+
+
+async def test_a_query_parameter_nobody_knows_is_named_with_those_there_are(world: World) -> None:
+    job = await world.submit()
+    body = is_problem(await world.http.get("/v1/jobs?limt=3&stauts=queued&model="), 400, "unknown_parameter")
+    assert body["unknown"] == ["limt", "stauts"] and set(body["known"]) == {"after", "limit", "model", "status"}
+    assert "'limt', 'stauts'" in body["detail"] and "limit" in body["detail"]
+    for path in (f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/attempts", "/v1/models", "/v1/models/synthetic"):
+        body = is_problem(await world.http.get(f"{path}?verbose"), 400, "unknown_parameter")
+        assert "takes no parameters" in body["detail"]
+    is_problem(await world.http.post("/v1/jobs?wait=1", json={"model": "synthetic"}), 400, "unknown_parameter")
+    is_problem(await world.http.post(f"/v1/jobs/{job['id']}/cancel?now"), 400, "unknown_parameter")
+    assert (await world.http.get("/v1/jobs?limit=3&status=queued&status=failed&model=synthetic")).status_code == 200
+    assert (await world.http.get("/healthz?t=1")).status_code == 200
+
+
+async def test_a_filter_by_a_model_that_never_was_is_404_and_by_one_without_jobs_is_empty(world: World) -> None:
+    body = is_problem(await world.http.get("/v1/jobs?model=nope"), 404, "unknown_model")
+    assert "synthetic" in body["detail"]
+    assert (await world.http.get("/v1/jobs?model=sketch")).json()["data"] == []
+    await world.submit()
+    world.services.models.pop(ModelName("synthetic"))  # type: ignore[attr-defined]  # served no more
+    assert len((await world.http.get("/v1/jobs?model=synthetic")).json()["data"]) == 1
+    assert (await world.http.get("/v1/jobs?model=synthetic&status=failed")).json()["data"] == []
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "image/png"])

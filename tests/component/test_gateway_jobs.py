@@ -10,6 +10,7 @@ import pytest
 from gateway_world import World, gateway_world, soon
 
 from springtide.domain.errors import Unavailable
+from springtide.domain.ids import JobId
 from springtide.domain.job import JobError
 
 
@@ -172,3 +173,19 @@ async def test_jobs_are_filtered_by_model_and_state(world: World) -> None:
     assert await ids(status=["queued", "failed"]) == [waiting["id"]]
     assert await ids(model="sketch") == [] and len(await ids(model="synthetic")) == 2
     assert (await world.http.get("/v1/jobs?after=x")).json()["code"] == "bad_cursor"
+
+
+async def test_a_crash_tells_its_client_how_and_its_operator_where(world: World) -> None:
+    job = await world.submit()
+    lease = await world.lease()
+    last_words = 'Fatal error: File "/opt/secret/engine.py", line 7 in run'
+    details = {"signal": "SIGSEGV", "stderr": last_words}
+    message = "the engine's process was ended by SIGSEGV while it read '/opt/secret/in 1/a.png'"
+    await world.fail(lease, JobError(code="crashed", message=message, details=details))
+    for path in ("", "/result", "/attempts", "/events"):
+        text = (await get(world, job, path)).text
+        assert "SIGSEGV" in text and "a.png" in text, path
+        assert "secret" not in text and "line 7" not in text, path
+    assert (await get(world, job)).json()["error"]["details"] == {"signal": "SIGSEGV"}
+    [record] = await world.services.ledger.get([JobId(job["id"])])
+    assert record is not None and record.error is not None and record.error.details["stderr"] == last_words

@@ -15,6 +15,7 @@ from litestar.types import HTTPScope, Message, Scope
 
 from springtide.domain.errors import SpringtideError
 from springtide.gateway import docs, page, problems, routes_blobs, routes_health, routes_jobs, routes_models
+from springtide.gateway.asgi import Application, refuse_unknown_parameters
 from springtide.gateway.context import Gateway
 from springtide.gateway.live import Live
 from springtide.gateway.openapi import openapi_config
@@ -31,7 +32,7 @@ access = logging.getLogger("springtide.access")
 def create_app(services: GatewayServices) -> Litestar:
     """The gateway over these services. Run one in each process."""
     gateway = Gateway(services, Submission(services), Outlook(services), Live(services))
-    return Litestar(
+    return Application(
         route_handlers=[
             submit,
             routes_jobs.get_job,
@@ -56,6 +57,7 @@ def create_app(services: GatewayServices) -> Litestar:
             HTTPException: problems.on_http_exception,
             Exception: problems.on_unexpected,
         },
+        before_request=refuse_unknown_parameters,
         before_send=[_log_and_stamp if services.settings.access_log else _stamp],
         openapi_config=openapi_config(),
         logging_config=None,

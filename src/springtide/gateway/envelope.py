@@ -30,6 +30,17 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     errors: FieldErrors
 
 
+def decode_body(body: bytes) -> Any:
+    """A request's JSON. Raises CallerError: missing_body where there is none, malformed_json for any other reason."""
+    if not body.strip():
+        raise CallerError(
+            'The request has no body. Send JSON such as {"model": "...", "inputs": {...}} or a multipart form with the '
+            "same parts; /docs shows the inputs of each model.",
+            code="missing_body",
+        )
+    return decode_json(body)
+
+
 def decode_json(body: bytes) -> Any:
     """JSON as the client sent it. Raises CallerError (malformed_json), whatever is wrong with it."""
     try:

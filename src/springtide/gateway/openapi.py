@@ -21,7 +21,7 @@ from springtide.gateway.services import ServedModel
 Document = dict[str, Any]
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PROBLEMS = {
-    "400": "The request cannot be read.",
+    "400": "The request cannot be read, or has a query parameter that is not known here.",
     "404": "There is no such thing for this tenant.",
     "409": "The state of the thing forbids this.",
     "413": "More bytes than the limit.",
@@ -33,16 +33,17 @@ _PROBLEMS = {
 }
 _RAISED = {
     ("/v1/jobs", "post"): ("400", "404", "413", "415", "422", "429", "503"),
-    ("/v1/jobs", "get"): ("400", "503"),
-    ("/v1/jobs/{job_id}", "get"): ("404", "503"),
-    ("/v1/jobs/{job_id}/cancel", "post"): ("404", "409", "503"),
-    ("/v1/jobs/{job_id}/result", "get"): ("404", "409", "422", "503"),
-    ("/v1/jobs/{job_id}/files/{field}", "get"): ("404", "409", "416", "422", "503"),
-    ("/v1/jobs/{job_id}/attempts", "get"): ("404", "503"),
+    ("/v1/jobs", "get"): ("400", "404", "503"),
+    ("/v1/jobs/{job_id}", "get"): ("400", "404", "503"),
+    ("/v1/jobs/{job_id}/cancel", "post"): ("400", "404", "409", "503"),
+    ("/v1/jobs/{job_id}/result", "get"): ("400", "404", "409", "422", "503"),
+    ("/v1/jobs/{job_id}/files/{field}", "get"): ("400", "404", "409", "416", "422", "503"),
+    ("/v1/jobs/{job_id}/attempts", "get"): ("400", "404", "503"),
     ("/v1/jobs/{job_id}/events", "get"): ("400", "404", "503"),
     ("/v1/blobs", "post"): ("400", "413", "422", "503"),
-    ("/v1/blobs/{blob_id}", "get"): ("404", "416", "503"),
-    ("/v1/models/{name}", "get"): ("404",),
+    ("/v1/blobs/{blob_id}", "get"): ("400", "404", "416", "503"),
+    ("/v1/models", "get"): ("400",),
+    ("/v1/models/{name}", "get"): ("400", "404"),
     ("/readyz", "get"): ("503",),
 }
 

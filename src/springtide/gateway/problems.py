@@ -76,9 +76,13 @@ def request_id(scope: Scope) -> str:
     known = state.get("request_id")
     if known is None:
         sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        known = sent if _REQUEST_ID.fullmatch(sent) else f"req_{_instance}_{next(_numbers)}"
+        known = sent if _REQUEST_ID.fullmatch(sent) else new_request_id()
         state["request_id"] = known
     return known
+
+
+def new_request_id() -> str:
+    return f"req_{_instance}_{next(_numbers)}"
 
 
 def status_of(error: SpringtideError) -> int:
@@ -99,22 +103,27 @@ def problem(
     **extensions: Any,
 ) -> Response[bytes]:
     """A problem document as a response. Extensions that carry a reserved name are dropped."""
+    extensions["request_id"] = request_id(request.scope)
+    return Response(
+        content=problem_body(status, code, detail, instance=request.scope["path"], **extensions),
+        status_code=status,
+        media_type="application/problem+json",
+        headers=dict(headers or {}),
+    )
+
+
+def problem_body(status: int, code: str, detail: str, *, instance: str = "", **extensions: Any) -> bytes:
+    """The document itself."""
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": request.scope["path"],
+        "instance": instance,
         "code": code,
-        "request_id": request_id(request.scope),
     }
     body.update((key, value) for key, value in extensions.items() if key not in _RESERVED and value is not None)
-    return Response(
-        content=msgspec.json.encode(body, enc_hook=str),
-        status_code=status,
-        media_type="application/problem+json",
-        headers=dict(headers or {}),
-    )
+    return msgspec.json.encode(body, enc_hook=str)
 
 
 def on_springtide_error(request: Request[Any, Any, Any], error: SpringtideError) -> Response[bytes]:
@@ -150,6 +159,8 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
         ]
         listed = "; ".join(f"{item['loc']}: {item['message']}" for item in errors)
         return problem(request, status, code, f"A parameter is wrong: {listed}", headers=headers, errors=errors)
+    if status == 405 and "GET" in headers.get("allow", ""):
+        headers["allow"] += ", HEAD"
     detail = {
         404: f"There is nothing at {request.scope['path']}.",
         405: f"{request.method} is not allowed at {request.scope['path']}.",

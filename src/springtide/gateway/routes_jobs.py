@@ -48,14 +48,20 @@ async def list_jobs(
     model: Annotated[str | None, QueryParameter(description="Only jobs of this model.")] = None,
     status: Annotated[list[JobStatus] | None, QueryParameter(description="Only jobs recorded so.")] = None,
 ) -> JobPage:
-    """Jobs of the tenant. States are filtered as recorded: a job that just started may still count as queued."""
+    """Jobs of the tenant. States are filtered as recorded: a job that just started may still count as queued. A model
+    that is not served and never had a job is 404."""
     if after is not None and not is_job_id(after):
         raise CallerError(f"'after' must be the id of a job, not {after[:64]!r}.", code="bad_cursor")
     gateway = gateway_of(request)
     where = JobFilter(
         tenant=tenant_of(request).id, model=None if model is None else ModelName(model), statuses=tuple(status or ())
     )
-    jobs = await gateway.services.ledger.list(where, after=None if after is None else JobId(after), limit=limit + 1)
+    ledger = gateway.services.ledger
+    jobs = await ledger.list(where, after=None if after is None else JobId(after), limit=limit + 1)
+    if not jobs and model is not None and model not in gateway.services.models:
+        # One that is served no more keeps its jobs; one that never was is a mistake in the question.
+        if not await ledger.list(JobFilter(tenant=where.tenant, model=where.model), after=None, limit=1):
+            gateway.submission.served(model)
     page = jobs[:limit]
     base = base_of(request, headers_of(request))
     live = await _peek(gateway, page)

@@ -16,7 +16,7 @@ from springtide.domain.job import Job
 from springtide.gateway import body
 from springtide.gateway import headers as http
 from springtide.gateway.context import AnyRequest, Gateway, Headers, base_of, gateway_of, headers_of, text
-from springtide.gateway.envelope import FieldErrors, decode_json, read_envelope
+from springtide.gateway.envelope import FieldErrors, decode_body, read_envelope
 from springtide.gateway.forms import FormReader
 from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import AcceptedView
@@ -51,7 +51,7 @@ async def submit(request: AnyRequest) -> ASGIResponse:
 async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:
     limit = gateway.services.settings.max_json_bytes
     body.refuse_announced(headers, limit)
-    raw = decode_json(await body.read(request, limit))
+    raw = decode_body(await body.read(request, limit))
     if not isinstance(raw, dict):
         raise CallerError("The body must be a JSON object with at least 'model'.", code="malformed_json")
     prepared = await gateway.submission.prepare(_request(request, headers, raw, errors=[]))

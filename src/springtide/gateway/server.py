@@ -1,4 +1,7 @@
-"""uvicorn around the app, stopped by an event instead of by signals, so that the composition root owns the process."""
+"""uvicorn around the app, stopped by an event instead of by signals, so that the composition root owns the process.
+
+What cannot be parsed as HTTP never reaches the app; it is answered here, as a problem like everything else.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,31 @@ import socket
 from collections.abc import Callable, Generator
 from typing import Any
 
+import msgspec
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from springtide.gateway.problems import new_request_id, problem_body
 from springtide.runtime.memory import settle
+
+MOST_URL_BYTES = 65_535  # httptools keeps lengths of a URL in 16 bits
+
+
+class _Protocol(HttpToolsProtocol):
+    def send_400_response(self, msg: str) -> None:
+        """Called where the parser gives up."""
+        if len(self.url) > MOST_URL_BYTES:
+            detail = f"The URL has {len(self.url)} bytes; at most {MOST_URL_BYTES} can be read. Send data in the body."
+            status, phrase, code = 414, b"URI Too Long", "uri_too_long"
+        else:
+            detail = "This is not a request that can be parsed as HTTP/1.1."
+            status, phrase, code = 400, b"Bad Request", "malformed_request"
+        body = problem_body(status, code, detail, request_id=new_request_id())
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+            b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\n%s" % (status, phrase, len(body), body)
+        )
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -34,7 +59,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         loop="none",  # the running loop
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

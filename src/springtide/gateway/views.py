@@ -7,6 +7,7 @@ from typing import Any
 from springtide.domain.ids import BlobId
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus
 from springtide.domain.lease import LiveEvent, LiveJob
+from springtide.gateway.disclosure import disclosed
 from springtide.gateway.headers import iso8601
 from springtide.gateway.schemas import (
     AcceptedView,
@@ -92,9 +93,11 @@ def output_file(job: Job, field: str) -> BlobRef | None:
 
 
 def error_view(error: JobError | None) -> ErrorView | None:
+    """What the client may know of it."""
     if error is None:
         return None
-    return ErrorView(code=error.code, message=error.message, retryable=error.retryable, details=error.details)
+    told = disclosed(error)
+    return ErrorView(code=told.code, message=told.message, retryable=told.retryable, details=told.details)
 
 
 def attempt_view(attempt: Attempt) -> AttemptView:

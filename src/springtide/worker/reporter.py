@@ -2,7 +2,7 @@
 
 Promises: a report is repeated until the broker has answered it or the lease is lost; while one call is under way the
 next batch gathers, without a timer; progress of an attempt never follows its end. Progress itself may be dropped: only
-the newest counts, and only while the broker is there.
+the newest counts, and only while the broker is there; what says nothing new is not sent.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Reporter:
         self._failed: dict[JobId, Failure] = {}
         self._released: dict[JobId, Held] = {}
         self._progress: dict[JobId, Progress] = {}
+        self._told: dict[JobId, Progress] = {}  # the last that was published
         self._bytes: dict[JobId, int] = {}
         self._open: dict[JobId, int] = {}  # attempt by job, from its report to the broker's answer
         self._dirty = asyncio.Event()
@@ -85,13 +86,17 @@ class Reporter:
         self._opened(held)
 
     def progress(self, progress: Progress) -> None:
+        if self._told.get(progress.id) == progress:
+            self._progress.pop(progress.id, None)
+            return
         self._progress[progress.id] = progress
         self._dirty.set()
 
     def forget(self, job: JobId) -> None:
         """The lease is lost: say nothing of this job any more."""
-        for reports in (self._done, self._failed, self._released, self._progress, self._bytes, self._open):
+        for reports in (self._done, self._failed, self._released, self._progress, self._told, self._bytes):
             reports.pop(job, None)
+        self._open.pop(job, None)
         self._note_clean()
 
     def _opened(self, report: Completion | Failure | Held) -> None:
@@ -131,12 +136,17 @@ class Reporter:
         await self._send(self._released, broker.release)
 
     async def _publish(self, progress: list[Progress]) -> None:
+        self._told.update((one.id, one) for one in progress)
         try:
             await self._broker.publish(self._model, self._worker, progress, self._clock.now_s())
-        except (Unavailable, OutcomeUnknown):
-            pass  # the next one says more
+            return
+        except (Unavailable, OutcomeUnknown) as error:
+            log.debug("progress was not published, the next one says more: %s", error)
         except Exception:
             log.exception("progress could not be published")
+        for one in progress:
+            if self._told.get(one.id) is one:
+                del self._told[one.id]
 
     async def _send(
         self,
@@ -183,6 +193,7 @@ class Reporter:
             if self._open.get(report.id) == report.attempt:
                 del self._open[report.id]
                 self._bytes.pop(report.id, None)
+                self._told.pop(report.id, None)
                 settled.append(Held(report.id, report.attempt))
         self._on_settled(settled)
         self._note_clean()

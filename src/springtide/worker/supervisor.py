@@ -191,7 +191,10 @@ class Supervisor:
         if not was_ready:
             self._note_failed_start(self._load_error or error.message)
         elif self._runs:
-            log.warning("the engine's process has ended while it ran: %s", error.message)
+            jobs = ", ".join(f"job {run.id}, attempt {run.attempt}" for run in self._runs.values())
+            said = error.details.get("stderr")
+            last_words = f"; its last words:\n{said}" if said else ""
+            log.warning("the engine's process has ended while it ran (%s): %s%s", jobs, error.message, last_words)
         elif not self._has_run and lived_s < SETTLED_S:
             self._note_failed_start(f"the idle process died: {error.message}")
         else:

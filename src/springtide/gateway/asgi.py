@@ -1,0 +1,80 @@
+"""What the framework leaves undone before a request reaches a route: HEAD, and query parameters nobody knows.
+
+Promises: whatever answers GET answers HEAD with the same status and headers and no body (RFC 9110, 9.3.2), and reads no
+further than that answer's head; under `/v1/` a parameter that would be ignored is an error that names those there are.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
+
+from litestar import Litestar
+from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
+from litestar.types import HTTPScope, Message, Receive, Scope, Send
+
+from springtide.domain.errors import CallerError
+from springtide.gateway.context import AnyRequest
+
+
+class Application(Litestar):
+    """Litestar, answering HEAD wherever it answers GET."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            await _answer_head(super().__call__, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+async def _answer_head(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the GET, pass its head on, and tell the handler that the client has gone: what streams stops there."""
+    is_over = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal is_over
+        if message["type"] == "http.response.start" and not is_over:
+            is_over = True
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def receive_until_over() -> Any:
+        return {"type": "http.disconnect"} if is_over else await receive()
+
+    await app({**cast("HTTPScope", scope), "method": "GET"}, receive_until_over, send_head)
+
+
+async def refuse_unknown_parameters(request: AnyRequest) -> None:
+    """A hook before each request. Raises CallerError (unknown_parameter)."""
+    query: bytes = request.scope["query_string"]
+    if not query or not request.scope["path"].startswith("/v1/"):
+        return
+    known = _parameters(request.scope["route_handler"])
+    sent = (name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    unknown = [name[:64] for name in dict.fromkeys(sent) if name not in known]
+    if unknown:
+        listed = ", ".join(map(repr, unknown))
+        message = f"knows the parameters {', '.join(known)}" if known else "takes no parameters"
+        raise CallerError(
+            f"There is no query parameter {listed} here: {request.scope['path']} {message}.",
+            code="unknown_parameter",
+            unknown=unknown,
+            known=list(known),
+        )
+
+
+@functools.cache
+def _parameters(handler: BaseRouteHandler) -> tuple[str, ...]:
+    """The query parameters that a route's function names."""
+    function = inspect.unwrap(handler.fn)
+    hints = get_type_hints(function, include_extras=True)
+    return tuple(
+        meta.query or name
+        for name, hint in hints.items()
+        if get_origin(hint) is Annotated
+        for meta in get_args(hint)[1:]
+        if isinstance(meta, QueryParameter)
+    )
