@@ -15,7 +15,7 @@ from springtide.domain.model import FileField
 from springtide.media import png
 from springtide.media.images import open_rgb, open_rgba, opened
 from springtide.media.probe import probe, sniff
-from springtide.media.sniffing import canonical, is_accepted
+from springtide.media.sniffing import PICTURES, canonical, is_accepted
 from springtide.testing import media_makers as makers
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -357,3 +357,15 @@ def _interlaced(size: tuple[int, int], data: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big") for kind, body in chunks
     )
+
+
+def test_an_svg_is_refused_as_what_it_is_with_the_pictures_that_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "logo.jpg"
+    path.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    with pytest.raises(BadMedia) as raised:
+        probe(path, field("image/*"))
+    assert raised.value.code == "wrong_media_type"
+    assert raised.value.details["accepted"] == list(PICTURES)
+    for word in ("image/svg+xml", "image/png, image/jpeg", "not a photograph", "export it as PNG"):
+        assert word in raised.value.message
+    assert "image/*" not in raised.value.message

@@ -113,9 +113,10 @@ def _raise(response: httpx.Response) -> None:
         problem: dict[str, Any] = response.json()
     except ValueError:
         raise SpringtideError(f"{response.request.url} answered {response.status_code}") from None
-    lines = [str(problem.get("detail") or problem.get("title") or response.status_code)]
+    detail = str(problem.get("detail") or problem.get("title") or response.status_code)
     errors: list[dict[str, Any]] = problem.get("errors") or []
-    lines += [f"  {item.get('loc')}: {item.get('message')}" for item in errors]
+    told = (f"{item.get('loc')}: {item.get('message')}" for item in errors)
+    lines = [detail, *(f"  {one}" for one in told if one not in detail)]  # most details name every field already
     kind = NotFound if response.status_code == 404 else SpringtideError
     if response.status_code == 503:
         kind = Unavailable

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mimetypes
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rich.table import Column, Table
 from springtide.cli.client import Api
 from springtide.cli.roles import SERVER_FILE
 from springtide.config import Config
-from springtide.domain.errors import InvalidInput, SpringtideError, Unavailable
+from springtide.domain.errors import InvalidInput, NotFound, SpringtideError, Unavailable
 from springtide.domain.ids import is_job_id
 
 EXPLAIN_EVERY_S = 2.0
@@ -45,8 +46,9 @@ def run_job(
 ) -> int:
     """Submit, follow, save. Returns the exit code: 0 where the job completed, else 1."""
     _check_files(order.files)
+    _pairs(order.inputs)
     _check_target(output)
-    with _server(config, url) as api:
+    with _server(config, url, before_start=lambda: _check_against(config, order)) as api:
         described = api.get(f"/v1/models/{order.model}")
         job = _submit(api, described, order)
         try:
@@ -150,6 +152,14 @@ def _check_files(files: list[Path]) -> None:
         raise InvalidInput(f"no such file: {', '.join(missing)}")
 
 
+def _check_against(config: Config, order: Order) -> None:
+    """What a server made from this configuration would refuse, before one is started for nothing."""
+    if order.model not in config.models:
+        raise NotFound(f"there is no model {order.model!r}; configured are: {', '.join(config.models) or 'none'}")
+    described = next(one for one in _configured_models(config) if one["name"] == order.model)
+    _place(described, order.files)
+
+
 def _check_target(output: Path | None) -> None:
     """Before the job runs, not after."""
     if output is None:
@@ -243,8 +253,10 @@ def _save(
     if output is not None:
         if not files:
             raise SpringtideError(f"{model['name']} gives no file to save as {output}")
-        api.download(files[_chosen(files, output)]["url"], output)
+        file = files[_chosen(files, output)]
+        api.download(file["url"], output)
         saved.append(output)
+        _warn_of_ending(output, file)
     if all_files is not None:
         all_files.mkdir(parents=True, exist_ok=True)
         for name, file in files.items():
@@ -261,6 +273,17 @@ def _chosen(files: dict[str, Any], output: Path) -> str:
         if suffix and (f".{name}" == suffix or Path(file.get("name") or "").suffix.lower() == suffix):
             return name
     return next(iter(files))
+
+
+def _warn_of_ending(output: Path, file: dict[str, Any]) -> None:
+    """The bytes are what the engine made, whatever the name says: say so where they differ."""
+    made, own = str(file["media_type"]), Path(file.get("name") or "").suffix.lower()
+    suffix = output.suffix.lower()
+    if not suffix or suffix == own or mimetypes.guess_type(output.name)[0] == made:
+        return
+    right = own or mimetypes.guess_extension(made) or ""
+    advice = f"; the right name is {output.with_suffix(right).name}" if right else ""
+    _err.print(f"{output.name} holds {made}, not what {suffix} says{advice}", markup=False)
 
 
 def _show_result(job: dict[str, Any], saved: list[Path], *, as_json: bool) -> None:
@@ -288,14 +311,15 @@ def _running_server(config: Config, url: str | None) -> Generator[Api]:
 
 
 @contextlib.contextmanager
-def _server(config: Config, url: str | None) -> Generator[Api]:
-    """The running server, or one of our own for as long as the block lasts."""
+def _server(config: Config, url: str | None, *, before_start: Callable[[], None]) -> Generator[Api]:
+    """The running server, or one of our own for as long as the block lasts; then `before_start` is called first."""
     with _running_server(config, url) as api:
         if api.is_alive():
             yield api
             return
         if url or os.environ.get("SPRINGTIDE_URL"):
             raise Unavailable(f"nothing answers at {api.url}")
+    before_start()
     with _own_server(config) as api:
         yield api
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -194,8 +195,19 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+    except socket.gaierror as error:
+        listener.close()
+        raise ConfigError(
+            f"server.host: {host!r} cannot be resolved: {error.strerror}; name an address of this machine, such as "
+            f"127.0.0.1 (only from here) or 0.0.0.0 (from everywhere)"
+        ) from error
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(
+                f"server.host: {host!r} is not an address of this machine; 127.0.0.1 serves only from here, 0.0.0.0 "
+                f"from everywhere"
+            ) from error
         raise ConfigError(
             f"cannot listen on {host}:{port}: {error.strerror}. Another server may be there; choose a free port with "
             f"--port N or [server] port in springtide.toml (0 picks one)"

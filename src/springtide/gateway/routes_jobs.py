@@ -60,7 +60,8 @@ async def list_jobs(
     jobs = await ledger.list(where, after=None if after is None else JobId(after), limit=limit + 1)
     if not jobs and model is not None and model not in gateway.services.models:
         # One that is served no more keeps its jobs; one that never was is a mistake in the question.
-        if not await ledger.list(JobFilter(tenant=where.tenant, model=where.model), after=None, limit=1):
+        any_job = await ledger.list(JobFilter(tenant=where.tenant, model=where.model), after=None, limit=1)
+        if not any_job:
             gateway.submission.served(model)
     page = jobs[:limit]
     base = base_of(request, headers_of(request))

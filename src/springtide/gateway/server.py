@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable, Generator
 from typing import Any
 
-import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 

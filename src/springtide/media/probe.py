@@ -17,6 +17,8 @@ are C: `inspector` runs it in one that may die.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -31,7 +33,7 @@ _CONTAINERS_OF_BOTH = frozenset(
     {"mp4", "quicktime", "3gpp", "webm", "x-matroska", "ogg", "x-ms-asf", "x-msvideo", "x-flv", "mpeg", "mp2t"}
 )
 _ADVICE = {
-    "image/svg+xml": "Export it as PNG.",
+    "image/svg+xml": "An SVG is a drawing in text, not a photograph that can be decoded here: export it as PNG.",
     "application/pdf": "Export the page as PNG.",
     "image/heic": "Save it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible).",
     "image/heif": "Save it as JPEG.",
@@ -115,14 +117,20 @@ def _opaque_or_refused(head: bytes, field: FileField) -> Probe:
 
 
 def _wrong(media_type: str, field: FileField) -> BadMedia:
-    wanted = ", ".join(field.media_types)
     advice = _ADVICE.get(media_type)
+    accepted = _spelt_out(field.media_types)
     return BadMedia(
-        f"The file looks like {media_type}, and {wanted} is wanted.{f' {advice}' if advice else ''}",
+        f"The file is {media_type}; accepted: {', '.join(accepted)}.{f' {advice}' if advice else ''}",
         code="wrong_media_type",
         media_type=media_type,
-        accepted=list(field.media_types),
+        accepted=accepted,
     )
+
+
+def _spelt_out(media_types: Sequence[str]) -> list[str]:
+    """`image/*` as the pictures it stands for: a file that is a picture, and not one of them, is the common mistake."""
+    spelt = (PICTURES if pattern == "image/*" else (pattern,) for pattern in media_types)
+    return list(dict.fromkeys(chain.from_iterable(spelt)))
 
 
 def _unknown(head: bytes) -> BadMedia:
