@@ -106,7 +106,18 @@ class ModelConfig(_Section):
     slots: int = Field(
         default=2, ge=1, le=1024, description="Jobs a worker holds at once: those running and those read ahead."
     )
-    batch: int = Field(default=1, ge=1, le=1024, description="Jobs handed to the engine at once.")
+    batch: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Jobs that may share a run, where the engine can; fewer after memory ran out.",
+    )
+    batch_wait_ms: float = Field(
+        default=0,
+        ge=0,
+        le=60_000,
+        description="How long a job that could run may wait for others to share its run, ms; 0 takes what is there.",
+    )
     jobs_per_replica: int | None = Field(
         default=None, ge=1, description="Jobs in sight that make another replica worth its start; default: slots."
     )
@@ -125,6 +136,8 @@ class ModelConfig(_Section):
             raise ValueError(
                 f"batch ({self.batch}) is above slots ({self.slots}): a worker cannot run what it does not hold"
             )
+        if self.batch_wait_ms > 0 and self.batch == 1:
+            raise ValueError(f"batch_wait_ms ({self.batch_wait_ms:g}) waits for a batch, but batch is 1: raise batch")
         return self
 
 

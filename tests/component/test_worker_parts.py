@@ -17,9 +17,9 @@ from springtide.domain.errors import ConfigError
 from springtide.domain.ids import JobId, WorkerId
 from springtide.domain.job import JobError
 from springtide.worker import outbox
-from springtide.worker.frames import FrameBuffer, Report, TaskResult, encode, pack_running, unpack_running
+from springtide.worker.frames import MOST_TOGETHER, FrameBuffer, Report, SharedRunning, TaskResult, encode
 from springtide.worker.memory_watch import oom_kills, rss_mb
-from springtide.worker.run import HANDBACKS_MAX, Ending, Run, Stop, endings_after_death
+from springtide.worker.run import UNSEEN_MAX, Ending, Run, Stop, endings_after_death
 from springtide.worker.scratch import Scratch
 
 CRASH = JobError(code="crashed", message="")
@@ -27,7 +27,7 @@ CRASH = JobError(code="crashed", message="")
 
 @given(sizes=st.lists(st.integers(0, 300), max_size=6), cut=st.integers(1, 50))
 def test_frames_come_out_whole_however_the_stream_is_cut(sizes: list[int], cut: int) -> None:
-    reports = [Report(0, 0.0, [], [TaskResult(n, outputs=b"x" * size)]) for n, size in enumerate(sizes)]
+    reports = [Report([], 0.0, [], [TaskResult(n, outputs=b"x" * size)]) for n, size in enumerate(sizes)]
     frames = [encode(report) for report in reports]
     stream = b"".join(frames)
     buffer = FrameBuffer()
@@ -35,11 +35,12 @@ def test_frames_come_out_whole_however_the_stream_is_cut(sizes: list[int], cut: 
     assert found == [frame[4:] for frame in frames]
 
 
-@given(first=st.integers(1, 1 << 47), count=st.integers(1, 1024))
-def test_what_runs_fits_into_one_shared_number(first: int, count: int) -> None:
-    packed = pack_running(first, count)
-    assert packed < 1 << 64
-    assert unpack_running(packed) == (first, count)
+@given(groups=st.lists(st.lists(st.integers(1, (1 << 64) - 1), max_size=MOST_TOGETHER), min_size=1, max_size=4))
+def test_what_runs_is_what_was_said_last(groups: list[list[int]]) -> None:
+    running = SharedRunning(multiprocessing.RawArray("Q", 1 + MOST_TOGETHER))
+    for group in groups:
+        running.say(group)
+        assert running.read() == tuple(group)
 
 
 def test_only_the_first_and_the_last_of_quick_progress_leaves_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,32 +77,44 @@ def _told(endings: list[Ending]) -> list[str]:
 @pytest.mark.parametrize(
     ("running", "told"),
     [
-        ((4, 1), ["crashed", "again", "again"]),
-        ((5, 1), ["again", "crashed", "again"]),  # the result of 4 was lost on the way: it is run again
-        ((4, 2), ["again", "again", "again"]),  # two ran together: each is tried alone
-        ((0, 0), ["again", "again", "again"]),  # none had begun
+        ((4,), ["crashed", "again", "again"]),
+        ((5,), ["again", "crashed", "again"]),  # the result of 4 was lost on the way: it is run again
+        ((4, 6), ["again", "again", "again"]),  # two ran together: each is tried alone
+        ((), ["again", "again", "again"]),  # none had begun
     ],
 )
-def test_only_what_ran_by_itself_is_blamed(running: tuple[int, int], told: list[str]) -> None:
+def test_only_what_ran_by_itself_is_blamed(running: tuple[int, ...], told: list[str]) -> None:
     assert _told(endings_after_death(_runs(4, 5, 6), running, CRASH)) == told
 
 
 def test_what_ran_together_is_run_alone_the_next_time() -> None:
     runs = _runs(4, 5, 6)
-    endings_after_death(runs, (4, 2), CRASH)
-    assert [run.alone for run in runs] == [True, True, False]
+    endings_after_death(runs, (4, 6), CRASH)
+    assert [run.together for run in runs] == [1, MOST_TOGETHER, 1]
+
+
+def test_what_ran_out_of_memory_together_is_run_in_halves_the_next_time() -> None:
+    runs = _runs(*range(1, 9))
+    endings_after_death(runs, tuple(range(1, 8)), JobError(code="out_of_memory", message=""))
+    assert [run.together for run in runs] == [3] * 7 + [MOST_TOGETHER]
 
 
 def test_a_run_that_was_to_stop_is_not_blamed_for_its_killing() -> None:
-    assert _told(endings_after_death(_runs(4, stop=Stop.CANCELLED), (4, 1), CRASH)) == ["cancelled"]
-    assert _told(endings_after_death(_runs(4, stop=Stop.TIMED_OUT), (4, 1), CRASH)) == ["timed_out"]
+    assert _told(endings_after_death(_runs(4, stop=Stop.CANCELLED), (4,), CRASH)) == ["cancelled"]
+    assert _told(endings_after_death(_runs(4, stop=Stop.TIMED_OUT), (4,), CRASH)) == ["timed_out"]
 
 
 def test_a_job_whose_children_always_die_before_it_begins_is_blamed_in_the_end() -> None:
     (run,) = runs = _runs(4)
-    for _ in range(HANDBACKS_MAX):
-        assert _told(endings_after_death(runs, (0, 0), CRASH)) == ["again"]
-    assert _told(endings_after_death([run], (0, 0), CRASH)) == ["crashed"]
+    for _ in range(UNSEEN_MAX):
+        assert _told(endings_after_death(runs, (), CRASH)) == ["again"]
+    assert _told(endings_after_death([run], (), CRASH)) == ["crashed"]
+
+
+def test_a_job_behind_many_that_crash_is_never_blamed() -> None:
+    *crashing, last = _runs(*range(1, 10))
+    for run in crashing:
+        assert _told(endings_after_death([run, last], (run.seq,), CRASH)) == ["crashed", "again"]
 
 
 def test_left_overs_of_dead_workers_are_removed_and_those_of_living_ones_are_not(tmp_path: Path) -> None:

@@ -178,6 +178,53 @@ class Batched(Engine[Input, Output]):
         return [ValueError("not this one") if job.do == "raises" else Output(number=len(inputs)) for job in inputs]
 
 
+class Shaped(Batched):
+    """Only jobs of the same `number` share a run; tells who shared each."""
+
+    def shape_class(self, inputs: Input) -> object:
+        if inputs.do == "bad_shape":
+            raise InvalidInput("it has no shape")
+        if inputs.do == "crash_in_shape":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return inputs.number
+
+    def run_batch(self, inputs: Sequence[Input], progress: Sequence[Progress]) -> list[Output | Exception]:
+        super().run_batch(inputs, progress)
+        numbers = [job.number for job in inputs]
+        return [Output(number=len(inputs), text=str(set(numbers))) for _ in inputs]
+
+
+class Breakable(Engine[Input, Output]):
+    """Batches of up to eight: `raises` breaks the batch it is in, and all together hold at most `capacity`."""
+
+    max_batch = 8
+
+    def load(self) -> None:
+        self.sizes: list[int] = []
+
+    def run(self, inputs: Input, progress: Progress) -> Output:
+        result = self.run_batch([inputs], [progress])[0]
+        assert isinstance(result, Output)
+        return result
+
+    def run_batch(self, inputs: Sequence[Input], progress: Sequence[Progress]) -> list[Output | Exception]:
+        self.sizes.append(len(inputs))
+        if any(job.do == "sizes" for job in inputs):
+            return [Output(text=str(self.sizes)) for _ in inputs]
+        progress[0](0.5, "together")
+        while any(job.do == "gate" and not Path(job.path).exists() for job in inputs):
+            time.sleep(0.005)
+        if any(job.do == "raises" for job in inputs):
+            raise ValueError("one of you is no good")
+        if sum(job.number for job in inputs) > self.settings.get("capacity", 1 << 30):
+            if self.settings.get("dies"):
+                held = bytearray(b"\x01") * (300 << 20)
+                time.sleep(60)
+                del held
+            raise MemoryError
+        return [Output(number=len(inputs)) for _ in inputs]
+
+
 class Loading(Engine[Input, Output]):
     """Loads as its settings say; counts its loads in a file."""
 

@@ -12,6 +12,7 @@ import msgspec
 
 from springtide.blobs.files import FileBlobs
 from springtide.broker.memory import MemoryBroker
+from springtide.domain.clock import Clock
 from springtide.domain.errors import Unavailable
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import BlobRef, JobRef, JobStatus, Priority
@@ -49,7 +50,10 @@ class WatchedBroker:
 class World:
     """Start it with `async with`; then submit jobs and await their outcomes."""
 
-    def __init__(self, folder: Path, engine: str = "worker_engines:Scripted", **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, engine: str = "worker_engines:Scripted", *, clock: Clock | None = None, **settings: Any
+    ) -> None:
+        self.clock = clock or SystemClock()
         self.broker = MemoryBroker()
         self.watched = WatchedBroker(self.broker)
         self.blobs = FileBlobs(folder / "blobs")
@@ -71,7 +75,7 @@ class World:
             worker_id=WorkerId(name),
             broker=self.watched,  # type: ignore[arg-type]
             blobs=self.blobs,
-            clock=SystemClock(),
+            clock=self.clock,
             rand=lambda: 0.0,
         )
 

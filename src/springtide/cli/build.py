@@ -89,6 +89,7 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
         scratch_folder=config.scratch_folder,
         slots=model.slots,
         batch=model.batch,
+        batch_wait_s=model.batch_wait_ms / 1000,
         timeout_s=model.timeout_s,
         load_timeout_s=model.load_timeout_s,
         memory_limit_mb=model.memory_limit_mb,

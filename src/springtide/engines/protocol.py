@@ -182,8 +182,14 @@ class Engine(ABC, Generic[InputT, OutputT]):
         RetryableError where another attempt may help; anything else fails the job with its text."""
 
     def run_batch(self, inputs: Sequence[InputT], progress: Sequence[Progress]) -> list[OutputT | Exception]:
-        """Do several jobs at once; one job's exception does not fail the others."""
+        """Do several jobs at once. An exception given back as one job's result fails that job; one that is raised is
+        nobody's yet, so the jobs run again in halves until it is. Memory that ran out makes later batches smaller."""
         raise TypeError(f"{type(self).__name__} sets max_batch but has no run_batch")
+
+    def shape_class(self, inputs: InputT) -> object:
+        """Only jobs whose shape classes are equal share a `run_batch`: the size of a tensor, say. All do by default.
+        Cheap: called for each job before its batch is formed."""
+        return None
 
     def estimate(self, inputs: InputT) -> float:
         """Seconds one run is thought to take, from the inputs alone (and what probing says of its files). Used to order

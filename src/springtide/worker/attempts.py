@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from springtide.domain.clock import Clock
 from springtide.domain.errors import AttemptFailed
 from springtide.domain.ids import JobId
 from springtide.domain.job import BlobRef, JobError
@@ -57,6 +58,7 @@ class _Attempt:
     run: Run
     stage: Stage = Stage.FETCHING
     is_cancelled: bool = False
+    ready_at_s: float = 0.0  # monotonic
     task: asyncio.Task[None] | None = None
 
 
@@ -67,22 +69,28 @@ class Attempts:
         self,
         *,
         batch: int,
+        batch_wait_s: float,
         default_timeout_s: float,
         transfer: Transfer,
         scratch: Scratch,
+        clock: Clock,
         rand: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
-        """on_change: told when a slot, the child or the number of held attempts has changed."""
+        """batch_wait_s: how long a job that could run now may wait for others to share its run.
+        on_change: told when a slot, the child or the number of held attempts has changed."""
         self._batch = batch
+        self._batch_wait_s = batch_wait_s
         self._default_timeout_s = default_timeout_s
         self._transfer = transfer
         self._scratch = scratch
+        self._clock = clock
         self._rand = rand
         self._on_change = on_change
         self._attempts: dict[JobId, _Attempt] = {}
         self._ready: deque[_Attempt] = deque()
         self._in_stage = [0] * len(Stage)
+        self._gathering: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self.supervisor: Supervisor
@@ -239,29 +247,60 @@ class Attempts:
             run.needs_cleaning = True
             self._spawn(attempt, self._fetch(attempt, files))
         else:
-            self._move(attempt, Stage.READY)
-            self._ready.append(attempt)
+            self._make_ready(attempt)
 
     async def _fetch(self, attempt: _Attempt, files: Sequence[BlobRef]) -> None:
         folder = attempt.run.base / "in"
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         attempt.run.paths = await self._transfer.fetch(files, folder)
-        self._move(attempt, Stage.READY)
-        self._ready.append(attempt)
+        self._make_ready(attempt)
         self._pump()
 
+    def _make_ready(self, attempt: _Attempt) -> None:
+        attempt.ready_at_s = self._clock.monotonic_s()
+        self._move(attempt, Stage.READY)
+        self._ready.append(attempt)
+
     def _pump(self) -> None:
-        """Give the idle child the next batch."""
-        if self._is_draining or not self._ready or not self.supervisor.is_idle:
+        """Give the idle child the next batch, unless it may still grow."""
+        if self._is_draining or not self.supervisor.is_idle or self._in_stage[Stage.READY] == 0:
             return
+        full = min(self._batch, self.supervisor.most_together)
+        if self._batch_wait_s > 0 and self._in_stage[Stage.READY] < full and self._gather():
+            return
+        # Where only like jobs share a run the child picks them: the more it has to pick from, the fuller its batches.
+        most = len(self._ready) if self.supervisor.has_shapes else self._batch
         runs: list[Run] = []
-        while self._ready and len(runs) < self._batch:
+        while self._ready and len(runs) < most:
             attempt = self._ready.popleft()
-            if attempt.stage is Stage.READY and self._attempts.get(attempt.lease.id) is attempt:
+            if self._is_ready(attempt):
                 self._move(attempt, Stage.RUNNING)
                 runs.append(attempt.run)
         if runs:
             self.supervisor.dispatch(runs)
+
+    def _gather(self) -> bool:
+        """Whether to wait for more jobs, as the first one may for a while; `_pump` is called again after that."""
+        while not self._is_ready(self._ready[0]):
+            self._ready.popleft()
+        left_s = self._ready[0].ready_at_s + self._batch_wait_s - self._clock.monotonic_s()
+        if left_s <= 0:
+            return False
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self._pump_after(left_s))
+            self._tasks.add(self._gathering)
+            self._gathering.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _pump_after(self, wait_s: float) -> None:
+        await self._clock.sleep(wait_s)
+        self._gathering = None
+        self._pump()
+        self._on_change()
+
+    def _is_ready(self, attempt: _Attempt) -> bool:
+        """False for one that was cancelled, given back or lost since it was put into the row."""
+        return attempt.stage is Stage.READY and self._attempts.get(attempt.lease.id) is attempt
 
     def _end(self, attempt: _Attempt, ending: Ending) -> None:
         if ending.files:

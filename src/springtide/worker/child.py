@@ -19,7 +19,7 @@ from typing import cast
 
 import msgspec
 
-from springtide.worker.frames import FrameBuffer, FromChild, ToChild, encode, unpack_running
+from springtide.worker.frames import FrameBuffer, FromChild, ToChild, encode
 from springtide.worker.launch import Launched, launch
 
 log = logging.getLogger(__name__)
@@ -84,9 +84,9 @@ class Child(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(encode(message))
 
-    def running(self) -> tuple[int, int]:
-        """First seq and number of tasks that run now, as the child has left it in shared memory."""
-        return unpack_running(self._running.value)
+    def running(self) -> tuple[int, ...]:
+        """Seqs of the tasks that run now, as the child has left it in shared memory."""
+        return self._running.read()
 
     def kill(self) -> None:
         """SIGKILL for the process and all it started."""

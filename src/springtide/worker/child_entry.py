@@ -6,10 +6,10 @@ import socket
 from multiprocessing.connection import Connection
 from typing import Any
 
-from springtide.worker.frames import SharedCell
+from springtide.worker.frames import SharedRunning
 
 
-def enter(theirs: socket.socket, stderr: Connection[Any, Any], running: SharedCell) -> None:
+def enter(theirs: socket.socket, stderr: Connection[Any, Any], running: SharedRunning) -> None:
     """The target of the process."""
     from springtide.worker.child_main import main
 

@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -33,27 +34,27 @@ from springtide.engines.catalog import load_engine
 from springtide.engines.protocol import Cancelled, Engine
 from springtide.worker import preload
 from springtide.worker.frames import (
+    MOST_TOGETHER,
     Cancel,
     FrameBuffer,
     Load,
     LoadFailed,
     Ready,
     RunTasks,
-    SharedCell,
+    SharedRunning,
     Task,
     TaskResult,
     ToChild,
     Withdraw,
-    pack_running,
 )
 from springtide.worker.outbox import Outbox
-from springtide.worker.outcome import bind_task, describe_problem, finish_task
+from springtide.worker.outcome import bind_task, describe_problem, finish_task, is_memory_death
 from springtide.worker.preload import ignore_signal
 
 READ_BYTES = 1 << 18
 
 
-def main(sock: socket.socket, stderr: Connection[Any, Any], running: SharedCell) -> None:
+def main(sock: socket.socket, stderr: Connection[Any, Any], running: SharedRunning) -> None:
     """Entry of the child. Never returns: the process ends inside."""
     _settle_in(stderr)
     try:
@@ -114,7 +115,7 @@ class _Progress:
 class _EngineProcess:
     """Reads orders in one thread, obeys them in the main one."""
 
-    def __init__(self, sock: socket.socket, running: SharedCell) -> None:
+    def __init__(self, sock: socket.socket, running: SharedRunning) -> None:
         self._sock = sock
         self._running = running
         self._outbox = Outbox(sock)
@@ -125,6 +126,9 @@ class _EngineProcess:
         self._cancelled: set[int] = set()  # asked for while the task was on its way from one to the other
         self._engine: Engine[Any, Any]
         self._max_batch = 1
+        self._has_shapes = False
+        self._most = 1  # of this order
+        self._shaped: dict[int, tuple[BaseModel | TaskResult, object]] = {}  # input and shape class, not begun
 
     def serve(self) -> None:
         threading.Thread(target=self._read, name="reader", daemon=True).start()
@@ -200,46 +204,73 @@ class _EngineProcess:
             self._outbox.send(LoadFailed(message, is_config=isinstance(error, ConfigError)))
             return False
         self._engine = engine
-        self._max_batch = max(1, engine.max_batch)
+        self._max_batch = max(1, min(engine.max_batch, MOST_TOGETHER))
+        self._has_shapes = self._max_batch > 1 and engine_type.shape_class is not Engine.shape_class
         gc.freeze()  # weights and modules stay: the collector need not look at them again
-        self._outbox.send(Ready(time.monotonic() - started))
+        self._outbox.send(Ready(time.monotonic() - started, self._max_batch, self._has_shapes))
         return True
 
     def _run(self, seqs: deque[int]) -> None:
+        self._most = self._max_batch
         while seqs:
             group = self._next_group(seqs)
             if group:
                 self._run_group(group)
-        self._running.value = 0
+        self._shaped.clear()
+        self._running.say(())
         self._outbox.idle()
 
     def _next_group(self, seqs: deque[int]) -> list[Task]:
-        """Tasks to run together: neighbours by seq, taken off `seqs`."""
+        """Tasks to run together, taken off `seqs`: the first that still waits, and those behind it that are like it."""
         group: list[Task] = []
-        while seqs and len(group) < self._max_batch:
-            upcoming = self._waiting.get(seqs[0])
-            if upcoming is not None:
-                if group and (upcoming.alone or group[0].alone):
-                    break
-                # Said before it is so: what is blamed for a crash must be what runs, not what ran before.
-                self._running.value = pack_running(seqs[0] - len(group), len(group) + 1)
-            task = self._waiting.pop(seqs.popleft(), None)
-            if task is not None:
+        passed: list[int] = []
+        most, shape = self._most, None
+        while seqs and len(group) < most:
+            seq = seqs.popleft()
+            task = self._waiting.get(seq)
+            if task is None:  # cancelled or withdrawn
+                continue
+            its_shape = self._shape_of(task) if self._has_shapes else None
+            if group and (its_shape != shape or task.together <= len(group)):
+                passed.append(seq)
+            elif self._waiting.pop(seq, None) is not None:
                 group.append(task)
-            elif group:
-                break  # cancelled or withdrawn: a group has no gaps
+                most, shape = min(most, task.together), its_shape
+        seqs.extendleft(reversed(passed))
         return group
 
+    def _shape_of(self, task: Task) -> object:
+        found = self._shaped.get(task.seq)
+        if found is None:
+            self._running.say((task.seq,))
+            found = self._shaped[task.seq] = self._bind_and_shape(task)
+        return found[1]
+
+    def _bind_and_shape(self, task: Task) -> tuple[BaseModel | TaskResult, object]:
+        inputs = bind_task(self._engine.Input, task)
+        if isinstance(inputs, TaskResult):
+            return inputs, inputs  # like no other
+        try:
+            return inputs, self._engine.shape_class(inputs)
+        except BaseException as error:
+            result = TaskResult(task.seq, problem=describe_problem(error))
+            return result, result
+
+    def _bind(self, task: Task) -> BaseModel | TaskResult:
+        found = self._shaped.pop(task.seq, None)
+        return bind_task(self._engine.Input, task) if found is None else found[0]
+
     def _run_group(self, group: list[Task]) -> None:
-        self._running.value = pack_running(group[0].seq, len(group))
-        self._outbox.begin(group[0].seq, len(group))
+        seqs = [task.seq for task in group]
+        self._running.say(seqs)
+        self._outbox.begin(seqs)
         if len(group) == 1:
             self._run_one(group[0])
         else:
             self._run_together(group)
-        for task in group:
-            self._begun.pop(task.seq, None)
-            self._cancelled.discard(task.seq)
+        for seq in seqs:
+            self._begun.pop(seq, None)
+            self._cancelled.discard(seq)
 
     def _progress(self, task: Task, *, may_raise: bool) -> _Progress:
         progress = _Progress(task, self._outbox, may_raise=may_raise)
@@ -250,7 +281,7 @@ class _EngineProcess:
 
     def _run_one(self, task: Task) -> None:
         progress = self._progress(task, may_raise=True)
-        inputs = bind_task(self._engine.Input, task)
+        inputs = self._bind(task)
         if isinstance(inputs, TaskResult):
             self._outbox.result(inputs)
             return
@@ -259,13 +290,15 @@ class _EngineProcess:
             output: BaseModel | BaseException = self._engine.run(inputs, progress)
         except BaseException as error:
             output = error
-        self._settle(task, output, time.monotonic() - started, progress)
+        run_s = time.monotonic() - started
+        _print_mistakes([output])
+        self._outbox.result(self._settle(task, output, run_s, progress))
 
     def _run_together(self, group: list[Task]) -> None:
         """One `run_batch` for all whose inputs can be bound."""
         ready: list[tuple[Task, BaseModel, _Progress]] = []
         for task in group:
-            inputs = bind_task(self._engine.Input, task)
+            inputs = self._bind(task)
             if isinstance(inputs, TaskResult):
                 self._outbox.result(inputs)
             else:
@@ -273,28 +306,41 @@ class _EngineProcess:
         if not ready:
             return
         started = time.monotonic()
-        outputs: list[BaseModel | BaseException]
+        is_shared = False
+        outputs: Sequence[BaseModel | BaseException]
         try:
             outputs = list(self._engine.run_batch([inputs for _, inputs, _ in ready], [line for _, _, line in ready]))
             if len(outputs) != len(ready):
                 raise ValueError(f"run_batch gave {len(outputs)} results for {len(ready)} inputs")
         except BaseException as error:
-            outputs = [error] * len(ready)
+            outputs, is_shared = [error] * len(ready), True
+            if is_memory_death(error):
+                self._most = max(1, len(ready) // 2)
         run_s = time.monotonic() - started
-        for (task, _, progress), output in zip(ready, outputs, strict=True):
-            self._settle(task, output, run_s, progress)
+        _print_mistakes([outputs[0]] if is_shared else outputs)
+        results = [
+            self._settle(task, out, run_s, progress) for (task, _, progress), out in zip(ready, outputs, strict=True)
+        ]
+        for result in results:
+            result.together, result.is_shared = len(ready), is_shared
+        self._outbox.result(*results)
 
-    def _settle(self, task: Task, output: BaseModel | BaseException, run_s: float, progress: _Progress) -> None:
+    def _settle(self, task: Task, output: BaseModel | BaseException, run_s: float, progress: _Progress) -> TaskResult:
         if isinstance(output, Cancelled) and progress.is_cancelled:
             result = TaskResult(task.seq, run_s, cancelled=True)
         elif isinstance(output, BaseException):
-            if not isinstance(output, CallerError | AttemptFailed):  # these are the engine's words, not its mistakes
-                traceback.print_exception(output)
             result = TaskResult(task.seq, run_s, problem=describe_problem(output))
         else:
             result = finish_task(self._engine.Output, task, output, run_s)
         result.has_folder = os.path.isdir(task.folder)  # noqa: PTH112 - a microsecond, not five, for every no-op
-        self._outbox.result(result)
+        return result
+
+
+def _print_mistakes(outputs: Sequence[object]) -> None:
+    """Tracebacks of what the engine did not mean to raise."""
+    for output in outputs:
+        if isinstance(output, BaseException) and not isinstance(output, CallerError | AttemptFailed | Cancelled):
+            traceback.print_exception(output)
 
 
 def _leave_confused() -> None:

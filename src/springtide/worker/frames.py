@@ -7,8 +7,8 @@ thousand jobs a second the cost is in waking the other side, not in the bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, MutableSequence, Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,10 +16,27 @@ LENGTH = struct.Struct(">I")
 SAFE_DETAILS_BYTES = 16_384  # details of an error are for people: a page or two
 
 
-class SharedCell(Protocol):
-    """One number that both processes see (`multiprocessing.RawValue`)."""
+MOST_TOGETHER = 1024  # tasks that run at once: the configuration allows no larger batch
 
-    value: int
+
+class SharedRunning:
+    """The tasks that run now, in memory that both processes see: a crash is blamed on what the child last said here.
+
+    cells: `multiprocessing.RawArray("Q", 1 + MOST_TOGETHER)`: how many, then their seqs. Only the child writes.
+    """
+
+    def __init__(self, cells: MutableSequence[int]) -> None:
+        self._cells = cells
+
+    def say(self, seqs: Sequence[int]) -> None:
+        """These run from now on."""
+        cells = self._cells
+        cells[0] = 0  # whoever dies in the middle of this has not begun
+        cells[1 : 1 + len(seqs)] = seqs
+        cells[0] = len(seqs)
+
+    def read(self) -> tuple[int, ...]:
+        return tuple(self._cells[1 : 1 + self._cells[0]])
 
 
 class Load(msgspec.Struct, tag="load"):
@@ -37,11 +54,11 @@ class Task(msgspec.Struct, array_like=True):
     payload: bytes  # `domain.lease.Payload` as it came
     paths: dict[str, str]  # blob id -> local file
     folder: str  # the attempt's own; made when the engine first asks for it
-    alone: bool = False  # never together with others in `run_batch`
+    together: int = MOST_TOGETHER  # most tasks, this one included, that may share its run
 
 
 class RunTasks(msgspec.Struct, tag="run"):
-    """Run these in order, or together where the engine can."""
+    """Run these in order, or together where the engine can and they are of one shape."""
 
     tasks: list[Task]
 
@@ -63,6 +80,8 @@ class Ready(msgspec.Struct, tag="ready"):
     """The engine is loaded."""
 
     load_s: float
+    max_batch: int = 1
+    has_shapes: bool = False  # only some of the tasks may share a run: the engine says which
 
 
 class LoadFailed(msgspec.Struct, tag="load_failed"):
@@ -100,12 +119,14 @@ class TaskResult(msgspec.Struct, array_like=True):
     cancelled: bool = False
     unbegun: bool = False
     has_folder: bool = False  # the attempt's folder was made
+    together: int = 1  # tasks that shared the run
+    is_shared: bool = False  # `problem` is of the whole run: it does not say whose it is
 
 
 class Report(msgspec.Struct, tag="report"):
     """What happened since the last report."""
 
-    running: int  # as `pack_running` gives it; 0: nothing
+    running: list[int]  # seqs
     running_s: float  # since when
     progress: list[tuple[int, float, str | None]]  # seq, fraction, stage
     results: list[TaskResult]
@@ -142,13 +163,3 @@ class FrameBuffer:
             yield bytes(self._bytes[at + LENGTH.size : end])
             at = end
         del self._bytes[:at]
-
-
-def pack_running(first: int, count: int) -> int:
-    """The tasks that run now as one number, which can be shared between processes in one write."""
-    return first << 16 | count
-
-
-def unpack_running(value: int) -> tuple[int, int]:
-    """First seq and number of tasks; (0, 0) where nothing runs."""
-    return value >> 16, value & 0xFFFF

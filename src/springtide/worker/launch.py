@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from springtide.worker.child_entry import enter
-from springtide.worker.frames import SharedCell
+from springtide.worker.frames import MOST_TOGETHER, SharedRunning
 from springtide.worker.preload import VARIABLE
 
 WARNINGS = "PYTHONWARNINGS"
@@ -36,7 +36,7 @@ class Launched(msgspec.Struct, frozen=True):
     """A process that has been started, and what it shares with the worker."""
 
     process: BaseProcess
-    running: SharedCell
+    running: SharedRunning
     stderr: Connection[Any, Any]
 
 
@@ -44,7 +44,7 @@ def launch(engine_reference: str, theirs: socket.socket) -> Launched:
     """Start a child that speaks on `theirs`, which is closed here. Blocks: the first time for as long as the
     forkserver's imports take."""
     context = _context()
-    running = context.RawValue("Q", 0)
+    running = SharedRunning(context.RawArray("Q", 1 + MOST_TOGETHER))
     ours, stderr = context.Pipe(duplex=False)
     # Not a daemon in multiprocessing's sense: an engine may start processes of its own.
     process = context.Process(target=enter, args=(theirs, stderr, running), daemon=False)

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 
-from springtide.worker.frames import FromChild, Report, TaskResult, encode, pack_running
+from springtide.worker.frames import FromChild, Report, TaskResult, encode
 
 FLUSH_S = 0.002  # long enough to gather a few dozen no-op jobs, short against anything a person waits for
 PROGRESS_EVERY_S = 0.1  # ten a second a job: the platform's promise to its event streams
@@ -27,7 +27,7 @@ class Outbox:
         self._results: list[TaskResult] = []
         self._progress: dict[int, tuple[float, str | None]] = {}
         self._progress_due: dict[int, float] = {}
-        self._running = 0
+        self._running: list[int] = []
         self._running_since = 0.0
         self._due: float | None = None
         self._flushed_at = 0.0
@@ -35,10 +35,10 @@ class Outbox:
     def start(self) -> None:
         threading.Thread(target=self._run, name="outbox", daemon=True).start()
 
-    def begin(self, first: int, count: int) -> None:
-        """Tasks `first` to `first + count - 1` run from now on."""
+    def begin(self, seqs: list[int]) -> None:
+        """These tasks run from now on."""
         with self._state:
-            self._running = pack_running(first, count)
+            self._running = seqs
             self._running_since = time.monotonic()
             self._wake_by(self._running_since + FLUSH_S)
 
@@ -53,15 +53,16 @@ class Outbox:
         if is_due:
             self.flush()
 
-    def result(self, result: TaskResult) -> None:
+    def result(self, *results: TaskResult) -> None:
+        """Those given at once leave in one report."""
         with self._state:
-            self._results.append(result)
+            self._results += results
             self._wake_by(time.monotonic() + FLUSH_S)
 
     def idle(self) -> None:
         """Nothing runs and nothing waits: send what there is at once."""
         with self._state:
-            self._running = 0
+            self._running = []
         self.flush()
 
     def send(self, message: FromChild) -> None:

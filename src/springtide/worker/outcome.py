@@ -71,7 +71,7 @@ def describe_problem(error: BaseException) -> Problem:
         return _problem(error.code, error.message, details=error.details)
     if isinstance(error, AttemptFailed):
         return _problem(error.code, error.message, retryable=error.retryable, details=error.details)
-    if _is_memory_death(error):
+    if is_memory_death(error):
         return _problem("out_of_memory", f"the engine ran out of memory: {_text(error)}", retryable=True)
     if isinstance(error, SystemExit):
         return _problem("crashed", f"the engine asked to exit with {error.code!r}", retryable=True)
@@ -80,7 +80,7 @@ def describe_problem(error: BaseException) -> Problem:
     return _problem("engine_failed", _text(error))
 
 
-def _is_memory_death(error: BaseException) -> bool:
+def is_memory_death(error: BaseException) -> bool:
     """Python's own, torch's (by name: torch is never imported here), and what C++ libraries say of std::bad_alloc."""
     return (
         isinstance(error, MemoryError)

@@ -11,9 +11,9 @@ import msgspec
 
 from springtide.domain.ids import JobId
 from springtide.domain.job import JobError
-from springtide.worker.frames import Made
+from springtide.worker.frames import MOST_TOGETHER, Made
 
-HANDBACKS_MAX = 3  # a job whose child keeps dying before it is seen to begin is to blame after all
+UNSEEN_MAX = 3  # a job whose child keeps dying before it is seen to begin is to blame after all
 
 
 class Stop(StrEnum):
@@ -38,8 +38,9 @@ class Run:
     seq: int = 0  # in the child that has it now
     stop: Stop | None = None
     kill_at_s: float = 0.0  # when a run that was asked to stop and did not is killed
-    alone: bool = False  # its batch died: run it by itself, so that the right one is blamed
+    together: int = MOST_TOGETHER  # most that may share its run: fewer each time one ended with nobody to blame
     handbacks: int = 0
+    unseen: int = 0  # times its child died with nobody seen to run
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,27 +58,35 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     lingers: bool = False  # its batch runs on; `on_ghost` tells when its folder is no longer in use
 
 
-def endings_after_death(runs: list[Run], running: tuple[int, int], error: JobError) -> list[Ending]:
-    """Who is to blame when the child has died with `runs` unfinished and tasks `running` (first seq, number) in it.
+def endings_after_death(runs: list[Run], running: tuple[int, ...], error: JobError) -> list[Ending]:
+    """Who is to blame when the child has died with `runs` unfinished and tasks `running` (their seqs) in it.
 
-    Only what was running is blamed, and only where it ran by itself: of a batch that died together, each is tried again
-    alone. Those that had not begun are handed back unspent.
+    Only what was running is blamed, and only where it ran by itself. A batch that died together is tried again: in
+    halves where memory ran out, which a smaller batch may cure; else one by one, since each further death would cost
+    another loading of the model. Those that had not begun are handed back unspent.
     """
-    first, count = running
+    together = len(running)
     endings: list[Ending] = []
     for run in runs:
-        began = first <= run.seq < first + count
+        began = run.seq in running
         if run.stop is Stop.CANCELLED:
             endings.append(Ending(run=run, cancelled=True))
         elif run.stop is Stop.TIMED_OUT and began:
             endings.append(Ending(run=run, error=timed_out(run)))
-        elif (began and count == 1) or run.handbacks >= HANDBACKS_MAX:
+        elif (began and together == 1) or run.unseen >= UNSEEN_MAX:
             endings.append(Ending(run=run, error=error))
         else:
-            run.alone = run.alone or began
-            run.handbacks += 1
-            endings.append(Ending(run=run, unbegun=True))
+            if began:
+                run.together = together // 2 if error.code == "out_of_memory" else 1
+            run.unseen += not running
+            endings.append(hand_back(run))
     return endings
+
+
+def hand_back(run: Run) -> Ending:
+    """It is dispatched again, in a fresh folder, with its attempt unspent."""
+    run.handbacks += 1
+    return Ending(run=run, unbegun=True)
 
 
 def timed_out(run: Run) -> JobError:

@@ -67,9 +67,11 @@ class Worker:
         self._scratch = Scratch(settings.scratch_folder, worker_id)
         self._attempts = Attempts(
             batch=settings.batch,
+            batch_wait_s=settings.batch_wait_s,
             default_timeout_s=settings.timeout_s,
             transfer=Transfer(blobs, clock),
             scratch=self._scratch,
+            clock=clock,
             rand=rand,
             on_change=self._on_change,
         )
@@ -79,6 +81,7 @@ class Worker:
             weights_folder=settings.weights_folder,
             load_timeout_s=settings.load_timeout_s,
             memory_limit_mb=settings.memory_limit_mb,
+            batch=settings.batch,
         )
         self._supervisor = Supervisor(spec, self._attempts, clock)
         self._reporter = Reporter(self._model, worker_id, broker=broker, clock=clock, on_settled=self._attempts.settled)

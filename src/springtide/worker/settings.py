@@ -20,6 +20,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     scratch_folder: Path
     slots: int = 2
     batch: int = 1
+    batch_wait_s: float = 0.0
     timeout_s: float = 1800.0  # for a lease that names no limit of its own
     load_timeout_s: float = 300.0
     memory_limit_mb: int | None = None

@@ -25,6 +25,7 @@ import msgspec
 from springtide.domain.clock import Clock
 from springtide.domain.job import JobError
 from springtide.runtime.backoff import Backoff
+from springtide.worker.batch_size import BatchSize
 from springtide.worker.child import Child
 from springtide.worker.frames import (
     Cancel,
@@ -38,10 +39,9 @@ from springtide.worker.frames import (
     Task,
     TaskResult,
     Withdraw,
-    unpack_running,
 )
 from springtide.worker.memory_watch import oom_kills, rss_mb
-from springtide.worker.run import Ending, Run, Stop, endings_after_death, timed_out
+from springtide.worker.run import Ending, Run, Stop, endings_after_death, hand_back, timed_out
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     weights_folder: Path
     load_timeout_s: float = 300.0
     memory_limit_mb: int | None = None
+    batch: int = 1
 
 
 class Listener(Protocol):
@@ -91,8 +92,9 @@ class Supervisor:
         self._runs: dict[int, Run] = {}
         self._ghosts: dict[int, Run] = {}
         self._last_seq = 0
+        self._batch_size = BatchSize(spec.batch)
         self._busy = asyncio.Event()
-        self._running = (0, 0)
+        self._running: tuple[int, ...] = ()
         self._running_since_s = 0.0
         self._verdict: JobError | None = None  # why we killed the child
         self._backoff = Backoff(0.5, 60.0)
@@ -103,6 +105,7 @@ class Supervisor:
         self._load_error: str | None = None
         self.is_ready = False
         self.is_failing = False
+        self.has_shapes = False  # the engine lets only like jobs share a run
         self.last_error: str | None = None  # why the engine did not load the last time
         self.load_s: float | None = None
         self.ready_after_s: float | None = None  # from the child's start, the load included
@@ -125,6 +128,11 @@ class Supervisor:
         return self.is_ready and not self._runs
 
     @property
+    def most_together(self) -> int:
+        """How many jobs may share a run now."""
+        return self._batch_size.now
+
+    @property
     def pid(self) -> int | None:
         return None if self._child is None else self._child.pid
 
@@ -137,7 +145,8 @@ class Supervisor:
             self._last_seq += 1
             run.seq = self._last_seq
             self._runs[run.seq] = run
-            tasks.append(Task(run.seq, run.payload, run.paths, run.folder, run.alone))
+            together = min(run.together, self._batch_size.now)
+            tasks.append(Task(run.seq, run.payload, run.paths, run.folder, together))
         self._child.forget_printed()  # a crash report must not show what another tenant's job printed
         self._child.send(RunTasks(tasks))
         self._busy.set()
@@ -202,8 +211,11 @@ class Supervisor:
         runs, self._runs = list(self._runs.values()), {}
         ghosts, self._ghosts = list(self._ghosts.values()), {}
         self._busy.clear()
+        running = child.running()
+        if error.code == "out_of_memory" and running:
+            self._batch_size.ran_out(len(running))
         if runs:
-            self._listener.on_endings(endings_after_death(runs, child.running(), error))
+            self._listener.on_endings(endings_after_death(runs, running, error))
         for run in ghosts:
             self._listener.on_ghost(run)
         self._listener.on_child()
@@ -237,7 +249,9 @@ class Supervisor:
         match message:
             case Report():
                 self._on_report(message)
-            case Ready(load_s):
+            case Ready(load_s, max_batch, has_shapes):
+                self._batch_size.fit(max_batch)
+                self.has_shapes = has_shapes
                 self.is_ready, self.is_failing, self.last_error = True, False, None
                 self.load_s = load_s
                 self.ready_after_s = self._clock.monotonic_s() - self._started_s
@@ -256,10 +270,10 @@ class Supervisor:
         for result in report.results:
             run = self._runs.pop(result.seq, None)
             if run is not None:
-                endings.append(_ending(run, result))
+                endings.append(self._ending(run, result))
             elif (ghost := self._ghosts.pop(result.seq, None)) is not None:
                 self._listener.on_ghost(ghost)
-        self._see_running(*unpack_running(report.running), report.running_s)
+        self._see_running(tuple(report.running), report.running_s)
         if endings:
             self._has_run = True
             self._failed_starts = 0
@@ -269,9 +283,22 @@ class Supervisor:
         if endings:
             self._listener.on_endings(endings)
 
-    def _see_running(self, first: int, count: int, since_s: float) -> None:
-        if (first, count) != self._running:
-            self._running = (first, count)
+    def _ending(self, run: Run, result: TaskResult) -> Ending:
+        problem, together = result.problem, result.together
+        if problem is None:
+            if result.outputs is not None:
+                self._batch_size.went_well(together)
+        elif problem.code == "out_of_memory":
+            self._batch_size.ran_out(together)
+        blames_nobody = problem is not None and together > 1 and (result.is_shared or problem.code == "out_of_memory")
+        if blames_nobody and run.stop is None:
+            run.together = together // 2
+            return hand_back(run)
+        return _ending(run, result)
+
+    def _see_running(self, running: tuple[int, ...], since_s: float) -> None:
+        if running != self._running:
+            self._running = running
             self._running_since_s = self._clock.monotonic_s() - since_s
 
     # --- limits -------------------------------------------------------------------------------------------------
@@ -286,8 +313,8 @@ class Supervisor:
             self._check_memory(child)
         while True:
             await self._busy.wait()
-            self._see_running(*child.running(), 0.0)
-            runs = [run for seq, run in self._runs.items() if 0 <= seq - self._running[0] < self._running[1]]
+            self._see_running(child.running(), 0.0)
+            runs = [self._runs[seq] for seq in self._running if seq in self._runs]
             now_s = self._clock.monotonic_s()
             self._check_memory(child)
             self._check_time(child, runs, now_s)
