@@ -102,6 +102,7 @@ class Scripted(Engine[Input, Output]):
 
     def holds_the_lock(self, inputs: Input, progress: Progress) -> None:
         progress(0.0)
+        time.sleep(0.01)  # a word that comes just after another report leaves a little later, from another thread
         Path(inputs.path).touch()
         re.match(r"(a+)+$", "a" * 64 + "b")  # hours of native code that never lets another thread run
 
