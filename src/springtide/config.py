@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name
 
 FILE_NAME = "springtide.toml"
+_SECRETS = re.compile("url|secret|token|password")  # keys whose values are never shown
 
 
 def _scheme(url: str, *allowed: str) -> str:
@@ -80,12 +82,27 @@ class LedgerConfig(_Section):
 class BlobsConfig(_Section):
     """Media in and out."""
 
-    url: str = Field(default="file://", description="file:// (a folder under data_dir) or file:///absolute/folder.")
+    url: str = Field(
+        default="file://",
+        description="file:// (a folder under data_dir), file:///absolute/folder or "
+        "s3://bucket/prefix?endpoint=https://host:port&region=name.",
+    )
+    access_key_id: str | None = Field(
+        default=None, description="S3: access key; default: what the AWS variables, files or roles give."
+    )
+    secret_access_key: SecretStr | None = Field(default=None, description="S3: the secret of that key.")
+    session_token: SecretStr | None = Field(default=None, description="S3: token of temporary keys.")
 
     @field_validator("url")
     @classmethod
     def _known(cls, value: str) -> str:
-        return _scheme(value, "file")
+        return _scheme(value, "file", "s3")
+
+    @model_validator(mode="after")
+    def _keys(self) -> BlobsConfig:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key belong together: set both or neither")
+        return self
 
 
 class ModelConfig(_Section):
@@ -193,9 +210,10 @@ class Config(BaseSettings):
         return self.ledger.url
 
     @property
-    def blobs_folder(self) -> Path:
-        path = self.blobs.url.removeprefix("file://")
-        return Path(path) if path not in {"", "/"} else self.server.data_dir / "blobs"
+    def blobs_url(self) -> str:
+        if self.blobs.url in {"file://", "file:///"}:
+            return f"file://{self.server.data_dir / 'blobs'}"
+        return self.blobs.url
 
     @property
     def weights_folder(self) -> Path:
@@ -242,6 +260,7 @@ def _problems(error: ValidationError) -> str:
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"])
         given = item["input"]
-        shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and "url" not in key else ""
+        is_shown = isinstance(given, str | int | float | bool) and not _SECRETS.search(key)
+        shown = f" (given: {given!r})" if is_shown else ""
         lines.append(f"  {key}: {item['msg']}{shown}")
     return "\n".join(lines)

@@ -22,11 +22,12 @@ DATA = Path(__file__).parents[1] / "data"
 class Server:
     """A running installation and how to reach it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.log = folder / "log.txt"
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("SPRINGTIDE_")}
         self.env |= {"SPRINGTIDE_SERVER__DATA_DIR": str(folder / "data"), "SPRINGTIDE_SERVER__PORT": "0"}
+        self.env |= variables or {}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "springtide", "up"],

@@ -97,10 +97,12 @@ class FileBlobs:
     async def size(self, blob: BlobId) -> int:
         return await _in_thread(_stored_size, self._path_to_read(blob))
 
-    async def fetch(self, blob: BlobId, folder: Path) -> Path:
+    async def fetch(self, blob: BlobId, folder: Path, *, expected: Written | None = None) -> Path:
         """The store's own file: nothing is copied, `folder` stays empty."""
         path = self._path_to_read(blob)
-        await _in_thread(_stored_size, path)
+        size = await _in_thread(_stored_size, path)
+        if expected is not None and size != expected.bytes:
+            raise Unavailable(f"The file of {blob} is damaged: it has {size:,} bytes, {expected.bytes:,} were stored.")
         return path
 
     async def delete(self, blob: BlobId) -> None:

@@ -1,4 +1,4 @@
-"""What every blob store does. Siblings: `files` (a folder), later `s3`. `springtide.testing.blobs_suite` holds them.
+"""What every blob store does. Siblings: `files` (a folder), `s3` (a bucket). `testing.blobs_suite` holds them all.
 
 Promises:
 
@@ -52,9 +52,10 @@ class Blobs(Protocol):
 
     async def size(self, blob: BlobId) -> int: ...
 
-    async def fetch(self, blob: BlobId, folder: Path) -> Path:
+    async def fetch(self, blob: BlobId, folder: Path, *, expected: Written | None = None) -> Path:
         """A local file with the blob's bytes, to be read only: in `folder`, or the store's own where it is local.
-        The caller removes `folder` when done."""
+        The caller removes `folder` when done. Raises Unavailable where the bytes are not those of `expected`: of a
+        local file the size is looked at, what came over a network is also hashed."""
         ...
 
     async def delete(self, blob: BlobId) -> None:

@@ -12,9 +12,9 @@ from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 
 if TYPE_CHECKING:
-    from springtide.blobs.files import FileBlobs
+    from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
-    from springtide.cli.worker_main import BrokerAddress, WorkerSpec
+    from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
     from springtide.gateway.services import ServedModel
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.scaling import ScalingSettings
@@ -49,10 +49,24 @@ def ledger(config: Config) -> SqlLedger:
     return SqlLedger(config.ledger_url)
 
 
-def blobs(config: Config) -> FileBlobs:
-    from springtide.blobs.files import FileBlobs
+def blobs_address(config: Config) -> BlobsAddress:
+    """How any process reaches the blobs."""
+    from springtide.cli.worker_main import BlobsAddress
 
-    return FileBlobs(config.blobs_folder)
+    given = config.blobs
+    secret, token = given.secret_access_key, given.session_token
+    return BlobsAddress(
+        url=config.blobs_url,
+        access_key_id=given.access_key_id,
+        secret_access_key=None if secret is None else secret.get_secret_value(),
+        session_token=None if token is None else token.get_secret_value(),
+    )
+
+
+def blobs(config: Config) -> Blobs:
+    from springtide.cli.worker_main import blob_store
+
+    return blob_store(blobs_address(config))
 
 
 def served_models(config: Config) -> dict[ModelName, ServedModel]:
@@ -95,7 +109,7 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
         memory_limit_mb=model.memory_limit_mb,
         grace_s=model.grace_s,
     )
-    return WorkerSpec(id=worker, settings=settings, broker=broker_address(config), blobs_folder=config.blobs_folder)
+    return WorkerSpec(id=worker, settings=settings, broker=broker_address(config), blobs=blobs_address(config))
 
 
 def scaling_settings(config: Config) -> dict[ModelName, ScalingSettings]:

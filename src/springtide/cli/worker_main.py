@@ -22,6 +22,7 @@ from springtide.runtime.memory import settle
 from springtide.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
+    from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
 
 log = logging.getLogger(__name__)
@@ -36,13 +37,22 @@ class BrokerAddress(msgspec.Struct, frozen=True):
     models: tuple[ModelName, ...]
 
 
+class BlobsAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where blobs are, with the keys where any are set."""
+
+    url: str  # file:///folder or s3://bucket/prefix
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    session_token: str | None = None
+
+
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker needs to know."""
 
     id: WorkerId
     settings: WorkerSettings
     broker: BrokerAddress
-    blobs_folder: Path
+    blobs: BlobsAddress
 
     def to_json(self) -> str:
         """As `from_json` reads it."""
@@ -65,15 +75,33 @@ def connect(address: BrokerAddress) -> Broker:
     return RedisBroker(address.url, address.models, consumer=consumer)
 
 
+def blob_store(address: BlobsAddress) -> Blobs:
+    """The store, not started. Raises ConfigError for a wrong URL."""
+    if not address.url.startswith("s3://"):
+        from springtide.blobs.files import FileBlobs
+
+        return FileBlobs(Path(address.url.removeprefix("file://")))
+    from springtide.blobs.s3 import S3Blobs
+    from springtide.blobs.s3_place import S3Keys
+
+    if address.access_key_id is None or address.secret_access_key is None:
+        return S3Blobs(address.url)
+    keys = S3Keys(
+        access_key_id=address.access_key_id,
+        secret_access_key=address.secret_access_key,
+        session_token=address.session_token,
+    )
+    return S3Blobs(address.url, keys=keys)
+
+
 async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
     """Run jobs of one model until `stop`, then drain."""
-    from springtide.blobs.files import FileBlobs
     from springtide.worker.service import Worker
 
     broker = connect(spec.broker)
-    blobs = FileBlobs(spec.blobs_folder)
-    await blobs.start()
-    await _start_patiently(broker, stop)
+    blobs = blob_store(spec.blobs)
+    await _start_patiently(blobs, "blob store", stop)
+    await _start_patiently(broker, "broker", stop)
     worker = Worker(spec.settings, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock())
 
     async def drain_on_stop() -> None:
@@ -98,14 +126,14 @@ def main() -> None:
     sys.exit(run_role(f"worker {spec.settings.model}", lambda stop: run_worker(spec, stop), supervised=True))
 
 
-async def _start_patiently(broker: Broker, stop: asyncio.Event) -> None:
-    """A worker may be up before its broker is."""
+async def _start_patiently(service: Broker | Blobs, name: str, stop: asyncio.Event) -> None:
+    """A worker may be up before what it needs is."""
     while True:
         try:
-            return await broker.start()
+            return await service.start()
         except Unavailable as error:
             if stop.is_set():
                 raise
-            log.info("waiting for the broker: %s", error)
+            log.info("waiting for the %s: %s", name, error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 1.0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from springtide.blobs.protocol import Written
 from springtide.domain.errors import BadMedia, TooLarge
 from springtide.domain.ids import BlobId, TenantId, is_blob_id
 from springtide.domain.job import BlobRef
@@ -80,7 +81,7 @@ async def inspect_blob(services: GatewayServices, ref: BlobRef, field: FileField
     """What a stored blob really is. Raises BadMedia where the field does not take it."""
     folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="springtide-intake-")
     try:
-        path = await services.blobs.fetch(ref.id, Path(folder.name))
+        path = await services.blobs.fetch(ref.id, Path(folder.name), expected=Written(ref.bytes, ref.sha256))
         probe = await services.inspector.inspect(path, field)
     except TooLarge as error:
         raise _over_limit(field, ref) from error

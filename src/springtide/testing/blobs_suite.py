@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from springtide.blobs.protocol import Blobs
-from springtide.domain.errors import Conflict, NotFound, TooLarge
+from springtide.blobs.protocol import Blobs, Written
+from springtide.domain.errors import Conflict, NotFound, TooLarge, Unavailable
 from springtide.domain.ids import BlobId
 from springtide.runtime.ids import new_blob_id
 
@@ -185,6 +185,17 @@ class BlobsSuite:
         folder.mkdir()
         assert (await blobs.fetch(blob, folder)).read_bytes() == content
 
+    @pytest.mark.parametrize("size", [0, 10, 9 * MIB + 1])
+    async def test_a_fetched_file_is_checked_against_what_was_stored(
+        self, blobs: Blobs, tmp_path: Path, size: int
+    ) -> None:
+        content = _pattern(size)
+        blob = new_blob_id()
+        written = await blobs.put(blob, stream(*_pieces(content, MIB)), max_bytes=NO_LIMIT)
+        assert (await blobs.fetch(blob, tmp_path, expected=written)).read_bytes() == content
+        with pytest.raises(Unavailable, match=str(blob)):
+            await blobs.fetch(blob, tmp_path, expected=Written(size + 1, written.sha256))
+
     async def test_an_unknown_blob_is_not_found(self, blobs: Blobs) -> None:
         await _assert_absent(blobs, new_blob_id())
 
@@ -238,7 +249,7 @@ class BlobsSuite:
         finally:
             tracemalloc.stop()
         assert size == 64 * MIB
-        assert peak < 8 * MIB
+        assert peak < 12 * MIB  # S3 takes parts of 5 MiB: one on its way, one being filled
 
 
 async def _assert_absent(blobs: Blobs, blob: BlobId) -> None:

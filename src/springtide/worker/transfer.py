@@ -44,7 +44,8 @@ class Transfer:
 
         async def one(ref: BlobRef) -> tuple[str, str]:
             async with self._gate:
-                path = await self._patiently(lambda: self._blobs.fetch(ref.id, folder), "fetched")
+                expected = Written(ref.bytes, ref.sha256)
+                path = await self._patiently(lambda: self._blobs.fetch(ref.id, folder, expected=expected), "fetched")
             return ref.id, str(path)
 
         unique = {ref.id: ref for ref in refs}
