@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -52,15 +53,21 @@ class PostgresServer:
         self.sql(f"CREATE DATABASE {name}")
         return self.url(name)
 
-    def sql(self, statement: str) -> None:
-        """Run one statement as the superuser, past every connection of the code under test."""
+    @property
+    def socket(self) -> Path:
+        """Where it listens: what a proxy in front of it connects to."""
+        return self._folder / ".s.PGSQL.5432"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def sql(self, statement: str, url: str | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement as the superuser, past every connection of the code under test; gives the rows of a query."""
         # In a thread with a loop of its own: the caller may or may not be inside one.
-        errors: list[BaseException] = []
-        thread = threading.Thread(target=_execute, args=(self.url(), statement, errors))
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(_execute, url or self.url(), statement).result()
 
     def start(self) -> None:
         """Bring the server up, also again after `kill`."""
@@ -171,15 +178,15 @@ def _watch(process: subprocess.Popen[str], seen: list[str], is_ready: threading.
     is_ready.set()  # it ended: whoever waits shall look
 
 
-def _execute(url: str, statement: str, errors: list[BaseException]) -> None:
-    async def run() -> None:
+def _execute(url: str, statement: str) -> list[tuple[Any, ...]]:
+    async def run() -> list[tuple[Any, ...]]:
         connection = await asyncpg.connect(url)
         try:
+            if statement.lstrip().upper().startswith("SELECT"):
+                return [tuple(row) for row in await connection.fetch(statement)]
             await connection.execute(statement)
+            return []
         finally:
             await connection.close()
 
-    try:
-        asyncio.run(run())
-    except BaseException as error:
-        errors.append(error)
+    return asyncio.run(run())

@@ -86,6 +86,24 @@ class ValkeyServer:
         self.kill()
         self.start()
 
+    def snapshot(self, folder: Path) -> Path:
+        """A copy of the data on disk as it is now, as a backup would have it."""
+        shutil.copytree(self._appendonly, folder)
+        return folder
+
+    def put_back(self, folder: Path) -> None:
+        """Replace the data of the stopped server by a copy."""
+        self.wipe()
+        shutil.copytree(folder, self._appendonly)
+
+    def wipe(self) -> None:
+        """Delete the stopped server's data."""
+        shutil.rmtree(self._appendonly)
+
+    @property
+    def _appendonly(self) -> Path:
+        return self.folder / "appendonlydir"
+
     def ask(self, *words: str) -> bytes:
         """Send one command and give the first bytes of the raw reply: `server.ask("FLUSHALL")`."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=START_TIMEOUT_S) as line:
