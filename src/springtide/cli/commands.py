@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from springtide.cli.client import Api
-from springtide.cli.roles import SERVER_FILE
+from springtide.cli.folder import announced_url, is_taken
 from springtide.config import Config
 from springtide.domain.errors import InvalidInput, NotFound, SpringtideError, Unavailable
 from springtide.domain.ids import is_job_id
@@ -305,7 +305,9 @@ def _show_result(job: dict[str, Any], saved: list[Path], *, as_json: bool) -> No
 
 @contextlib.contextmanager
 def _running_server(config: Config, url: str | None) -> Generator[Api]:
-    address = url or os.environ.get("SPRINGTIDE_URL") or _announced_url(config) or _configured_url(config)
+    address = (
+        url or os.environ.get("SPRINGTIDE_URL") or announced_url(config.server.data_dir) or _configured_url(config)
+    )
     with Api(address) as api:
         yield api
 
@@ -349,25 +351,15 @@ def _own_server(config: Config) -> Generator[Api]:
 def _wait_for_own(config: Config, process: subprocess.Popen[bytes]) -> str:
     deadline_s = time.monotonic() + OWN_SERVER_READY_S
     while time.monotonic() < deadline_s:
-        if process.poll() is not None:
+        if process.poll() is not None and not is_taken(config.server.data_dir):  # by another command's, then ours too
             raise SpringtideError(f"the server ended with exit code {process.returncode}; the lines above say why")
-        url = _announced_url(config)
+        url = announced_url(config.server.data_dir)
         if url is not None:
             with Api(url) as api:
                 if api.is_alive():
                     return url
         time.sleep(0.05)
     raise SpringtideError(f"the server did not answer within {OWN_SERVER_READY_S:.0f} s")
-
-
-def _announced_url(config: Config) -> str | None:
-    """The address a live server wrote down; None where there is none, or it died without taking its note along."""
-    try:
-        note = json.loads((config.server.data_dir / SERVER_FILE).read_text())
-        os.kill(int(note["pid"]), 0)
-    except (OSError, ValueError, KeyError):
-        return None
-    return str(note["url"])
 
 
 def _configured_url(config: Config) -> str:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the job or the server failed, 2 wrong usage or configurati
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -61,6 +62,7 @@ def up(
     supervised: SupervisedOption = False,
 ) -> None:
     """Start everything on this machine. Ctrl-C drains and stops it."""
+    from springtide.cli.folder import taken_by_up
     from springtide.cli.up import GatewayProcess, run_up
 
     if config is not None:
@@ -70,18 +72,19 @@ def up(
     if port is not None:
         os.environ["SPRINGTIDE_SERVER__PORT"] = str(port)
     first = GatewayProcess.begin()  # it takes the longest: let it load while this process reads its own settings
-    try:
-        settings = _config(config)
-    except ConfigError:
-        first.abandon()
-        raise
+    with contextlib.ExitStack() as stack:
+        try:
+            settings = _config(config)
+            stack.enter_context(taken_by_up(settings.server.data_dir))
+        except SpringtideError:
+            first.abandon()
+            raise
 
-    def on_ready(url: str) -> None:
-        print(
-            f"\n  Springtide is up at {url}\n  Models: {', '.join(settings.models)}    Ctrl-C stops it.\n", flush=True
-        )
+        def on_ready(url: str) -> None:
+            models = ", ".join(settings.models)
+            print(f"\n  Springtide is up at {url}\n  Models: {models}    Ctrl-C stops it.\n", flush=True)
 
-    _run("springtide", lambda stop: run_up(settings, stop, first, on_ready), supervised=supervised)
+        _run("springtide", lambda stop: run_up(settings, stop, first, on_ready), supervised=supervised)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from springtide.domain.errors import ConfigError, SpringtideError
 
@@ -16,16 +16,25 @@ SAME_SIGNAL_S = 1.0  # one Ctrl-C may arrive twice: from the terminal and from a
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(role)s: %(message)s"
 
 
-def run_role(role: str, main: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool) -> int:
-    """Run `main(stop)` until it returns; `stop` is set by SIGTERM, SIGINT, SIGHUP or, if `supervised`, by the
-    parent's death.
+def run_role(
+    role: str,
+    main: Callable[[asyncio.Event], Awaitable[None]],
+    *,
+    supervised: bool,
+    parted: asyncio.Event | None = None,
+) -> int:
+    """Run `main(stop)` until it returns; `stop` is set by SIGTERM, SIGINT, SIGHUP or, if `supervised`, by the end of
+    the lifeline: the parent is dead, or lets go. `parted` is set by that only.
+
+    Asked twice, a process stops at once; not so a supervised one, which may well hear of the same stop from its parent
+    and from whoever signals the whole group. Its parent takes it along.
 
     Returns the exit code: 0, or 2 for a wrong setting, or 1 for another expected error (said in one line).
     """
     set_up_logging(role)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_with_signals(main, supervised=supervised))
+            runner.run(_with_signals(main, supervised=supervised, parted=parted))
     except ConfigError as error:
         logging.getLogger(role).error("%s", error)
         return 2
@@ -48,7 +57,9 @@ def set_up_logging(role: str) -> None:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, levels[name]))
 
 
-async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool) -> None:
+async def _with_signals(
+    main: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool, parted: asyncio.Event | None
+) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -59,7 +70,7 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, sup
         if not stop.is_set():
             first_at_s = loop.time()
             stop.set()
-        elif loop.time() - first_at_s > SAME_SIGNAL_S:  # asked twice: the user means it
+        elif not supervised and loop.time() - first_at_s > SAME_SIGNAL_S:  # asked twice: the user means it
             logging.getLogger(__name__).warning("stopping at once")
             _kill_descendants()
             os._exit(130)
@@ -68,7 +79,8 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]], *, sup
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup: a closed terminal is meant to change nothing
             loop.add_signal_handler(number, on_signal)
     if supervised:
-        loop.add_reader(sys.stdin.fileno(), _on_lifeline, loop, stop)
+        events = [stop] if parted is None else [stop, parted]
+        loop.add_reader(sys.stdin.fileno(), _on_lifeline, loop, events)
     await main(stop)
 
 
@@ -81,11 +93,12 @@ def _kill_descendants() -> None:
             process.kill()
 
 
-def _on_lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """The parent never writes to the lifeline: readable means that it is gone."""
+def _on_lifeline(loop: asyncio.AbstractEventLoop, events: Sequence[asyncio.Event]) -> None:
+    """The parent never writes to the lifeline: readable means that it is gone, or lets go."""
     if not os.read(sys.stdin.fileno(), 4096):
         loop.remove_reader(sys.stdin.fileno())
-        stop.set()
+        for event in events:
+            event.set()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

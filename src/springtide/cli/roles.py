@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import json
 import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, Generator
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
 
-from springtide.cli import build
-from springtide.domain.errors import ConfigError, SpringtideError
+from springtide.cli import build, folder
+from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
 
@@ -31,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 GATEWAY_VARIABLE = "SPRINGTIDE_GATEWAY"  # set for the gateway that `springtide up` keeps
-SERVER_FILE = "server.json"  # where a command finds the running server
-LOCK_WAIT_S = 15.0  # a predecessor that lost its parent needs a moment to leave
+LEAVE_MARGIN_S = 45.0  # beyond a worker's grace: it may wait 30 s for a broker to take its last report
+LAST_RECORD_S = 5.0  # what workers reported last is some commits; a ledger that hangs must not hold the end up
 STOP_GRACE_S = 3.0  # open connections at shutdown: long enough for an answer under way, not for an event stream
 
 
@@ -42,40 +40,52 @@ def main() -> None:
     from springtide.config import load_config
 
     os.environ.pop(GATEWAY_VARIABLE, None)
+    parted = asyncio.Event()
 
     async def gateway(stop: asyncio.Event) -> None:
-        await run_gateway(load_config(), stop, with_controller=True)
+        await run_gateway(load_config(), stop, with_controller=True, parted=parted)
 
-    sys.exit(run_role("gateway", gateway, supervised=True))
+    sys.exit(run_role("gateway", gateway, supervised=True, parted=parted))
 
 
-async def run_gateway(config: Config, stop: asyncio.Event, *, with_controller: bool) -> None:
-    """Serve HTTP until `stop`. Says where on standard output, as one JSON line, once it answers."""
+async def run_gateway(
+    config: Config, stop: asyncio.Event, *, with_controller: bool, parted: asyncio.Event | None = None
+) -> None:
+    """Serve HTTP until `stop`. Says where on standard output, as one JSON line, once it answers.
+
+    parted: set when `springtide up` lets go, which is later than `stop`. In between no job is taken in, and all else
+    goes on, so that workers can report what they finish.
+    """
     from springtide.gateway.app import create_app
     from springtide.gateway.server import serve
     from springtide.gateway.services import GatewayServices, GatewaySettings
     from springtide.media.inspector import Inspector
 
     clock = SystemClock()
+    closing = stop if parted is None else parted
     models = build.served_models(config)
-    try:
-        config.server.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"server.data_dir: {config.server.data_dir} cannot be made or used: {error.strerror}"
-        raise ConfigError(f"{message}; choose a folder you may write to") from error
-    listener = _listen(config.server.host, config.server.port)
+    folder.make(config.server.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):
-            await stack.enter_async_context(_only_one(config.server.data_dir))
+            await stack.enter_async_context(
+                folder.taken_by_gateway(config.server.data_dir, supervised=parted is not None)
+            )
+        listener = _listen(config.server.host, config.server.port)
+        stack.callback(listener.close)
         ledger = build.ledger(config)
         await ledger.start()
         stack.push_async_callback(ledger.stop)
         blobs = build.blobs(config)
         await blobs.start()
         stack.push_async_callback(blobs.stop)
-        broker = await stack.enter_async_context(_gateway_broker(config, ledger, clock))
-        if with_controller or build.is_embedded(config):
-            await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
+        if build.is_embedded(config):
+            broker = await stack.enter_async_context(_embedded(config, ledger, clock))
+        else:
+            broker = build.client_broker(config)
+            await broker.start()
+            stack.push_async_callback(broker.stop)
+            if with_controller:
+                await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
         inspector = Inspector()
         await inspector.start()
         stack.push_async_callback(inspector.stop)
@@ -88,12 +98,16 @@ async def run_gateway(config: Config, stop: asyncio.Event, *, with_controller: b
                 clock=clock,
                 models=models,
                 settings=GatewaySettings(max_upload_bytes=config.server.max_upload_mb << 20),
-                closing=stop,
+                stopping=stop,
+                closing=closing,
             )
         )
         url = _url(listener)
-        stack.enter_context(_announced(config.server.data_dir, url))
-        await serve(app, listener, stop, grace_s=STOP_GRACE_S, on_ready=lambda: _say_ready(url))
+        stack.enter_context(folder.announced(config.server.data_dir, url))
+        if parted is not None:
+            longest_s = max((model.grace_s for model in config.models.values()), default=0.0) + LEAVE_MARGIN_S
+            await stack.enter_async_context(_linger(stop, parted, longest_s))
+        await serve(app, listener, closing, grace_s=STOP_GRACE_S, on_ready=lambda: _say({"ready": url}))
 
 
 async def run_controller(config: Config, stop: asyncio.Event) -> None:
@@ -130,8 +144,9 @@ async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: 
     try:
         yield
     finally:
-        for service in services:
-            await service.stop()
+        grace_s = LAST_RECORD_S if build.is_embedded(config) else 0.0  # elsewhere the broker keeps what is not recorded
+        for service in reversed(services):  # the recorder last: it writes what the others have brought about
+            await service.stop(grace_s)
 
 
 @contextlib.asynccontextmanager
@@ -158,19 +173,13 @@ async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncGe
         yield
     finally:
         await scaler.stop()
-        await fleet.stop(max((model.grace_s for model in config.models.values()), default=0.0))
+        await fleet.stop(max((model.grace_s for model in config.models.values()), default=0.0) + LEAVE_MARGIN_S)
 
 
 @contextlib.asynccontextmanager
-async def _gateway_broker(config: Config, ledger: Ledger, clock: SystemClock) -> AsyncGenerator[Broker]:
-    if not build.is_embedded(config):
-        broker = build.client_broker(config)
-        await broker.start()
-        try:
-            yield broker
-        finally:
-            await broker.stop()
-        return
+async def _embedded(config: Config, ledger: Ledger, clock: SystemClock) -> AsyncGenerator[Broker]:
+    """The broker in memory, filled from the ledger, on record and served to workers; leaving takes in no report that
+    could not be recorded any more."""
     from springtide.broker.memory import MemoryBroker
     from springtide.broker.remote import BrokerServer
     from springtide.controller.sweeper import Sweeper
@@ -180,13 +189,35 @@ async def _gateway_broker(config: Config, ledger: Ledger, clock: SystemClock) ->
     count = await Sweeper(memory, ledger, clock).sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)
-    server = BrokerServer(memory, config.socket_path)
-    await server.start()
+    async with record_keeping(config, memory, ledger, clock):
+        server = BrokerServer(memory, config.socket_path)
+        await server.start()
+        try:
+            yield memory
+        finally:
+            await server.stop()
+    await memory.stop()
+
+
+@contextlib.asynccontextmanager
+async def _linger(stop: asyncio.Event, parted: asyncio.Event, longest_s: float) -> AsyncGenerator[None]:
+    """Between being told to stop and being let go: tell `up`, which knows whether its workers stop too."""
+
+    async def tell() -> None:
+        await stop.wait()
+        if not parted.is_set():
+            log.info("takes in no more jobs")
+            _say({"stopping": True})
+            await asyncio.sleep(longest_s)
+            log.warning("leaves after %.0f s although nobody let it go", longest_s)
+            parted.set()
+
+    telling = asyncio.create_task(tell())
     try:
-        yield memory
+        yield
     finally:
-        await server.stop()
-        await memory.stop()
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -223,55 +254,8 @@ def _url(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def _say_ready(url: str) -> None:
-    sys.stdout.write(json.dumps({"ready": url}) + "\n")
-    sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _announced(folder: Path, url: str) -> Generator[None]:
-    """A file that tells commands of this user where the server is."""
-    path = folder / SERVER_FILE
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"url": url, "pid": os.getpid()}))
-    temporary.replace(path)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads(path.read_text())["pid"] == os.getpid():
-                path.unlink()
-
-
-@contextlib.asynccontextmanager
-async def _only_one(folder: Path) -> AsyncGenerator[None]:
-    """Two embedded brokers on one ledger would lease the same job twice: the second waits, then refuses."""
-    file = await _locked(folder / "lock")
-    try:
-        yield
-    finally:
-        file.close()
-
-
-async def _locked(path: Path) -> TextIO:
-    deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
-    file = path.open("a+")
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if asyncio.get_running_loop().time() < deadline:
-                await asyncio.sleep(0.1)
-                continue
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            file.close()
-            raise SpringtideError(
-                f"Springtide already runs on {path.parent} (pid {owner}). Stop it, or use another folder: "
-                f"SPRINGTIDE_SERVER__DATA_DIR or [server] data_dir in springtide.toml"
-            ) from error
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        return file
+def _say(news: dict[str, Any]) -> None:
+    """One line for whoever started this process, which may be gone."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(json.dumps(news) + "\n")
+        sys.stdout.flush()

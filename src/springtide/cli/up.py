@@ -2,6 +2,9 @@
 
 This process is small: it keeps the gateway alive and is itself the scaler with its local fleet. Workers are
 its children, not those of the gateway, so a gateway that dies and comes back finds them still running.
+
+The order of the end, whether this process is told to stop or all of them at once: the gateway takes in no more jobs,
+workers finish what they run and report it, the gateway puts that on record and is let go.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 READY_WITHIN_S = 60.0
-GATEWAY_STOP_S = 10.0
+GATEWAY_STOP_S = 15.0  # open connections, then what is not on record yet
+ALONE_AFTER_S = 1.0  # a signal to a whole group reaches its processes one after another
 FIRST_RESTART_S = 0.2
 MOST_RESTART_S = 10.0
 
@@ -62,15 +66,28 @@ class GatewayProcess:
         os.environ["SPRINGTIDE_SERVER__PORT"] = url.rpartition(":")[2]
         return url
 
+    async def asks_to_leave(self) -> bool:
+        """Wait until it says that it was told to stop; False where it ends without a word."""
+        assert self._popen.stdout is not None
+        return bool(await asyncio.to_thread(self._popen.stdout.readline))
+
     async def ended(self) -> int:
         """Wait for its end; returns the exit code."""
         return await asyncio.to_thread(self._popen.wait)
 
+    def close(self) -> None:
+        """Let it take in no more jobs."""
+        with contextlib.suppress(ProcessLookupError):
+            self._popen.terminate()
+
+    def let_go(self) -> None:
+        """Let it end: it puts on record what it has, and leaves."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL."""
-        if self._popen.poll() is not None:
-            return
-        self._popen.terminate()
+        """Let it go, then SIGKILL."""
+        self.let_go()
         try:
             await asyncio.to_thread(self._popen.wait, GATEWAY_STOP_S)
         except subprocess.TimeoutExpired:
@@ -84,15 +101,17 @@ class GatewayProcess:
 
 
 async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, on_ready: Callable[[str], None]) -> None:
-    """Run until `stop`, then drain workers, then stop the gateway. `on_ready` is told the address once it answers."""
+    """Run until `stop`, then drain workers, then let the gateway go. `on_ready` is told the address once it answers."""
     from springtide.cli import build
     from springtide.cli.roles import scaling
     from springtide.runtime.clock import SystemClock
     from springtide.runtime.memory import settle
 
-    keeper = _Keeper(gateway)
+    keeper = _Keeper(gateway, stop)
     try:
-        url = await gateway.ready()
+        url = await _ready_unless(stop, gateway)
+        if url is None:
+            return
         broker = build.client_broker(config)
         await broker.start()
         keeping = asyncio.create_task(keeper.keep())
@@ -102,31 +121,70 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
                 settle()
                 await stop.wait()
                 log.info("stopping: workers finish what they run (again to stop at once)")
+                keeper.gateway.close()
         finally:
             keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeping
+            await asyncio.gather(keeping, return_exceptions=True)
             await broker.stop()
     finally:
         await keeper.gateway.stop()
 
 
+async def _ready_unless(stop: asyncio.Event, gateway: GatewayProcess) -> str | None:
+    """The gateway's address once it answers; None where `stop` comes first."""
+    ready = asyncio.create_task(gateway.ready())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((ready, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop.is_set():
+        ready.cancel()
+        await asyncio.gather(ready, return_exceptions=True)
+        return None
+    return ready.result()
+
+
 class _Keeper:
     """Starts the gateway again whenever it ends. Its jobs are in the ledger: nothing is lost meanwhile."""
 
-    def __init__(self, gateway: GatewayProcess) -> None:
+    def __init__(self, gateway: GatewayProcess, stop: asyncio.Event) -> None:
         self.gateway = gateway
+        self._stop = stop
 
     async def keep(self) -> None:
         from springtide.runtime.backoff import Backoff
 
         backoff = Backoff(FIRST_RESTART_S, MOST_RESTART_S)
         while True:
-            code = await self.gateway.ended()
+            code = await self._ended()
+            if code == 0 and self._stop.is_set():
+                return
             delay_s = backoff.next_s()
-            log.error("the gateway died (exit code %s); it starts again in %.1f s", code, delay_s)
+            if code == 0:
+                log.info("the gateway has left; it starts again in %.1f s", delay_s)
+            else:
+                log.error("the gateway died (exit code %s); it starts again in %.1f s", code, delay_s)
             await asyncio.sleep(delay_s)
             self.gateway = GatewayProcess.begin()
             with contextlib.suppress(SpringtideError):
                 await self.gateway.ready()
                 backoff.reset()
+                if self._stop.is_set():
+                    self.gateway.close()
+
+    async def _ended(self) -> int:
+        """Wait for the gateway's end; lets it go where it alone was told to stop."""
+        leaving = asyncio.create_task(self._let_go_alone())
+        try:
+            return await self.gateway.ended()
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _let_go_alone(self) -> None:
+        if not await self.gateway.asks_to_leave():
+            return
+        try:
+            await asyncio.wait_for(self._stop.wait(), ALONE_AFTER_S)
+        except TimeoutError:
+            log.info("the gateway was told to stop; it leaves and comes back")
+            self.gateway.let_go()

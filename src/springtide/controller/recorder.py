@@ -6,17 +6,20 @@ and every step is idempotent.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import groupby
 
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
+from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import JobId, ModelName
 from springtide.domain.job import JobError
 from springtide.domain.lease import LiveEvent, Outcome
 from springtide.ledger.protocol import Ledger, StoredBlob
 from springtide.runtime.loops import Loop
 
+log = logging.getLogger(__name__)
 MAX_OUTCOMES = 512  # one commit: large enough to carry a burst, small enough to stay in milliseconds
 NOTE_AFTER_S = 2.0  # shorter jobs are not worth a second row version
 NOTE_EVERY_S = 1.0
@@ -41,9 +44,19 @@ class Recorder:
             await loop.start()
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Stops at once; what is not recorded yet stays in the broker (or is run again after a rebuild)."""
+        """Stops at once; what is not recorded yet stays in the broker. With `grace_s` it is recorded first, and what
+        still runs is noted: for a broker that ends with this process."""
         for loop in self._loops:
             await loop.stop()
+        if grace_s <= 0:
+            return
+        ends_at_s = self._clock.monotonic_s() + grace_s
+        try:
+            while await self.record_once(wait_s=0.0) and self._clock.monotonic_s() < ends_at_s:
+                pass
+            await self.note_running(min_age_s=0.0)
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("not everything is on record, what is missing runs again: %s", error)
 
     async def record_once(self, *, wait_s: float = 5.0) -> int:
         """Record what there is; returns how many outcomes."""
@@ -72,9 +85,9 @@ class Recorder:
             ]
         )
 
-    async def note_running(self) -> None:
+    async def note_running(self, *, min_age_s: float = NOTE_AFTER_S) -> None:
         """Note long attempts as in progress, so that a rebuilt broker knows who ran them."""
-        held = await self._broker.held(self._models, self._clock.now_s(), min_age_s=NOTE_AFTER_S)
+        held = await self._broker.held(self._models, self._clock.now_s(), min_age_s=min_age_s)
         fresh = [job for job in held if self._noted.get(job.id) != job.attempt]
         if fresh:
             await self._ledger.record_running(fresh)

@@ -145,7 +145,9 @@ class LocalFleet:
         code = await one.process.wait()
         del fleet.processes[one.worker]
         fleet.last_exit = _exit_text(code)
-        if not one.draining and not self._stopping:
+        if code == 0 and not one.draining:
+            log.info("worker %s has left: somebody told it to stop", one.worker)
+        elif not one.draining and not self._stopping:
             now_s = self._clock.now_s()
             if now_s - one.started_at_s > STEADY_AFTER_S:
                 fleet.backoff.reset()

@@ -35,7 +35,7 @@ async def readyz(request: AnyRequest) -> Response[Readiness]:
         "ledger": await _answer("ledger", services.ledger.get([_NO_JOB]), limit_s),
         "broker": await _answer("broker", services.broker.queues(models, services.clock.now_s()), limit_s),
     }
-    if services.closing.is_set():
+    if services.stopping.is_set() or services.closing.is_set():
         return _not_ready(request, "shutting_down", "The server is shutting down.", answers)
     down = [name for name, answer in answers.items() if answer != "ok"]
     if down:

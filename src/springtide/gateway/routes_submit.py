@@ -33,6 +33,7 @@ _encoder = msgspec.json.Encoder()
 async def submit(request: AnyRequest) -> ASGIResponse:
     """Accept a job. The answer comes once it is on disk; `Prefer: wait=N` holds it until the job has ended."""
     gateway = gateway_of(request)
+    gateway.submission.check_open()  # before an upload is read
     headers = headers_of(request)
     wait_s = http.wait_preference(text(headers, b"prefer"), max_wait_s=gateway.services.settings.max_wait_s)
     kind = http.media_type(text(headers, b"content-type"))

@@ -63,4 +63,7 @@ class GatewayServices:
     clock: Clock
     models: Mapping[ModelName, ServedModel]
     settings: GatewaySettings = field(default_factory=GatewaySettings)
-    closing: asyncio.Event = field(default_factory=asyncio.Event)  # set it first: open streams end, waits answer
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)  # no more jobs are taken in; all else goes on
+    closing: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # set it before the end: open streams end, waits answer

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from springtide.domain.errors import BadMedia, CallerError, InvalidInput, NotFound, OutcomeUnknown, Unavailable
+from springtide.domain.errors import BadMedia, CallerError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
 from springtide.domain.ids import DEFAULT_TENANT, BlobId, ModelName
 from springtide.domain.job import BlobRef, Job, JobStatus, Priority
 from springtide.domain.lease import Ticket
@@ -31,6 +31,7 @@ from springtide.runtime.ids import new_job_id
 
 log = logging.getLogger(__name__)
 
+RESTART_S = 5.0  # workers finish what they run before the next start: seconds to minutes, and nobody can say which
 DEFAULT_RUN_S = 1.0  # Engine.estimate's own default, where an estimate fails
 _NOTHING = Intake(refs={}, files={}, errors=[])
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -71,6 +72,7 @@ class Submission:
 
     async def prepare(self, request: SubmitRequest) -> Prepared:
         """Everything that can be wrong with the request is found here. Writes nothing."""
+        self.check_open()
         served = self.served(request.model)
         named = named_blobs(served, request.inputs) if served.model.input_files else []
         intake = _NOTHING
@@ -107,6 +109,12 @@ class Submission:
             await self._note_blobs(prepared.fresh, job)
         await self._enqueuing.submit([prepared.ticket])
         return inserted
+
+    def check_open(self) -> None:
+        """Raises Refused while the server is stopping: a job taken in now would wait for the next start."""
+        if self._services.stopping.is_set():
+            message = "The server is stopping and takes in no more jobs. Send this one again."
+            raise Refused(message, code="shutting_down", retry_after_s=RESTART_S)
 
     def served(self, name: str) -> ServedModel:
         """The model of that name. Raises NotFound naming those there are."""

@@ -1,0 +1,123 @@
+"""How a server ends and begins: told by whomever, in whatever order, it finishes what runs and loses no result."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from .conftest import World, kill
+
+pytestmark = pytest.mark.timeout(300)
+WRONG_ENDS = ("lease lost", "report dropped", "died", "killed", "Traceback")
+
+
+@pytest.mark.parametrize("order", [["gateway", "worker", "up"], ["up", "worker", "gateway"]])
+def test_told_all_at_once_to_stop_what_runs_is_finished_and_on_record(world: World, order: list[str]) -> None:
+    up = world.up()
+    [running] = world.submit(1, seconds=4)
+    world.wait_for(lambda: is_running(world, running), "the job to run")
+    url = world.url
+    family = world.everything()
+    for process in [one for role in order for one in world.find(role)]:
+        process.terminate()
+    world.wait_for(lambda: is_refused(url), "a submit to be refused")
+    answer = httpx.post(f"{url}/v1/jobs", json={"model": "synthetic", "inputs": {}}, timeout=10)
+    assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
+    assert int(answer.headers["retry-after"]) > 0
+    assert httpx.get(f"{url}/readyz", timeout=10).status_code == 503
+    assert httpx.get(f"{url}/v1/jobs/{running}", timeout=10).json()["status"] == "in_progress"
+    world.wait_for(lambda: not [one for one in family if is_alive(one)], "everything to stop")
+    assert up._popen.wait(10) == 0
+    assert world.statuses() == {running: "completed"}
+    assert not [line for line in world.tail().splitlines() if any(word in line for word in WRONG_ENDS)], world.tail()
+
+
+def test_a_gateway_that_alone_is_told_to_stop_leaves_and_comes_back_and_nothing_runs_twice(world: World) -> None:
+    world.up()
+    [running] = world.submit(1, seconds=6)
+    world.wait_for(lambda: is_running(world, running), "the job to run")
+    [gateway] = world.find("gateway")
+    gateway.terminate()
+    world.wait_for(lambda: not is_alive(gateway), "the gateway to leave")
+    world.wait_until_done(1)
+    assert attempts(world) == {running: 1}
+    world.wait_ready()
+    assert not [line for line in world.tail().splitlines() if any(word in line for word in WRONG_ENDS)], world.tail()
+
+
+def test_a_second_up_on_the_same_folder_is_refused_at_once_naming_the_first(world: World) -> None:
+    first = world.up()
+    second = begin(world, "up")
+    assert second.returncode == 1
+    told = second.stderr.strip().splitlines()[-1]
+    assert f"already runs at {world.url} on {world.data} (springtide up is pid {first.pid})" in told
+    assert httpx.get(f"{world.url}/healthz", timeout=10).is_success
+
+
+def test_up_is_refused_at_once_beside_a_gateway_that_stays(world: World) -> None:
+    alone = world.start("gateway")
+    world.wait_ready()
+    second = begin(world, "up")
+    assert second.returncode == 1
+    assert f"its gateway is pid {alone.pid}" in second.stderr
+
+
+def test_after_a_kill_up_starts_again_at_once_on_the_same_port(world: World) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    first = world.start("up", "--port", port)
+    world.wait_ready()
+    [running] = world.submit(1, seconds=2)
+    world.wait_for(lambda: is_running(world, running), "the job to run")
+    kill(first)
+    second = world.start("up", "--port", port)
+    world.wait_until_done(1)
+    assert is_alive(second)
+    assert world.url == f"http://127.0.0.1:{port}"
+
+
+def begin(world: World, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command that is expected to end by itself, soon: it gets far less than a predecessor gets to leave."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SPRINGTIDE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "springtide", *command],
+        env={**env, "SPRINGTIDE_CONFIG": str(world.config)},
+        capture_output=True,
+        text=True,
+        timeout=10,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def is_running(world: World, job: str) -> bool:
+    """Whether its engine has begun."""
+    found: dict[str, Any] = httpx.get(f"{world.url}/v1/jobs/{job}", timeout=10).json()
+    return bool(found["status"] == "in_progress" and found.get("progress"))
+
+
+def is_refused(url: str | None) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.post(f"{url}/v1/jobs", json={"model": "none", "inputs": {}}, timeout=10).status_code == 503
+    return False
+
+
+def attempts(world: World) -> dict[str, int]:
+    with contextlib.closing(sqlite3.connect(world.data / "springtide.db", timeout=10)) as connection:
+        return dict(connection.execute("SELECT id, attempt FROM jobs").fetchall())
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
