@@ -1,4 +1,4 @@
-"""Single POSTs of no-op jobs over HTTP, 32 connections, until all are completed; beside FastAPI with arq."""
+"""No-op jobs over HTTP until all are completed: single POSTs on 32 connections, beside FastAPI with arq; batches."""
 
 from __future__ import annotations
 
@@ -22,15 +22,22 @@ from benchmarks.report import OURS, Goal, Report
 from springtide.testing.servers import ValkeyServer, free_port, valkey_server
 
 PEER = "fastapi+arq"
+BATCHES = "springtide, batches of 100"
+BATCH_JOBS = 100
+BATCH_CONNECTIONS = 4
 ROUNDS = 3  # of 8 s and a drain: enough for a median
 SECONDS = 8.0
 DRAIN_LIMIT_S = 180.0
-GOALS = (Goal(metric="completed_per_s", bound=1500, at_least=True, what="HTTP, single POSTs, 32 connections"),)
+GOALS = (
+    Goal(metric="completed_per_s", bound=2500, at_least=True, what="HTTP, single POSTs, 32 connections"),
+    Goal(metric="completed_per_s", bound=5000, at_least=True, what="HTTP, batches of 100 jobs", system=BATCHES),
+)
 NOTES = (
     "accepted_per_s: 202 answers while the load lasts; completed_per_s: all accepted jobs over the time from the first "
     "POST until the last of them is completed on record.",
     "Client: one process on the same machine (benchmarks/load.py), its processor time is client_cpu_s.",
     "Springtide's 202 means on disk (fsync); the peer's means in the server's memory, on disk within about a second.",
+    "Batches: POST /v1/jobs/batch, 100 jobs each, 4 connections; accepted_p50_ms is that of a whole batch.",
     "The peer answers with an id only, has no job resource, no validation against a model's schema and no live events.",
 )
 
@@ -40,7 +47,8 @@ def measure(plan: Plan) -> Report:
     report.compare = ("accepted_per_s", "completed_per_s", "accepted_p50_ms", "accepted_p99_ms")
     report.notes = list(NOTES)
     report.describe(OURS, "`springtide up`: one gateway process, SQLite, one worker", durable="fsync before the 202")
-    systems = [OURS] if plan.wants(OURS) else []
+    systems = [OURS, BATCHES] if plan.wants(OURS) else []
+    report.describe(BATCHES, "the same, `POST /v1/jobs/batch`", durable="fsync before the answer")
     if plan.wants(PEER):
         systems.append(PEER)
         report.describe(
@@ -52,7 +60,7 @@ def measure(plan: Plan) -> Report:
             folder = plan.folder / f"{name}-{number}"
             folder.mkdir()
             try:
-                values = _ours(plan, folder) if name == OURS else _peer(plan, folder)
+                values = _peer(plan, folder) if name == PEER else _ours(plan, folder, batches=name == BATCHES)
             except (RuntimeError, subprocess.SubprocessError, httpx.HTTPError) as error:
                 report.fail(name, error)
                 continue
@@ -61,15 +69,16 @@ def measure(plan: Plan) -> Report:
     return report
 
 
-def _ours(plan: Plan, folder: Path) -> dict[str, float]:
+def _ours(plan: Plan, folder: Path, *, batches: bool) -> dict[str, float]:
+    path, batch = ("/v1/jobs/batch", BATCH_JOBS) if batches else ("/v1/jobs", None)
     home = Installation(folder, SYNTHETIC)
     with home.up() as server:
         server.wait_until_warm("synthetic")
-        _load(f"{server.url}/v1/jobs", plan, seconds=1.0)
+        _load(f"{server.url}{path}", plan, seconds=1.0, batch=batch)
         time.sleep(1.0)
         before = home.completed()
         cpu_before = _cpu_s(server.processes())
-        found = _load(f"{server.url}/v1/jobs", plan)
+        found = _load(f"{server.url}{path}", plan, batch=batch)
         server.wait_until_completed(before + found["accepted"], DRAIN_LIMIT_S)
         values = _values(found)
         used = {role: (s - cpu_before.get(role, 0.0)) * 1e3 for role, s in _cpu_s(server.processes()).items()}
@@ -91,16 +100,18 @@ def _values(found: dict[str, Any]) -> dict[str, float]:
     return {"completed_per_s": found["accepted"] / took_s, **{name: found[name] for name in names}}
 
 
-def _load(url: str, plan: Plan, seconds: float | None = None) -> dict[str, Any]:
+def _load(url: str, plan: Plan, seconds: float | None = None, *, batch: int | None = None) -> dict[str, Any]:
     aimed_s = seconds or (1.0 if plan.quick else SECONDS)
     command = [sys.executable, "-m", "benchmarks.load", url]
-    command += ["--connections", str(plan.connections), "--seconds", str(aimed_s)]
+    connections = plan.connections if batch is None else BATCH_CONNECTIONS
+    command += ["--connections", str(connections), "--seconds", str(aimed_s)]
+    command += [] if batch is None else ["--batch", str(batch)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=aimed_s + 60)
     if done.returncode != 0:
         raise RuntimeError(f"the load client ended with {done.returncode}:\n{done.stderr[-2000:]}")
     found = json.loads(done.stdout)
     if found["wrong"] or not found["accepted"]:
-        raise RuntimeError(f"{found['wrong']} answers were not 202: {found['first_wrong']}")
+        raise RuntimeError(f"{found['wrong']} answers were wrong: {found['first_wrong']}")
     return found
 
 

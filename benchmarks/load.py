@@ -1,6 +1,7 @@
 """A light HTTP client: N connections, each with one POST in flight for a while. A process of its own, JSON out.
 
     python -m benchmarks.load http://127.0.0.1:8321/v1/jobs --connections 32 --seconds 8
+    python -m benchmarks.load http://127.0.0.1:8321/v1/jobs/batch --batch 100 --connections 4
 
 Hand-written on asyncio protocols because the client shares the processor with what it measures: about 30 microseconds a
 request against several hundred of a general HTTP client.
@@ -19,13 +20,15 @@ import uvloop
 from benchmarks.report import percentile
 
 BODY = b'{"model":"synthetic","inputs":{}}'
+BATCH = b'{"jobs":[%s]}'
 
 
 class Lane(asyncio.Protocol):
     """One kept-alive connection: sends, reads the whole answer, sends again until `ends_at`."""
 
-    def __init__(self, request: bytes, ends_at: float, took_s: list[float], wrong: list[str]) -> None:
+    def __init__(self, request: bytes, expected: bytes, ends_at: float, took_s: list[float], wrong: list[str]) -> None:
         self._request = request
+        self._expected = expected  # how the body of a good answer begins, after its status line
         self._ends_at = ends_at
         self._took_s = took_s
         self._wrong = wrong
@@ -44,7 +47,7 @@ class Lane(asyncio.Protocol):
         if not mark or len(body) < _content_length(head):
             return
         self._buffer = b""
-        if head.startswith(b"HTTP/1.1 202 "):
+        if head.startswith(b"HTTP/1.1 20") and body.startswith(self._expected):
             self._took_s.append(time.perf_counter() - self._sent_at)
         else:
             self._wrong.append((head.split(b"\r\n")[0] + b" " + body[:200]).decode("utf-8", "replace"))
@@ -72,26 +75,32 @@ def _content_length(head: bytes) -> int:
     return 0
 
 
-async def load(url: str, *, connections: int, seconds: float) -> dict[str, object]:
-    """Counts and latencies. `began_at_s` is Unix time, so that the caller may add the time until all is done."""
+async def load(url: str, *, connections: int, seconds: float, batch: int | None = None) -> dict[str, object]:
+    """Counts and latencies. `began_at_s` is Unix time, so that the caller may add the time until all is done.
+
+    batch: jobs in one POST; None posts a single job as it is.
+    """
     parts = urlsplit(url)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-    request = head.encode() + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+    body = BODY if batch is None else BATCH % b",".join([BODY] * batch)
+    expected = b"{" if batch is None else b'{"accepted":%d,"refused":0,' % batch
+    request = head.encode() + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    jobs = batch or 1
     took_s: list[float] = []
     wrong: list[str] = []
     began_at_s, began = time.time(), time.perf_counter()
     ends_at = began + seconds
     loop = asyncio.get_running_loop()
     made = [
-        loop.create_connection(lambda: Lane(request, ends_at, took_s, wrong), parts.hostname, parts.port)
+        loop.create_connection(lambda: Lane(request, expected, ends_at, took_s, wrong), parts.hostname, parts.port)
         for _ in range(connections)
     ]
     lanes = [protocol for _, protocol in await asyncio.gather(*made)]
     await asyncio.gather(*(lane.closed for lane in lanes))
     return {
         "began_at_s": began_at_s,
-        "accepted": len(took_s),
-        "accepted_per_s": len(took_s) / (time.perf_counter() - began),
+        "accepted": len(took_s) * jobs,
+        "accepted_per_s": len(took_s) * jobs / (time.perf_counter() - began),
         "accepted_p50_ms": percentile(took_s, 0.5) * 1e3 if took_s else None,
         "accepted_p99_ms": percentile(took_s, 0.99) * 1e3 if took_s else None,
         "client_cpu_s": time.process_time(),
@@ -105,8 +114,10 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--batch", type=int, help="jobs in one POST")
     options = parser.parse_args()
-    print(json.dumps(uvloop.run(load(options.url, connections=options.connections, seconds=options.seconds))))
+    work = load(options.url, connections=options.connections, seconds=options.seconds, batch=options.batch)
+    print(json.dumps(uvloop.run(work)))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class Report:
         ours = self.systems[OURS].rounds if OURS in self.systems else []
         found: dict[str, Any] = {}
         for name, peer in self.systems.items():
-            if name == OURS or not peer.rounds:
+            if name.startswith(OURS) or not peer.rounds:  # our own variants are no peers
                 continue
             pairs = list(zip(ours, peer.rounds, strict=False)) if len(ours) == len(peer.rounds) else []
             values = {

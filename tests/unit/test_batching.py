@@ -52,6 +52,20 @@ async def test_a_failed_flush_fails_its_own_callers_only() -> None:
     assert results[1] == ["good"]
 
 
+async def test_each_item_can_have_its_own_result_or_error() -> None:
+    async def flush(items: list[int]) -> Sequence[int]:
+        if 3 in items:
+            raise ValueError("no")
+        return items
+
+    batcher = Batcher(flush, max_items=2)
+    results = await batcher.submit_each([1, 2, 3, 4, 5])
+    assert [result if isinstance(result, int) else str(result) for result in results] == [1, 2, "no", "no", 5]
+    assert await batcher.submit_each([]) == await batcher.submit([]) == []
+    with pytest.raises(ValueError, match="no"):
+        await batcher.submit([1, 2, 3])
+
+
 async def test_a_caller_that_gives_up_does_not_disturb_the_others() -> None:
     started = asyncio.Event()
     gate = asyncio.Event()

@@ -20,6 +20,7 @@ from springtide.gateway.context import Gateway
 from springtide.gateway.live import Live
 from springtide.gateway.openapi import openapi_config
 from springtide.gateway.outlook import Outlook
+from springtide.gateway.routes_batch import submit_batch
 from springtide.gateway.routes_submit import submit
 from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
 from springtide.gateway.submission import Submission
@@ -35,6 +36,7 @@ def create_app(services: GatewayServices) -> Litestar:
     return Application(
         route_handlers=[
             submit,
+            submit_batch,
             routes_jobs.get_job,
             routes_jobs.list_jobs,
             routes_jobs.cancel_job,

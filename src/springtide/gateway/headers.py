@@ -35,9 +35,14 @@ def idempotency_key(value: str | None) -> str | None:
     text = value.strip()
     if len(text) >= 2 and text[0] == text[-1] == '"':
         text = re.sub(r'\\(["\\])', r"\1", text[1:-1])
+    return checked_key(text)
+
+
+def checked_key(text: str) -> str:
+    """An idempotency key that is one. Raises CallerError."""
     if not text or len(text) > MAX_KEY_CHARACTERS or not text.isascii() or not text.isprintable():
         raise CallerError(
-            f"Idempotency-Key must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters, quoted or bare.",
+            f"An idempotency key must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters.",
             code="bad_idempotency_key",
         )
     return text

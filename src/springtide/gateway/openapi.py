@@ -15,7 +15,7 @@ from litestar.openapi.config import OpenAPIConfig
 
 from springtide import __version__
 from springtide.domain.job import Priority
-from springtide.gateway.schemas import AcceptedView, EventView, Problem
+from springtide.gateway.schemas import AcceptedView, BatchView, EventView, Problem
 from springtide.gateway.services import ServedModel
 
 Document = dict[str, Any]
@@ -33,6 +33,7 @@ _PROBLEMS = {
 }
 _RAISED = {
     ("/v1/jobs", "post"): ("400", "404", "413", "415", "422", "429", "503"),
+    ("/v1/jobs/batch", "post"): ("400", "413", "415", "422", "503"),
     ("/v1/jobs", "get"): ("400", "404", "503"),
     ("/v1/jobs/{job_id}", "get"): ("400", "404", "503"),
     ("/v1/jobs/{job_id}/cancel", "post"): ("400", "404", "409", "503"),
@@ -64,7 +65,7 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     document = copy.deepcopy(document)
     schemas: Document = document.setdefault("components", {}).setdefault("schemas", {})
     _, components = msgspec.json.schema_components(
-        [Problem, EventView, AcceptedView], ref_template="#/components/schemas/{name}"
+        [Problem, EventView, AcceptedView, BatchView], ref_template="#/components/schemas/{name}"
     )
     schemas.update(components)
     paths: Document = document["paths"]
@@ -73,6 +74,8 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
         for status in statuses:
             responses[status] = {"description": _PROBLEMS[status], "content": _PROBLEM}
     _describe_submit(paths["/v1/jobs"]["post"], list(models))
+    _describe_batch(paths["/v1/jobs/batch"]["post"], paths["/v1/jobs"]["post"])
+    schemas["BatchItem"]["properties"]["problem"] = {"$ref": "#/components/schemas/Problem"}
     _describe_upload(paths["/v1/blobs"]["post"])
     _describe_events(paths["/v1/jobs/{job_id}/events"]["get"])
     for path in ("/v1/blobs/{blob_id}", "/v1/jobs/{job_id}/files/{field}"):
@@ -118,6 +121,29 @@ def _describe_submit(operation: Document, models: list[ServedModel]) -> None:
     responses["200"] = {
         "description": "Ended within `Prefer: wait`.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobView"}}},
+    }
+
+
+def _describe_batch(operation: Document, single: Document) -> None:
+    one: Document = single["requestBody"]["content"]["application/json"]["schema"]
+    item: Document = {
+        "allOf": [{"type": "object", "properties": {"idempotency_key": {"type": "string", "maxLength": 255}}}],
+        "description": "As the body of POST /v1/jobs, and `idempotency_key`.",
+        "anyOf": [{**each, "additionalProperties": True} for each in one.get("oneOf", [one])],
+    }
+    schema: Document = {
+        "type": "object",
+        "properties": {"jobs": {"type": "array", "items": item, "minItems": 1, "maxItems": 1000}},
+        "required": ["jobs"],
+        "additionalProperties": False,
+    }
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    operation.setdefault("parameters", []).append(
+        _header("Idempotency-Key", "Gives each item without `idempotency_key` the key `<this>/<place in the list>`.")
+    )
+    operation["responses"]["200"] = {
+        "description": "Each item was accepted, and is on disk, or refused: in the order of the request.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchView"}}},
     }
 
 

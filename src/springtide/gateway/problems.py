@@ -114,6 +114,12 @@ def problem(
 
 def problem_body(status: int, code: str, detail: str, *, instance: str = "", **extensions: Any) -> bytes:
     """The document itself."""
+    return msgspec.json.encode(_fields(status, code, detail, extensions, instance=instance), enc_hook=str)
+
+
+def _fields(
+    status: int, code: str, detail: str, extensions: Mapping[str, Any], *, instance: str = ""
+) -> dict[str, Any]:
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": HTTPStatus(status).phrase,
@@ -123,7 +129,20 @@ def problem_body(status: int, code: str, detail: str, *, instance: str = "", **e
         "code": code,
     }
     body.update((key, value) for key, value in extensions.items() if key not in _RESERVED and value is not None)
-    return msgspec.json.encode(body, enc_hook=str)
+    return body
+
+
+def item_problem(request: Request[Any, Any, Any], error: SpringtideError, place: str) -> dict[str, Any]:
+    """The problem of one part of a request, at JSON pointer `place`, where other parts went well."""
+    status = status_of(error)
+    reference = request_id(request.scope)
+    if status == 500:
+        log.error("%s %s failed (%s)", request.method, request.scope["path"], reference, exc_info=error)
+        return _fields(500, "internal_error", f"Something broke here; it is logged as {reference}.", {})
+    extensions = {**error.details, "request_id": reference}
+    if isinstance(error, Refused):
+        extensions["retry_after_s"] = error.retry_after_s
+    return _fields(status, error.code, error.message, extensions, instance=f"{request.scope['path']}#{place}")
 
 
 def on_springtide_error(request: Request[Any, Any, Any], error: SpringtideError) -> Response[bytes]:

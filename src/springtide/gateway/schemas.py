@@ -57,6 +57,23 @@ class AcceptedView(msgspec.Struct, kw_only=True):
     eta_s: float | None = None
 
 
+class BatchItem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of one job of a batch: `job` where it was accepted (202), else `problem`."""
+
+    status: int
+    job: AcceptedView | None = None
+    replayed: bool = False  # its idempotency key was known: this is the job that has it
+    problem: dict[str, Any] | None = None  # as Problem
+
+
+class BatchView(msgspec.Struct, kw_only=True):
+    """A batch, answered item by item in the order of the request."""
+
+    accepted: int
+    refused: int
+    items: list[BatchItem]
+
+
 class JobView(AcceptedView, kw_only=True):
     """A job as it stands now."""
 

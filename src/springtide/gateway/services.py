@@ -29,6 +29,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     public_url: str | None = None  # such as https://media.example.org; None: what the client called us by
     max_json_bytes: int = 1 << 20  # a JSON body, and all text parts of a form together
+    max_batch_bytes: int = 8 << 20  # a JSON body with many jobs: some 8 KiB each
+    max_batch_jobs: int = 1000  # at about 50 µs each a call keeps others waiting for 50 ms in all
     max_upload_bytes: int = 8 << 30  # an upload that names no field: four hours of compressed video fit
     max_parts: int = 256  # of one form
     max_wait_s: float = 60.0  # longest `Prefer: wait`: below what proxies cut off

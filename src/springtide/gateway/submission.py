@@ -15,7 +15,16 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from springtide.domain.errors import BadMedia, CallerError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
+from springtide.domain.errors import (
+    BadMedia,
+    CallerError,
+    InvalidInput,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    SpringtideError,
+    Unavailable,
+)
 from springtide.domain.ids import DEFAULT_TENANT, BlobId, ModelName
 from springtide.domain.job import BlobRef, Job, JobStatus, Priority
 from springtide.domain.lease import Ticket
@@ -99,16 +108,29 @@ class Submission:
         job = prepared.job
         [inserted] = await self._services.ledger.insert([job])
         if not inserted.is_new:
-            if inserted.job.fingerprint != job.fingerprint:
-                raise InvalidInput(
-                    f"The idempotency key was used for another request ({inserted.job.id}).",
-                    code="idempotency_key_reused",
-                )
-            return inserted
+            return _replayed(prepared, inserted)
         if prepared.fresh:
             await self._note_blobs(prepared.fresh, job)
         await self._enqueuing.submit([prepared.ticket])
         return inserted
+
+    async def commit_each(self, prepared: Sequence[Prepared]) -> list[Inserted | SpringtideError]:
+        """The same for many without uploads of their own, with one insert and one enqueue; each has its own result."""
+        results: list[Inserted | SpringtideError] = []
+        tickets: list[Ticket] = []
+        inserted = await self._services.ledger.insert_each([one.job for one in prepared])
+        for one, result in zip(prepared, inserted, strict=True):
+            if isinstance(result, Inserted) and result.is_new:
+                tickets.append(one.ticket)
+            elif isinstance(result, Inserted):
+                try:
+                    result = _replayed(one, result)
+                except InvalidInput as error:
+                    result = error
+            results.append(result)
+        if tickets:
+            await self._enqueuing.submit(tickets)
+        return results
 
     def check_open(self) -> None:
         """Raises Refused while the server is stopping: a job taken in now would wait for the next start."""
@@ -164,6 +186,14 @@ class Submission:
         except Exception:
             log.exception("%d accepted jobs wait for the sweep", len(tickets))
         return [False] * len(tickets)
+
+
+def _replayed(prepared: Prepared, inserted: Inserted) -> Inserted:
+    if inserted.job.fingerprint != prepared.job.fingerprint:
+        raise InvalidInput(
+            f"The idempotency key was used for another request ({inserted.job.id}).", code="idempotency_key_reused"
+        )
+    return inserted
 
 
 def fingerprint(model: ModelName, inputs: Mapping[str, Any], files: Sequence[BlobRef]) -> str:

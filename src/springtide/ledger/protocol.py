@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from springtide.domain.errors import SpringtideError
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob, Outcome
@@ -68,6 +69,11 @@ class Ledger(Protocol):
 
     async def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
         """Record jobs. The insert is the promise."""
+        ...
+
+    async def insert_each(self, jobs: Sequence[Job]) -> list[Inserted | SpringtideError]:
+        """The same, each job on its own: one that is refused, or that was on its way when the database went, takes no
+        other along. Raises only where none was tried."""
         ...
 
     async def get(self, ids: Sequence[JobId]) -> list[Job | None]: ...

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
-from springtide.domain.errors import ConfigError, SpringtideError, Unavailable
+from springtide.domain.errors import ConfigError, InvalidInput, SpringtideError, Unavailable
 from springtide.domain.ids import BlobId, JobId
 from springtide.domain.job import Job
 from springtide.domain.lease import LiveJob, Outcome
@@ -60,10 +60,27 @@ class SqlLedger:
 
     async def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
         results = await self._write([Write(Kind.INSERT, rows.job_row(job)) for job in jobs])
-        return [
-            Inserted(job, True) if result is True else Inserted(rows.job_from(result), False)
-            for job, result in zip(jobs, results, strict=True)
-        ]
+        return [_inserted(job, result) for job, result in zip(jobs, results, strict=True)]
+
+    async def insert_each(self, jobs: Sequence[Job]) -> list[Inserted | SpringtideError]:
+        self._check_running()
+        results: list[Inserted | SpringtideError] = []
+        sound: list[tuple[int, Write]] = []
+        for job in jobs:
+            try:
+                sound.append((len(results), Write(Kind.INSERT, rows.job_row(job))))
+                results.append(Inserted(job, True))
+            except InvalidInput as refusal:
+                results.append(refusal)
+        written = await self._writes.submit_each([write for _, write in sound])
+        for (place, _), result in zip(sound, written, strict=True):
+            if isinstance(result, SpringtideError):
+                results[place] = result
+            elif isinstance(result, Exception):
+                raise result  # a bug
+            elif result is not True:
+                results[place] = _inserted(jobs[place], result)
+        return results
 
     async def get(self, ids: Sequence[JobId]) -> list[Job | None]:
         self._check_running()
@@ -99,11 +116,7 @@ class SqlLedger:
 
     async def _write(self, operations: Sequence[Write]) -> list[Any]:
         self._check_running()
-        results = await self._writes.submit(operations)
-        for result in results:
-            if isinstance(result, SpringtideError):
-                raise result
-        return results
+        return await self._writes.submit(operations)
 
     async def _flush(self, operations: list[Write]) -> list[Any]:
         """One transaction where all goes well. The second and third try cost time only where something is unusual."""
@@ -135,6 +148,11 @@ class SqlLedger:
     def _check_running(self) -> None:
         if not self._is_running:
             raise Unavailable("the ledger is not running")
+
+
+def _inserted(job: Job, result: Any) -> Inserted:
+    """True, or the row of the job that was there already."""
+    return Inserted(job, True) if result is True else Inserted(rows.job_from(result), False)
 
 
 def _one_by_one(connection: Connection, operations: Sequence[Write]) -> list[Any]:

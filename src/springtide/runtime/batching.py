@@ -9,33 +9,58 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class _Call(Generic[R]):
+    """One caller's items: their results, and how many are still to come."""
+
+    __slots__ = ("done", "left", "results")
+
+    def __init__(self, size: int) -> None:
+        self.results: list[R | Exception | None] = [None] * size
+        self.left = size
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self, place: int, result: R | Exception) -> None:
+        self.results[place] = result
+        self.left -= 1
+        if not self.left and not self.done.done():  # a caller that was cancelled waits no longer
+            self.done.set_result(None)
 
 
 class Batcher(Generic[T, R]):
     """Collects items from concurrent callers and hands them to `flush` in order, at most `max_items` at a time."""
 
     def __init__(self, flush: Callable[[list[T]], Awaitable[Sequence[R]]], *, max_items: int = 512) -> None:
-        """flush: takes items, returns one result each in the same order; its exception goes to every caller in the
+        """flush: takes items, returns one result each in the same order; its exception goes to every item of the
         batch."""
         self._flush = flush
         self._max_items = max_items
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._waiting: deque[tuple[T, _Call[R], int]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, items: Sequence[T]) -> list[R]:
-        """Wait until all of `items` are flushed."""
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
-        self._waiting.extend(zip(items, futures, strict=True))
+        """Wait until all of `items` are flushed. Raises the first error there was."""
+        results = await self.submit_each(items)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return cast("list[R]", results)
+
+    async def submit_each(self, items: Sequence[T]) -> list[R | Exception]:
+        """The same with each item's own result or error: more items than fit one flush may part ways."""
+        if not items:
+            return []
+        call: _Call[R] = _Call(len(items))
+        self._waiting.extend((item, call, place) for place, item in enumerate(items))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-        if len(futures) == 1:  # the hot path: one job a request
-            return [await futures[0]]
-        return list(await asyncio.gather(*futures))
+        await call.done
+        return cast("list[R | Exception]", call.results)
 
     async def drain(self) -> None:
         """Wait until nothing is waiting."""
@@ -45,13 +70,10 @@ class Batcher(Generic[T, R]):
     async def _run(self) -> None:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_items))]
+            results: Sequence[R | Exception]
             try:
-                results = await self._flush([item for item, _ in batch])
+                results = await self._flush([item for item, _, _ in batch])
             except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+                results = [error] * len(batch)
+            for (_, call, place), result in zip(batch, results, strict=True):
+                call.settle(place, result)

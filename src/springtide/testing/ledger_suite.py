@@ -192,6 +192,24 @@ class InsertContract:
         assert isinstance(results[0], InvalidInput)
         assert results[1] == [Inserted(job(2), True)]
 
+    async def test_jobs_inserted_each_on_its_own_take_no_other_along(self, ledger: Ledger) -> None:
+        await ledger.insert([job(5, idempotency_key="k")])
+        jobs = [
+            job(1),
+            job(2, model_version="\ud800"),  # the database refuses it
+            job(3, inputs={"x": object()}),
+            job(4, idempotency_key="k"),
+            *(job(n) for n in range(10, 1200)),
+        ]
+        results = await ledger.insert_each(jobs)
+        assert results[0] == Inserted(job(1), True)
+        assert isinstance(results[1], InvalidInput)
+        assert isinstance(results[2], InvalidInput)
+        assert results[3] == Inserted(job(5, idempotency_key="k"), False)
+        assert results[4:] == [Inserted(each, True) for each in jobs[4:]]
+        assert await ledger.get([each.id for each in jobs]) == [job(1), None, None, None, *jobs[4:]]
+        assert await ledger.insert_each([]) == []
+
     async def test_a_caller_that_gives_up_does_not_disturb_the_others(self, ledger: Ledger) -> None:
         waiting = [asyncio.create_task(ledger.insert([job(n)])) for n in range(5)]
         await asyncio.sleep(0)  # each has queued its job
