@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from springtide.config import BlobsConfig, BrokerConfig, Config, LedgerConfig, ModelConfig, ServerConfig
+from springtide.config import BlobsConfig, BrokerConfig, Config, LedgerConfig, ModelConfig, ServerConfig, TenantConfig
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 EXAMPLE = Path(__file__).parents[1] / "springtide.example.toml"
@@ -19,6 +19,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("ledger", LedgerConfig),
     ("blobs", BlobsConfig),
     ("models.NAME", ModelConfig),
+    ("tenants.NAME", TenantConfig),
 ]
 HEAD = """# Configuration
 
@@ -63,10 +64,12 @@ def render_example() -> str:
     """A file that says nothing but the defaults, with what each means."""
     models = Config.model_fields["models"].get_default(call_default_factory=True)
     parts = ["# Every setting with its default. Copy what you change into springtide.toml; the rest may be left out."]
-    for name, section in SECTIONS[:-1]:
+    for name, section in SECTIONS[:-2]:
         parts += ["", f"[{name}]", *_lines(section(), section)]
     for name, model in models.items():
         parts += ["", f"[models.{name}]", *_lines(model, ModelConfig)]
+    tenant = _lines(TenantConfig(), TenantConfig)
+    parts += ["", "# [tenants.default]", *(line if line.startswith("#") else f"# {line}" for line in tenant)]
     return "\n".join(parts) + "\n"
 
 

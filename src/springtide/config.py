@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from springtide.domain.errors import ConfigError
-from springtide.domain.ids import is_model_name
+from springtide.domain.ids import is_model_name, is_tenant_id
 
 FILE_NAME = "springtide.toml"
 _SECRETS = re.compile("url|secret|token|password")  # keys whose values are never shown
@@ -43,6 +43,12 @@ class ServerConfig(_Section):
     data_dir: Path = Field(default=Path("~/.springtide"), description="Folder for the ledger, blobs and the socket.")
     weights_dir: Path = Field(
         default=Path("~/.springtide/weights"), description="Folder for model files; may be shared."
+    )
+    tenant_header: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="Header in which a proxy that knows its callers names the tenant, such as X-Tenant; it must "
+        "overwrite what a caller sends. Without it everybody is the tenant `default`.",
     )
     max_upload_mb: int = Field(default=2048, ge=1, le=1_000_000, description="Largest upload of one file, MiB.")
 
@@ -145,6 +151,10 @@ class ModelConfig(_Section):
         default=600, ge=0, le=86_400, description="How long a draining worker may finish what it runs, seconds."
     )
 
+    max_running: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="Most jobs in progress at once; default: as many as workers take."
+    )
+
     @model_validator(mode="after")
     def _bounds(self) -> ModelConfig:
         if self.min_replicas > self.max_replicas:
@@ -156,6 +166,17 @@ class ModelConfig(_Section):
         if self.batch_wait_ms > 0 and self.batch == 1:
             raise ValueError(f"batch_wait_ms ({self.batch_wait_ms:g}) waits for a batch, but batch is 1: raise batch")
         return self
+
+
+class TenantConfig(_Section):
+    """A tenant that differs from the rest. Its limits hold for each model by itself (docs/queue-discipline.md)."""
+
+    weight: float = Field(
+        default=1, ge=0.01, le=1000, description="Share of a busy model, beside the weights of the others who wait."
+    )
+    max_running: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="Most jobs of a model in progress at once; default: no limit."
+    )
 
 
 def _default_models() -> dict[str, ModelConfig]:
@@ -179,6 +200,18 @@ class Config(BaseSettings):
     ledger: LedgerConfig = Field(default_factory=LedgerConfig)
     blobs: BlobsConfig = Field(default_factory=BlobsConfig)
     models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]
+
+    tenants: Annotated[dict[str, TenantConfig], Field(default_factory=dict[str, TenantConfig])]
+
+    @field_validator("tenants")
+    @classmethod
+    def _tenants(cls, value: dict[str, TenantConfig]) -> dict[str, TenantConfig]:
+        bad = [name for name in value if not is_tenant_id(name)]
+        if bad:
+            raise ValueError(
+                f"not a tenant's name: {', '.join(map(repr, bad))} (letters, digits and . _ @ -, at most 64)"
+            )
+        return value
 
     @field_validator("models")
     @classmethod

@@ -8,10 +8,12 @@ import pytest
 
 from springtide.broker import memory_events
 from springtide.broker.memory import MemoryBroker
+from springtide.broker.memory_entries import SAMPLE, SPARE, Entry, LazyHeap
 from springtide.broker.memory_events import Seqs, Stories
-from springtide.broker.memory_ready import SPARE, Entry, LazyHeap, ReadyQueue
+from springtide.broker.memory_ready import ReadyQueue
 from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import EVENTS_KEPT_S
+from springtide.domain.ids import TenantId
 from springtide.domain.job import Priority
 from springtide.testing.broker_cases import (
     ANN,
@@ -36,7 +38,7 @@ class TestLazyHeap:
             entry = Entry(ticket("a"), number)
             entry.is_ready = number % 100 == 0
             heap.push(float(number), entry)
-        assert len(heap.wanted()) == SPARE
+        assert sum(entry.is_ready for _, _, entry in heap._items) == SPARE
         assert len(heap._items) <= 4 * SPARE
 
     def test_what_is_due_comes_in_the_order_of_its_time(self):
@@ -45,13 +47,21 @@ class TestLazyHeap:
             heap.push(at_s, Entry(ticket("a"), number))
         assert [entry.serial for entry in iter(lambda: heap.pop_due(6.0), None)] == [1, 0]
 
+    def test_a_place_in_a_long_heap_is_told_from_a_sample(self):
+        heap = LazyHeap(lambda entry: True)
+        numbers = [number * 7919 % 10_007 for number in range(10_007)]  # every number once, in no order
+        for number in numbers:
+            heap.push(float(number), Entry(ticket("a"), 0))
+        assert len(heap._items) > 10 * SAMPLE
+        for number in range(0, 10_000, 500):
+            assert abs(heap.share_below(float(number), 0) * len(numbers) - number) < 0.1 * len(numbers)
+
     def test_a_queue_counts_what_can_be_leased(self):
         queue = ReadyQueue()
         entries = [Entry(ticket("a", priority=priority), n) for n, priority in enumerate(Priority)]
         for entry in entries:
-            queue.push(entry)
-        queue.discard(entries[0])
-        queue.discard(entries[0])
+            queue.add(entry)
+        queue.remove(entries[0])
         assert (len(queue), queue.ahead_of(entries[2])) == (2, 1)
         assert queue.pop(T0, 0.0) is entries[1]
         assert len(queue) == 1
@@ -136,7 +146,7 @@ class TestMemoryBroker:
         broker = MemoryBroker()
         for number in range(500):
             name, now_s = f"job{number}", T0 + number
-            await leased(broker, name, now_s=now_s, start_deadline_at_s=now_s + 1e6)
+            await leased(broker, name, now_s=now_s, start_deadline_at_s=now_s + 1e6, tenant=TenantId(name))
             await broker.publish(MODEL, ANN, [progress(name, 0.5)], now_s)
             await broker.cancel([ref(name)], now_s)
             await broker.complete(MODEL, ANN, [done(name)], now_s)
@@ -151,4 +161,6 @@ class TestMemoryBroker:
             {},
         ]
         assert len(broker._outcomes) == 0
+        assert jobs._ready._accounts == {}
+        assert [one._lanes for one in jobs._ready._classes.values()] == [{}, {}, {}]
         assert len(jobs._deadlines._items) <= 2 * SPARE

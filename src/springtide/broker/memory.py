@@ -30,6 +30,7 @@ from springtide.domain.lease import (
     WakeUp,
     WorkerState,
 )
+from springtide.domain.tenant import Discipline
 
 
 class MemoryBroker:
@@ -47,6 +48,9 @@ class MemoryBroker:
     async def stop(self) -> None: ...
 
     # --- the way in -------------------------------------------------------------------------------------------------
+
+    async def configure(self, model: ModelName, discipline: Discipline) -> None:
+        self._of(model).configure(discipline)
 
     async def enqueue(self, tickets: Sequence[Ticket], now_s: float) -> list[bool]:
         return [self._of(ticket.model).enqueue(ticket, now_s) for ticket in tickets]

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from springtide.broker.memory_entries import Entry, LazyHeap
 from springtide.broker.memory_events import Seqs, Stories
 from springtide.broker.memory_outcomes import Outcomes
-from springtide.broker.memory_ready import Entry, LazyHeap, ReadyQueue
+from springtide.broker.memory_ready import ReadyQueue
 from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import TOMBSTONE_S
 from springtide.domain.fleet import QueueView, WorkerView
@@ -32,6 +33,7 @@ from springtide.domain.lease import (
     Ticket,
     WorkerState,
 )
+from springtide.domain.tenant import Discipline
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -67,6 +69,10 @@ class ModelJobs:
 
     # --- the way in -------------------------------------------------------------------------------------------------
 
+    def configure(self, discipline: Discipline) -> None:
+        if self._ready.configure(discipline):
+            self._ring(len(self._ready))
+
     def enqueue(self, ticket: Ticket, now_s: float) -> bool:
         if ticket.id in self._live or ticket.id in self._ended:
             return False
@@ -85,7 +91,7 @@ class ModelJobs:
             spent = JobError(code="attempts_spent", message=f"All {ticket.max_attempts} attempts are spent.")
             self._close(entry, JobEvent.FAILED, now_s, error=spent)
         else:
-            self._waits.ring(self._work_key, 1)
+            self._ring(1)
         return True
 
     def cancel(self, job: JobId, now_s: float) -> JobStatus | None:
@@ -116,7 +122,7 @@ class ModelJobs:
         while len(leases) < max_jobs and (entry := self._ready.pop(now_s, min_wait_s)) is not None:
             leases.append(self._lease(entry, worker, now_s))
         if promoted:
-            self._waits.ring(self._work_key, min(promoted, len(self._ready)))
+            self._ring(min(promoted, len(self._ready)))
         return leases
 
     def beat(self, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float) -> BeatReply:
@@ -194,7 +200,7 @@ class ModelJobs:
 
     @property
     def has_work(self) -> bool:
-        return len(self._ready) > 0
+        return self._ready.has_work
 
     # --- the clock --------------------------------------------------------------------------------------------------
 
@@ -209,7 +215,7 @@ class ModelJobs:
         while self._tombs and self._tombs[0][0] <= now_s:
             del self._ended[self._tombs.popleft()[1]]
         # A woken worker may have died before it leased: whoever waits beside work is told again.
-        self._waits.ring(self._work_key, len(self._ready))
+        self._ring(len(self._ready))
         return [entry.ticket.id for entry in expired]
 
     def bury(self, job: JobId, now_s: float) -> None:
@@ -252,6 +258,7 @@ class ModelJobs:
             oldest_enqueued_at_s=self._ready.oldest_at_s(),
             workers=workers,
             taken_at_s=now_s,
+            tenants=self._ready.loads(),
         )
 
     # --- steps ------------------------------------------------------------------------------------------------------
@@ -287,6 +294,7 @@ class ModelJobs:
         entry.started_at_s = since_s
         entry.expires_at_s = now_s + LEASE_TTL_S
         self._holdings.setdefault(worker, {})[entry.ticket.id] = entry
+        self._ready.started(entry.ticket.tenant)
 
     def _take(self, entry: Entry) -> None:
         """End the lease in force."""
@@ -299,14 +307,15 @@ class ModelJobs:
         if worker in self._untold:
             self._untold[worker].pop(entry.ticket.id, None)
         entry.worker = entry.started_at_s = entry.fraction = entry.stage = None
+        if self._ready.stopped(entry.ticket.tenant):
+            self._ring(1)
 
     def _wait(self, entry: Entry, *, retry_at_s: float | None = None) -> None:
         self._queued += 1
         self._predicted_s += entry.ticket.predicted_s
         entry.retry_at_s = retry_at_s
-        if retry_at_s is None:
-            self._ready.push(entry)
-        else:
+        self._ready.add(entry)
+        if retry_at_s is not None:
             self._delayed.push(retry_at_s, entry)
 
     def _unwait(self, entry: Entry) -> None:
@@ -314,7 +323,7 @@ class ModelJobs:
         # Sums of floats drift; an empty queue is the moment to forget that.
         self._predicted_s = self._predicted_s - entry.ticket.predicted_s if self._queued else 0.0
         entry.retry_at_s = None
-        self._ready.discard(entry)
+        self._ready.remove(entry)
 
     def _wait_again(self, entry: Entry, now_s: float, after_s: float = 0.0) -> None:
         deadline_at_s = entry.ticket.start_deadline_at_s
@@ -322,7 +331,7 @@ class ModelJobs:
             self._deadlines.push(deadline_at_s, entry)  # may be listed twice; what has ended is skipped
         self._wait(entry, retry_at_s=now_s + after_s if after_s > 0 else None)
         if after_s <= 0:
-            self._waits.ring(self._work_key, 1)
+            self._ring(1)
 
     def _lose(self, entry: Entry, now_s: float) -> None:
         """The worker is gone: another attempt if there is one left."""
@@ -387,6 +396,11 @@ class ModelJobs:
         )
         self._waits.ring(("outcomes",))
 
+    def _ring(self, jobs: int) -> None:
+        """Wake as many waiting workers, where something may be leased at all."""
+        if self._waits.has(self._work_key) and self._ready.has_work:
+            self._waits.ring(self._work_key, jobs)
+
     def _expire(self, now_s: float) -> None:
         while (entry := self._deadlines.pop_due(now_s)) is not None:
             if entry.status is JobStatus.QUEUED:
@@ -397,7 +411,7 @@ class ModelJobs:
         count = 0
         while (entry := self._delayed.pop_due(now_s)) is not None:
             entry.retry_at_s = None
-            self._ready.push(entry)
+            self._ready.promote(entry)
             count += 1
         return count
 

@@ -1,146 +1,181 @@
-"""Which job is served next: the embedded broker's queue discipline, and nothing else.
+"""Which job is served next: the embedded broker's queue discipline (`policy.fairness`), and nothing else.
 
-The order is priority class, then time of acceptance. Fair share between tenants and ageing belong here and only here.
-Promises: every operation O(log n), but for `ahead_of`. A job that comes back (retry, release, lost worker) gets the
-place it had.
+Promises: no limit is ever passed; a tenant at its limit holds up nobody. A job that comes back (retry, release, lost
+worker) gets the place it had. Every operation is O(log n).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from heapq import heapify, heappop, heappush
-
-from springtide.domain.ids import WorkerId
-from springtide.domain.job import JobStatus, Priority
-from springtide.domain.lease import Ticket
-
-SPARE = 64  # heaps below this size are not worth tidying
-
-
-class Entry:
-    """A live job, as the embedded broker holds it. Its queue changes it in place."""
-
-    __slots__ = (
-        "attempt",
-        "expires_at_s",
-        "fraction",
-        "is_ready",
-        "retry_at_s",
-        "serial",
-        "stage",
-        "started_at_s",
-        "status",
-        "ticket",
-        "worker",
-    )
-
-    def __init__(self, ticket: Ticket, serial: int) -> None:
-        self.ticket = ticket
-        self.serial = serial  # breaks ties between jobs accepted at the same time
-        self.status = JobStatus.QUEUED
-        self.attempt = ticket.attempt
-        self.is_ready = False  # in the ready queue
-        self.retry_at_s: float | None = None  # set while it waits for its back-off
-        self.worker: WorkerId | None = None
-        self.started_at_s: float | None = None
-        self.expires_at_s = 0.0  # of the lease, where one is in force
-        self.fraction: float | None = None
-        self.stage: str | None = None
+from springtide.broker.memory_entries import Entry, LazyHeap
+from springtide.broker.memory_lanes import PriorityClass
+from springtide.domain.fleet import TenantLoad
+from springtide.domain.ids import TenantId
+from springtide.domain.job import Priority
+from springtide.domain.tenant import Discipline, Tenant
+from springtide.policy.fairness import class_order
 
 
-class LazyHeap:
-    """Entries by time. Those no longer `wanted` are skipped when they come up, and swept out when the heap has doubled,
-    so taking an entry out of the middle costs nothing and leaks nothing."""
+class _Account:
+    """What a tenant has here, and what it may have."""
 
-    def __init__(self, wanted: Callable[[Entry], bool]) -> None:
-        self._wanted = wanted
-        self._items: list[tuple[float, int, Entry]] = []
-        self._tidy_at = SPARE
+    __slots__ = ("max_running", "running", "waiting", "weight")
 
-    def push(self, at_s: float, entry: Entry) -> None:
-        if len(self._items) >= self._tidy_at:
-            self._items = [item for item in self._items if self._wanted(item[2])]
-            heapify(self._items)
-            self._tidy_at = 2 * len(self._items) + SPARE
-        heappush(self._items, (at_s, entry.serial, entry))
+    def __init__(self, tenant: Tenant | None) -> None:
+        self.waiting = 0
+        self.running = 0
+        self.limit(tenant)
 
-    def first(self) -> Entry | None:
-        """The earliest wanted entry."""
-        while self._items:
-            entry = self._items[0][2]
-            if self._wanted(entry):
-                return entry
-            heappop(self._items)
-        return None
+    def limit(self, tenant: Tenant | None) -> None:
+        self.weight = 1.0 if tenant is None else tenant.weight
+        self.max_running = None if tenant is None else tenant.max_running
 
-    def pop(self) -> None:
-        """Take away what `first` gave."""
-        heappop(self._items)
-
-    def pop_due(self, now_s: float) -> Entry | None:
-        """Take the earliest wanted entry whose time has come."""
-        entry = self.first()
-        if entry is None or self._items[0][0] > now_s:
-            return None
-        heappop(self._items)
-        return entry
-
-    def wanted(self) -> list[Entry]:
-        """Every wanted entry, in no order."""
-        return [entry for _, _, entry in self._items if self._wanted(entry)]
+    @property
+    def may_run(self) -> bool:
+        return self.max_running is None or self.running < self.max_running
 
 
 class ReadyQueue:
-    """Jobs that may be leased now."""
+    """Jobs that may be leased now, and how many each tenant has waiting and running."""
 
     def __init__(self) -> None:
-        self._classes = {priority: LazyHeap(_is_ready) for priority in Priority}
+        self._classes = {priority: PriorityClass() for priority in Priority}
+        self._oldest = LazyHeap(_is_ready)
+        self._discipline = Discipline()
+        self._tenants: dict[TenantId, Tenant] = {}
+        self._accounts: dict[TenantId, _Account] = {}
         self._count = 0
+        self._running = 0
+        self._turn = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def push(self, entry: Entry) -> None:
-        entry.is_ready = True
-        self._count += 1
-        self._classes[entry.ticket.priority].push(entry.ticket.enqueued_at_s, entry)
+    @property
+    def has_work(self) -> bool:
+        """Whether a job may be leased now, within all limits."""
+        if self._count == 0 or not self._has_room:
+            return False
+        return any(one.has_turn for one in self._classes.values())
 
-    def pop(self, now_s: float, min_wait_s: float) -> Entry | None:
-        """The job whose turn it is, of those that have waited `min_wait_s`."""
-        for heap in self._classes.values():
-            entry = heap.first()
-            # The head of a class is its oldest job: where it is too young, so are all behind it.
-            if entry is None or (min_wait_s > 0 and entry.ticket.enqueued_at_s + min_wait_s > now_s):
-                continue
-            heap.pop()
-            entry.is_ready = False
-            self._count -= 1
-            return entry
-        return None
+    def configure(self, discipline: Discipline) -> bool:
+        """From now on, for those who wait too. False where nothing changed."""
+        if discipline == self._discipline:
+            return False
+        self._discipline = discipline
+        self._tenants = {tenant.id: tenant for tenant in discipline.tenants}
+        for tenant, account in self._accounts.items():
+            account.limit(self._tenants.get(tenant))
+            self._set_open(tenant, account)
+        return True
 
-    def discard(self, entry: Entry) -> None:
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        """A job waits; where it waits for a retry's time, it is not ready yet."""
+        account = self._account(entry.ticket.tenant)
+        account.waiting += 1
+        if entry.retry_at_s is None:
+            self._push(entry, account)
+
+    def promote(self, entry: Entry) -> None:
+        """A job that has been added is ready now."""
+        self._push(entry, self._accounts[entry.ticket.tenant])
+
+    def remove(self, entry: Entry) -> None:
+        """A job waits no longer: `pop` gave it, or it has ended."""
         if entry.is_ready:
             entry.is_ready = False
             self._count -= 1
+            self._classes[entry.ticket.priority].discard(entry)
+        account = self._accounts[entry.ticket.tenant]
+        account.waiting -= 1
+        self._forget_idle(entry.ticket.tenant, account)
+
+    def pop(self, now_s: float, min_wait_s: float) -> Entry | None:
+        """The job whose turn it is, of those that have waited `min_wait_s`. `remove` and `started` must follow."""
+        if self._count == 0 or not self._has_room:
+            return None
+        for priority in class_order(self._turn):
+            entry = self._classes[priority].pop(now_s, min_wait_s)
+            if entry is not None:
+                entry.is_ready = False
+                self._count -= 1
+                self._turn += 1
+                return entry
+        return None
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def started(self, tenant: TenantId) -> None:
+        account = self._account(tenant)
+        account.running += 1
+        self._running += 1
+        if not account.may_run:
+            self._set_open(tenant, account)
+
+    def stopped(self, tenant: TenantId) -> bool:
+        """An attempt has ended. True where that made room under a limit that was reached."""
+        made_room = not self._has_room
+        account = self._accounts[tenant]
+        could_run = account.may_run
+        account.running -= 1
+        self._running -= 1
+        if not could_run and account.may_run:
+            self._set_open(tenant, account)
+            made_room = True
+        self._forget_idle(tenant, account)
+        return made_room
+
+    # --- looking ----------------------------------------------------------------------------------------------------
 
     def ahead_of(self, entry: Entry) -> int:
-        """How many jobs are served before this one. O(n)."""
+        """About how many jobs are leased before this one: see `policy.fairness.jobs_ahead`."""
         ahead = 0
-        for priority, heap in self._classes.items():
+        for priority, one in self._classes.items():
             if priority == entry.ticket.priority:
-                return ahead + sum(_place(other) < _place(entry) for other in heap.wanted())
-            ahead += len(heap.wanted())
+                return ahead + one.ahead_of(entry)
+            ahead += one.count
         return ahead
 
     def oldest_at_s(self) -> float | None:
         """When the job that has waited longest was accepted."""
-        heads = [head.ticket.enqueued_at_s for heap in self._classes.values() if (head := heap.first()) is not None]
-        return min(heads, default=None)
+        oldest = self._oldest.first()
+        return None if oldest is None else oldest.ticket.enqueued_at_s
+
+    def loads(self) -> tuple[TenantLoad, ...]:
+        """What each tenant has here."""
+        return tuple(
+            TenantLoad(tenant=tenant, queued=account.waiting, running=account.running)
+            for tenant, account in self._accounts.items()
+        )
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def _push(self, entry: Entry, account: _Account) -> None:
+        entry.is_ready = True
+        self._count += 1
+        ticket = entry.ticket
+        self._classes[ticket.priority].push(entry, weight=account.weight, may_run=account.may_run)
+        self._oldest.push(ticket.enqueued_at_s, entry)
+
+    @property
+    def _has_room(self) -> bool:
+        return self._discipline.max_running is None or self._running < self._discipline.max_running
+
+    def _account(self, tenant: TenantId) -> _Account:
+        account = self._accounts.get(tenant)
+        if account is None:
+            account = self._accounts[tenant] = _Account(self._tenants.get(tenant))
+        return account
+
+    def _forget_idle(self, tenant: TenantId, account: _Account) -> None:
+        if account.waiting == 0 and account.running == 0:
+            del self._accounts[tenant]
+
+    def _set_open(self, tenant: TenantId, account: _Account) -> None:
+        for one in self._classes.values():
+            one.set_open(tenant, weight=account.weight, may_run=account.may_run)
 
 
 def _is_ready(entry: Entry) -> bool:
     return entry.is_ready
-
-
-def _place(entry: Entry) -> tuple[float, int]:
-    return entry.ticket.enqueued_at_s, entry.serial

@@ -36,6 +36,10 @@ class Waits:
             timer.cancel()
             self._forget(future, keys)
 
+    def has(self, key: Key) -> bool:
+        """Whether anybody waits for `key`."""
+        return key in self._by_key
+
     def ring(self, key: Key, count: int | None = None) -> None:
         """End the `count` oldest waits on `key` (None: all)."""
         waiting = self._by_key.get(key)

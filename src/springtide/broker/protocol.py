@@ -36,6 +36,7 @@ from springtide.domain.lease import (
     WakeUp,
     WorkerState,
 )
+from springtide.domain.tenant import Discipline
 
 TOMBSTONE_S = 60.0  # an ended job's id is remembered this long after its outcome was acked, against late enqueues
 EVENTS_PER_JOB = 256  # the newest live events kept for replay; the first and the terminal one always
@@ -53,10 +54,17 @@ class Broker(Protocol):
 
     # --- the way in ---------------------------------------------------------------------------------------------
 
+    async def configure(self, model: ModelName, discipline: Discipline) -> None:
+        """Weights and limits of a model's queue from now on, for what waits already too; what runs runs on. Wakes
+        workers where that made room. Before the first call every tenant has weight 1 and nothing is limited. The same
+        again costs next to nothing: the controller says it with every sweep, so that an emptied broker learns it."""
+        ...
+
     async def enqueue(self, tickets: Sequence[Ticket], now_s: float) -> list[bool]:
         """Queue jobs. True for each that was not known yet.
 
-        Order within a model: priority class, then `enqueued_at_s` (fair share comes with issue 3's discipline).
+        Order within a model: `policy.fairness`. By class, but two of every TURNS leases are first offered to a lower
+        one; within a class each tenant by its weight; within a tenant by `order_key`.
         A ticket with `held_by` is entered as leased by that worker at `attempt`, and goes back to the queue unless the
         worker's beats name it within LEASE_TTL_S. One with `attempt >= max_attempts` and no holder fails at once
         (code `attempts_spent`). Adds the live event `queued` for new jobs, `started` for those that are held: with
@@ -76,7 +84,9 @@ class Broker(Protocol):
     ) -> list[Lease]:
         """Take up to `max_jobs` attempts. `min_wait_s` > 0 takes only jobs that have waited that long: reading ahead
         must not take work from an idle colleague. Promotes delayed jobs that are due; expires queued jobs whose start
-        deadline has passed. The worker counts as alive until now_s + LEASE_TTL_S. Adds the live event `started`."""
+        deadline has passed. The worker counts as alive until now_s + LEASE_TTL_S. Adds the live event `started`.
+
+        No `max_running` is ever passed by a lease; a tenant at its limit is passed over and holds up nobody."""
         ...
 
     async def beat(
@@ -114,8 +124,9 @@ class Broker(Protocol):
     async def wake(self, model: ModelName, worker: WorkerId, *, for_work: bool, wait_s: float) -> WakeUp:
         """Wait until there may be work (only if `for_work`), or one of the worker's jobs is to be cancelled.
 
-        Returns at once where that is so already. One new job wakes one waiting worker, not all. A wake-up is a hint:
-        the lease may come back empty. A cancel is told here once; beats repeat it."""
+        Returns at once where that is so already. Work is a job that may be leased within all limits; an attempt's end
+        that makes room under a limit wakes as a new job does. One new job wakes one waiting worker, not all. A wake-up
+        is a hint: the lease may come back empty. A cancel is told here once; beats repeat it."""
         ...
 
     # --- live events --------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from springtide.domain.lease import (
     WorkerState,
     seq_after,
 )
+from springtide.domain.tenant import Discipline
 from springtide.runtime.batching import Batcher
 
 T = TypeVar("T")
@@ -84,6 +85,9 @@ class RedisBroker:
         await self._link.close()
 
     # --- the way in ---------------------------------------------------------------------------------------------
+
+    async def configure(self, model: ModelName, discipline: Discipline) -> None:
+        await self._run("configure", model, "0", *wire.discipline_args(discipline))
 
     async def enqueue(self, tickets: Sequence[Ticket], now_s: float) -> list[bool]:
         return await self._tickets.submit([(ticket, now_s) for ticket in tickets])

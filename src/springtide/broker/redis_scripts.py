@@ -22,6 +22,7 @@ from redis.asyncio.client import PubSub
 from springtide.broker import redis_clients
 from springtide.broker.protocol import EVENTS_PER_JOB
 from springtide.domain.errors import ConfigError, OutcomeUnknown, SpringtideError, Unavailable
+from springtide.policy import fairness
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,14 @@ MAX_CALLS = 32  # at once from one process, each on a connection of its own; mor
 OLDEST_SERVER = (7, 0)  # before it XAUTOCLAIM gives holes for deleted entries
 
 _PARTS = ("prelude", "order", "moves")
+_CONSTANTS = {
+    "EVENTS_PER_JOB": EVENTS_PER_JOB,
+    "TURNS": fairness.TURNS,
+    "DELAY_PER_PREDICTED_S": fairness.DELAY_PER_PREDICTED_S,
+    "PREDICTED_CAP_S": fairness.PREDICTED_CAP_S,
+    "LEAST_COST_S": fairness.LEAST_COST_S,
+    "SPARE_LOOKS": fairness.SPARE_LOOKS,
+}
 BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 
 
@@ -44,7 +53,7 @@ class Script:
         *shared, body = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*_PARTS, name)]
         self.source = "\n".join(
             [
-                f"local EVENTS_PER_JOB = {EVENTS_PER_JOB}",
+                *(f"local {name} = {value!r}" for name, value in _CONSTANTS.items()),
                 *shared,
                 f"local function main()\n{body}end",
                 "local reply = main()\nsettle()\nreturn reply",

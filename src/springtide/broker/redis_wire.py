@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 
-from springtide.domain.fleet import QueueView, WorkerView
+from springtide.domain.fleet import QueueView, TenantLoad, WorkerView
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import BlobRef, JobError, JobStatus, Priority
 from springtide.domain.lease import (
@@ -23,6 +25,7 @@ from springtide.domain.lease import (
     Ticket,
     WorkerState,
 )
+from springtide.domain.tenant import Discipline
 
 Arg = str | bytes | int | float
 
@@ -73,8 +76,16 @@ def ticket_args(ticket: Ticket) -> tuple[Arg, ...]:
         ticket.attempt,
         ticket.held_by or "",
         "" if ticket.started_at_s is None else repr(ticket.started_at_s),
+        ticket.tenant,
         _encode(stored),
     )
+
+
+def discipline_args(discipline: Discipline) -> tuple[Arg, ...]:
+    """A name by which the same discipline is known again, then all of it."""
+    shares = ((tenant.id, repr(tenant.weight), _limit(tenant.max_running)) for tenant in discipline.tenants)
+    name = hashlib.sha1(_encode(discipline), usedforsecurity=False).hexdigest()
+    return name, _limit(discipline.max_running), *chain.from_iterable(shares)
 
 
 def held_args(held: Held) -> tuple[Arg, ...]:
@@ -206,7 +217,8 @@ def live_event(job: JobId, entry: bytes) -> LiveEvent:
 
 
 def queue_view(model: ModelName, reply: Sequence[Any], now_s: float) -> QueueView:
-    queued, leased, predicted, oldest, raw = reply
+    queued, leased, predicted, oldest, raw, raw_waiting, raw_running = reply
+    waiting, running = _fields(raw_waiting), _fields(raw_running)
     workers = tuple(
         WorkerView(
             worker=WorkerId(worker.decode()),
@@ -226,11 +238,21 @@ def queue_view(model: ModelName, reply: Sequence[Any], now_s: float) -> QueueVie
         oldest_enqueued_at_s=_number(oldest),
         workers=workers,
         taken_at_s=now_s,
+        tenants=tuple(
+            TenantLoad(
+                tenant=TenantId(name.decode()), queued=int(waiting.get(name, 0)), running=int(running.get(name, 0))
+            )
+            for name in waiting | running
+        ),
     )
 
 
 def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _limit(most: int | None) -> Arg:
+    return "" if most is None else most
 
 
 def _number(raw: bytes | None) -> float | None:

@@ -36,6 +36,7 @@ from springtide.domain.lease import (
     WakeUp,
     WorkerState,
 )
+from springtide.domain.tenant import Discipline
 
 __all__ = ["BrokerServer", "RemoteBroker"]
 
@@ -80,6 +81,9 @@ class RemoteBroker:
             await line.close()
 
     # --- the way in -------------------------------------------------------------------------------------------------
+
+    async def configure(self, model: ModelName, discipline: Discipline) -> None:
+        await self._call("configure", model, discipline)
 
     async def enqueue(self, tickets: Sequence[Ticket], now_s: float) -> list[bool]:
         return await self._call("enqueue", tickets, now_s)

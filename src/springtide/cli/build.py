@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
     from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
-    from springtide.gateway.services import ServedModel
+    from springtide.domain.ids import TenantId
+    from springtide.domain.tenant import Discipline, Tenant
+    from springtide.gateway.services import GatewaySettings, ServedModel
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.scaling import ScalingSettings
 
@@ -85,6 +87,35 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             max_attempts=model.max_attempts,
         )
     return served
+
+
+def tenants(config: Config) -> dict[TenantId, Tenant]:
+    """Every tenant that the configuration names."""
+    from springtide.domain.ids import TenantId
+    from springtide.domain.tenant import Tenant
+
+    return {
+        TenantId(name): Tenant(id=TenantId(name), weight=one.weight, max_running=one.max_running)
+        for name, one in config.tenants.items()
+    }
+
+
+def disciplines(config: Config) -> dict[ModelName, Discipline]:
+    """How each model's queue is shared."""
+    from springtide.domain.tenant import Discipline
+
+    shares = tuple(tenants(config).values())
+    return {
+        ModelName(name): Discipline(max_running=model.max_running, tenants=shares)
+        for name, model in config.models.items()
+    }
+
+
+def gateway_settings(config: Config) -> GatewaySettings:
+    from springtide.gateway.services import GatewaySettings
+
+    server = config.server
+    return GatewaySettings(max_upload_bytes=server.max_upload_mb << 20, tenant_header=server.tenant_header)
 
 
 def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:

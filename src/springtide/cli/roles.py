@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from springtide.cli import build, folder
 from springtide.domain.errors import ConfigError
@@ -58,7 +58,7 @@ async def run_gateway(
     """
     from springtide.gateway.app import create_app
     from springtide.gateway.server import serve
-    from springtide.gateway.services import GatewayServices, GatewaySettings
+    from springtide.gateway.services import GatewayServices
     from springtide.media.inspector import Inspector
 
     clock = SystemClock()
@@ -72,23 +72,15 @@ async def run_gateway(
             )
         listener = _listen(config.server.host, config.server.port)
         stack.callback(listener.close)
-        ledger = build.ledger(config)
-        await ledger.start()
-        stack.push_async_callback(ledger.stop)
-        blobs = build.blobs(config)
-        await blobs.start()
-        stack.push_async_callback(blobs.stop)
+        ledger = await _started(stack, build.ledger(config))
+        blobs = await _started(stack, build.blobs(config))
         if build.is_embedded(config):
             broker = await stack.enter_async_context(_embedded(config, ledger, clock))
         else:
-            broker = build.client_broker(config)
-            await broker.start()
-            stack.push_async_callback(broker.stop)
+            broker = await _started(stack, build.client_broker(config))
             if with_controller:
                 await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
-        inspector = Inspector()
-        await inspector.start()
-        stack.push_async_callback(inspector.stop)
+        inspector = await _started(stack, Inspector())
         app = create_app(
             GatewayServices(
                 ledger=ledger,
@@ -97,7 +89,8 @@ async def run_gateway(
                 inspector=inspector,
                 clock=clock,
                 models=models,
-                settings=GatewaySettings(max_upload_bytes=config.server.max_upload_mb << 20),
+                tenants=build.tenants(config),
+                settings=build.gateway_settings(config),
                 stopping=stop,
                 closing=closing,
             )
@@ -110,17 +103,29 @@ async def run_gateway(
         await serve(app, listener, closing, grace_s=STOP_GRACE_S, on_ready=lambda: _say({"ready": url}))
 
 
+class _Service(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+ServiceT = TypeVar("ServiceT", bound=_Service)
+
+
+async def _started(stack: contextlib.AsyncExitStack, service: ServiceT) -> ServiceT:
+    """Start a service that is to be stopped when `stack` is left."""
+    await service.start()
+    stack.push_async_callback(service.stop)
+    return service
+
+
 async def run_controller(config: Config, stop: asyncio.Event) -> None:
     """Record, reap, sweep (unless the embedded gateway does), and keep workers as the load asks."""
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        broker = build.client_broker(config)
-        await broker.start()
-        stack.push_async_callback(broker.stop)
+        broker = await _started(stack, build.client_broker(config))
         if not build.is_embedded(config):
-            ledger = build.ledger(config)
-            await ledger.start()
-            stack.push_async_callback(ledger.stop)
+            ledger = await _started(stack, build.ledger(config))
             await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
         await stack.enter_async_context(scaling(config, broker, clock))
         await stop.wait()
@@ -137,7 +142,7 @@ async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: 
     services = [
         Recorder(broker, ledger, models, clock),
         Reaper(broker, models, clock),
-        Sweeper(broker, ledger, clock),
+        Sweeper(broker, ledger, clock, disciplines=build.disciplines(config)),
     ]
     for service in services:
         await service.start()
@@ -186,7 +191,8 @@ async def _embedded(config: Config, ledger: Ledger, clock: SystemClock) -> Async
 
     memory = MemoryBroker()
     await memory.start()
-    count = await Sweeper(memory, ledger, clock).sweep(settle_s=-1.0)  # before any worker may ask for work
+    sweeper = Sweeper(memory, ledger, clock, disciplines=build.disciplines(config))
+    count = await sweeper.sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)
     async with record_keeping(config, memory, ledger, clock):

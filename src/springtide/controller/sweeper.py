@@ -2,6 +2,7 @@
 
 The same path serves a lost enqueue, an emptied Redis, a restored old copy of it, and the start of an embedded broker. A
 job may end between two looks, so whatever seems missing is looked up in the ledger once more before it is enqueued.
+Each sweep first says how the queues are shared: an emptied broker has forgotten that as well.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Mapping, Sequence
 
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
-from springtide.domain.ids import JobId, TenantId
+from springtide.domain.ids import JobId, ModelName
 from springtide.domain.job import Job, JobRef
+from springtide.domain.tenant import Discipline
 from springtide.domain.tickets import ticket_of
 from springtide.ledger.protocol import Ledger
 from springtide.runtime.loops import Loop
@@ -27,12 +29,17 @@ class Sweeper:
     """A service: `start`, `stop`; `sweep` by hand for the rebuild at start."""
 
     def __init__(
-        self, broker: Broker, ledger: Ledger, clock: Clock, *, weights: Mapping[TenantId, float] | None = None
+        self,
+        broker: Broker,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        disciplines: Mapping[ModelName, Discipline] | None = None,
     ) -> None:
         self._broker = broker
         self._ledger = ledger
         self._clock = clock
-        self._weights = weights or {}
+        self._disciplines = disciplines or {}
         self._loop = Loop("sweep", self._sweep_settled, every_s=SWEEP_EVERY_S, clock=clock)
 
     async def start(self) -> None:
@@ -43,6 +50,8 @@ class Sweeper:
 
     async def sweep(self, *, settle_s: float = 0.0) -> int:
         """Put back what is missing; returns how many jobs."""
+        for model, discipline in self._disciplines.items():
+            await self._broker.configure(model, discipline)
         put_back, after = 0, None
         while True:
             created_before_s = self._clock.now_s() - settle_s
@@ -64,9 +73,5 @@ class Sweeper:
         if not missing:
             return 0
         again = await self._ledger.get(missing)
-        tickets = [
-            ticket_of(job, weight=self._weights.get(job.tenant, 1.0))
-            for job in again
-            if job is not None and not job.status.is_terminal
-        ]
+        tickets = [ticket_of(job) for job in again if job is not None and not job.status.is_terminal]
         return sum(await self._broker.enqueue(tickets, now_s)) if tickets else 0

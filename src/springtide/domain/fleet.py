@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.ids import ModelName, TenantId, WorkerId
 from springtide.domain.lease import WorkerState
 
 
@@ -20,6 +20,14 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     beat_at_s: float
 
 
+class TenantLoad(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one tenant has in one model's queue."""
+
+    tenant: TenantId
+    queued: int = 0  # waiting, delayed retries included
+    running: int = 0  # attempts in progress
+
+
 class QueueView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One model's queue at one time."""
 
@@ -30,6 +38,7 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     oldest_enqueued_at_s: float | None
     workers: tuple[WorkerView, ...]
     taken_at_s: float
+    tenants: tuple[TenantLoad, ...] = ()  # those who have jobs here, in no order
 
 
 class ReplicaPhase(StrEnum):

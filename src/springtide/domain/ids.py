@@ -16,6 +16,7 @@ BLOB_PREFIX = "blob_"
 DEFAULT_TENANT = TenantId("default")
 
 _ID = re.compile(r"(job|blob)_[0-9a-f]{32}")  # UUIDv7 in hex: sorts by time of creation
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _MODEL = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
 
 
@@ -32,3 +33,8 @@ def is_blob_id(text: str) -> bool:
 def is_model_name(text: str) -> bool:
     """Lower-case words joined by `-`, `_` or `.`, at most 64 characters: fit for URLs, keys and Kubernetes names."""
     return len(text) <= 64 and _MODEL.fullmatch(text) is not None
+
+
+def is_tenant_id(text: str) -> bool:
+    """Letters, digits and `.`, `_`, `@`, `-`, at most 64: a word, a UUID, a domain or an address."""
+    return _TENANT.fullmatch(text) is not None

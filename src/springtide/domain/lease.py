@@ -28,7 +28,6 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     enqueued_at_s: float  # when the job was accepted: position and ageing count from here
     timeout_s: float
     max_attempts: int
-    weight: float = 1.0  # the tenant's share
     predicted_s: float = 1.0  # what one run is thought to cost
     start_deadline_at_s: float | None = None
     attempt: int = 0  # attempts already begun

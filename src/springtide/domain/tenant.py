@@ -1,4 +1,4 @@
-"""A tenant: who is billed and limited."""
+"""A tenant: who is billed and limited; and how the tenants share one model's queue."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import msgspec
 
 from springtide.domain.ids import TenantId
 
+MAX_QUEUED = 100_000  # of one tenant, and of one model: some 100 MB of queue; what is beyond is hardly meant
 
-class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """Owner of jobs and blobs; its weight is its share of a busy fleet."""
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Owner of jobs and blobs. Its limits hold for each model by itself; None is no limit."""
 
     id: TenantId
-    weight: float = 1.0
+    weight: float = 1.0  # its share of a busy model, beside the other tenants' weights
+    max_running: int | None = None  # attempts in progress at once
+    max_queued: int | None = MAX_QUEUED  # jobs waiting; more are refused at the gateway
+
+
+class Discipline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one model's queue is shared. A tenant that is not named has weight 1 and no limit."""
+
+    max_running: int | None = None  # attempts of all tenants in progress at once
+    tenants: tuple[Tenant, ...] = ()

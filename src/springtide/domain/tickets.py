@@ -10,7 +10,7 @@ from springtide.domain.lease import Payload, Ticket
 _encoder = msgspec.msgpack.Encoder()
 
 
-def ticket_of(job: Job, *, weight: float = 1.0, traceparent: str | None = None) -> Ticket:
+def ticket_of(job: Job, *, traceparent: str | None = None) -> Ticket:
     """The ticket of a live job. One noted as in progress names its worker, which gets one TTL to say it still runs."""
     holder = job.worker if job.status is JobStatus.IN_PROGRESS else None
     payload = Payload(inputs=job.inputs, files=job.input_files, traceparent=traceparent)
@@ -23,7 +23,6 @@ def ticket_of(job: Job, *, weight: float = 1.0, traceparent: str | None = None) 
         enqueued_at_s=job.created_at_s,
         timeout_s=job.timeout_s,
         max_attempts=job.max_attempts,
-        weight=weight,
         predicted_s=job.predicted_s,
         start_deadline_at_s=job.start_deadline_at_s,
         attempt=job.attempt,

@@ -24,6 +24,7 @@ from springtide.gateway.routes_batch import submit_batch
 from springtide.gateway.routes_submit import submit
 from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
 from springtide.gateway.submission import Submission
+from springtide.gateway.tenancy import Tenancy
 
 __all__ = ["GatewayServices", "GatewaySettings", "ServedModel", "create_app"]
 
@@ -32,7 +33,8 @@ access = logging.getLogger("springtide.access")
 
 def create_app(services: GatewayServices) -> Litestar:
     """The gateway over these services. Run one in each process."""
-    gateway = Gateway(services, Submission(services), Outlook(services), Live(services))
+    tenancy = Tenancy(services.tenants, services.settings.tenant_header)
+    gateway = Gateway(services, Submission(services), Outlook(services), Live(services), tenancy)
     return Application(
         route_handlers=[
             submit,

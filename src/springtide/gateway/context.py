@@ -15,7 +15,7 @@ from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.submission import Submission
-from springtide.gateway.tenancy import tenant_of
+from springtide.gateway.tenancy import Tenancy, tenant_of
 
 AnyRequest = Request[Any, Any, Any]
 Headers = dict[bytes, bytes]
@@ -29,6 +29,7 @@ class Gateway:
     submission: Submission
     outlook: Outlook
     live: Live
+    tenancy: Tenancy
 
 
 def gateway_of(request: AnyRequest) -> Gateway:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from springtide.domain.clock import Clock
-from springtide.domain.ids import ModelName
+from springtide.domain.ids import ModelName, TenantId
 from springtide.domain.model import FileField, Model
+from springtide.domain.tenant import Tenant
 from springtide.engines.protocol import Engine
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and patience of the HTTP side."""
 
+    tenant_header: str | None = None  # where a trusted proxy names the tenant; None: everybody is the default one
     public_url: str | None = None  # such as https://media.example.org; None: what the client called us by
     max_json_bytes: int = 1 << 20  # a JSON body, and all text parts of a form together
     max_batch_bytes: int = 8 << 20  # a JSON body with many jobs: some 8 KiB each
@@ -64,6 +66,7 @@ class GatewayServices:
     inspector: Inspector
     clock: Clock
     models: Mapping[ModelName, ServedModel]
+    tenants: Mapping[TenantId, Tenant] = field(default_factory=dict[TenantId, Tenant])  # those that differ
     settings: GatewaySettings = field(default_factory=GatewaySettings)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # no more jobs are taken in; all else goes on
     closing: asyncio.Event = field(

@@ -97,7 +97,7 @@ class Submission:
             if ref.id in request.files
         )
         try:
-            ticket = ticket_of(job, weight=request.tenant.weight, traceparent=request.traceparent)
+            ticket = ticket_of(job, traceparent=request.traceparent)
         except OverflowError as error:  # an integer beyond 64 bits in a field without a bound
             raise InvalidInput("An integer in the inputs has more than 64 bits.") from error
         return Prepared(job, ticket, fresh)

@@ -1,17 +1,52 @@
-"""Whose request this is: the one place that decides it. Until keys exist, everybody is the default tenant."""
+"""Whose request this is: the one place that decides it. Until keys exist, a proxy in front may name the tenant in a
+header; without that setting everybody is the default tenant, whatever a request says."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from litestar import Request
 
-from springtide.domain.ids import DEFAULT_TENANT
+from springtide.domain.errors import CallerError
+from springtide.domain.ids import DEFAULT_TENANT, TenantId, is_tenant_id
 from springtide.domain.tenant import Tenant
 
-_DEFAULT = Tenant(id=DEFAULT_TENANT)
+if TYPE_CHECKING:
+    from springtide.gateway.context import Gateway
+
+
+class Tenancy:
+    """Tenants by name."""
+
+    def __init__(self, tenants: Mapping[TenantId, Tenant], header: str | None) -> None:
+        """tenants: those that differ from weight 1 and the usual limits. header: where a proxy names the tenant."""
+        self._tenants = tenants
+        self._header = None if header is None else header.lower().encode("latin-1")
+        self._default = self.named(DEFAULT_TENANT)
+
+    def named(self, tenant: TenantId) -> Tenant:
+        return self._tenants.get(tenant) or Tenant(id=tenant)
+
+    def of(self, headers: list[tuple[bytes, bytes]]) -> Tenant:
+        """The tenant that these request headers name. Raises CallerError (bad_tenant) where they name it badly: a
+        request must never fall to somebody else's account."""
+        if self._header is None:
+            return self._default
+        names = [value.decode("latin-1") for name, value in headers if name == self._header]
+        if not names:
+            return self._default
+        if len(names) > 1 or not is_tenant_id(names[0]):
+            shown = ", ".join(repr(name[:64]) for name in names)
+            raise CallerError(
+                f"The header {self._header.decode()!r} must name one tenant (letters, digits and . _ @ -, at most 64), "
+                f"not {shown}.",
+                code="bad_tenant",
+            )
+        return self.named(TenantId(names[0]))
 
 
 def tenant_of(request: Request[Any, Any, Any]) -> Tenant:
     """The tenant that owns what this request makes, and whose things it may see."""
-    return _DEFAULT
+    gateway = cast("Gateway", request.app.state["gateway"])
+    return gateway.tenancy.of(cast("list[tuple[bytes, bytes]]", request.scope["headers"]))

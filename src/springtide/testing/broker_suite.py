@@ -13,6 +13,7 @@ the protocol's verbs are used. Models used: `broker_cases.MODELS`.
 
 from __future__ import annotations
 
+from springtide.testing.broker_suite_discipline import DisciplineContract
 from springtide.testing.broker_suite_live import LiveContract
 from springtide.testing.broker_suite_queue import QueueContract
 from springtide.testing.broker_suite_random import RandomContract
@@ -21,5 +22,5 @@ from springtide.testing.broker_suite_reports import ReportsContract
 __all__ = ["BrokerContract"]
 
 
-class BrokerContract(QueueContract, ReportsContract, LiveContract, RandomContract):
+class BrokerContract(QueueContract, ReportsContract, LiveContract, RandomContract, DisciplineContract):
     """Every promise of the protocol. Subclass it with the fixtures `broker` and `rebuild`."""

@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 import pytest
 
 from springtide.broker.protocol import TOMBSTONE_S, Broker
-from springtide.domain.ids import JobId, WorkerId
+from springtide.domain.ids import JobId, TenantId, WorkerId
 from springtide.domain.job import JobEvent, JobRef, JobStatus, Priority, advance
 from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Outcome, WorkerState
+from springtide.domain.tenant import Discipline, Tenant
+from springtide.policy.fairness import LEAST_COST_S, class_order, order_key
 from springtide.testing.broker_cases import ANN, BOB, MODEL, T0, failure, job, ticket
 
 WORKERS = (ANN, BOB, WorkerId("worker-cleo"))
 STEPS = 250
 NEWEST = 8  # jobs still talked about; older ones have mostly ended
+
+TENANTS = tuple(map(TenantId, ("acme", "beta", "crow")))
 
 Fact = tuple[JobId, JobStatus, int, WorkerId | None, str | None]
 _S, _E = JobStatus, JobEvent
@@ -29,8 +33,10 @@ class Expected:
     """A job as the model sees it."""
 
     id: JobId
+    tenant: TenantId
     priority: Priority
     enqueued_at_s: float
+    predicted_s: float
     max_attempts: int
     status: JobStatus = _S.QUEUED
     attempt: int = 0
@@ -46,18 +52,78 @@ class Model:
 
     jobs: dict[JobId, Expected] = field(default_factory=dict[JobId, Expected])
     facts: list[Fact] = field(default_factory=list[Fact])
+    discipline: Discipline = field(default_factory=Discipline)
+    turn: int = 0
+    promoted: set[JobId] = field(default_factory=set[JobId])  # ready; the others wait until a lease or a reap looks
+    virtual_s: dict[Priority, float] = field(default_factory=lambda: dict.fromkeys(Priority, 0.0))
+    tags: dict[tuple[Priority, TenantId], float] = field(default_factory=dict[tuple[Priority, TenantId], float])
+    turns: set[tuple[Priority, TenantId]] = field(default_factory=set[tuple[Priority, TenantId]])
 
     def enqueue(self, new: Expected) -> bool:
-        return self.jobs.setdefault(new.id, new) is new
+        is_new = self.jobs.setdefault(new.id, new) is new
+        self.settle()
+        return is_new
+
+    def configure(self, discipline: Discipline) -> None:
+        self.discipline = discipline
+        self.settle()
+
+    def share(self, tenant: TenantId) -> Tenant:
+        return next((one for one in self.discipline.tenants if one.id == tenant), Tenant(id=tenant))
+
+    def running(self, tenant: TenantId | None = None) -> int:
+        held = [one for one in self.jobs.values() if one.worker is not None and not one.status.is_terminal]
+        return sum(tenant in (None, one.tenant) for one in held)
+
+    def settle(self, now_s: float | None = None) -> None:
+        """Who waits and may run has a turn, at the present virtual time if it is new there. A class in which nobody
+        waits forgets everything."""
+        for one in self.jobs.values():
+            if one.status is not _S.QUEUED:
+                self.promoted.discard(one.id)
+            elif one.due_at_s == 0.0 or (now_s is not None and one.due_at_s <= now_s):
+                self.promoted.add(one.id)
+        for priority in Priority:
+            waiting = {one.tenant for one in self.ready(priority)}
+            if not waiting:
+                self.virtual_s[priority] = 0.0
+                self.tags = {key: tag for key, tag in self.tags.items() if key[0] is not priority}
+            for tenant in TENANTS:
+                key, most = (priority, tenant), self.share(tenant).max_running
+                if tenant not in waiting or (most is not None and self.running(tenant) >= most):
+                    self.turns.discard(key)
+                elif key not in self.turns:
+                    self.turns.add(key)
+                    self.tags[key] = max(self.virtual_s[priority], self.tags.get(key, 0.0))
+
+    def ready(self, priority: Priority) -> list[Expected]:
+        return [one for one in self.jobs.values() if one.id in self.promoted and one.priority is priority]
 
     def lease(self, worker: WorkerId, max_jobs: int, now_s: float) -> list[Held]:
-        order = list(Priority)
-        ready = [one for one in self.jobs.values() if one.status is _S.QUEUED and one.due_at_s <= now_s]
-        ready.sort(key=lambda one: (order.index(one.priority), one.enqueued_at_s))
-        for one in ready[:max_jobs]:
+        granted: list[Held] = []
+        self.settle(now_s)
+        while len(granted) < max_jobs and (one := self.next_job()) is not None:
             one.status, one.worker, one.attempt = advance(one.status, _E.LEASED), worker, one.attempt + 1
             one.expires_at_s = now_s + LEASE_TTL_S
-        return [Held(one.id, one.attempt) for one in ready[:max_jobs]]
+            granted.append(Held(one.id, one.attempt))
+            self.settle()
+        return granted
+
+    def next_job(self) -> Expected | None:
+        most = self.discipline.max_running
+        if most is not None and self.running() >= most:
+            return None
+        for priority in class_order(self.turn):
+            turns = [(self.tags[key], key[1]) for key in self.turns if key[0] is priority]
+            if turns:
+                tag, tenant = min(turns)
+                lane = [one for one in self.ready(priority) if one.tenant == tenant]
+                one = min(lane, key=lambda one: order_key(one.enqueued_at_s, one.predicted_s))
+                self.virtual_s[priority] = max(self.virtual_s[priority], tag)
+                self.tags[priority, tenant] = tag + max(one.predicted_s, LEAST_COST_S) / self.share(tenant).weight
+                self.turn += 1
+                return one
+        return None
 
     def beat(self, worker: WorkerId, held: list[Held], now_s: float) -> tuple[set[JobId], set[JobId]]:
         mine = [one for item in held if (one := self.owned(worker, item)) is not None]
@@ -79,7 +145,8 @@ class Model:
         if one is None:
             return False
         retried = retry_after_s is not None and one.attempt < one.max_attempts
-        return self._ends(one, _E.RETRIED if retried else _E.FAILED, "crashed", now_s + (retry_after_s or 0.0))
+        due_at_s = now_s + retry_after_s if retry_after_s else 0.0
+        return self._ends(one, _E.RETRIED if retried else _E.FAILED, "crashed", due_at_s)
 
     def release(self, worker: WorkerId, item: Held) -> bool:
         one = self.owned(worker, item)
@@ -88,6 +155,7 @@ class Model:
         if one.status is _S.CANCELLING:
             return self._ends(one, _E.RELEASED)
         one.status, one.worker, one.attempt, one.due_at_s = advance(one.status, _E.RELEASED), None, one.attempt - 1, 0.0
+        self.settle()
         return True
 
     def cancel(self, job: JobId) -> JobStatus | None:
@@ -104,8 +172,9 @@ class Model:
         held = [one for one in self.jobs.values() if one.worker is not None and not one.status.is_terminal]
         gone = [one for one in held if (one.worker == left if left else one.expires_at_s <= now_s)]
         for one in gone:
-            self._ends(one, _E.LOST if one.attempt < one.max_attempts else _E.FAILED, "worker_lost", now_s)
+            self._ends(one, _E.LOST if one.attempt < one.max_attempts else _E.FAILED, "worker_lost")
         if left is None:
+            self.settle(now_s)
             over = [one.id for one in self.jobs.values() if one.forget_at_s is not None and one.forget_at_s <= now_s]
             for job_id in over:
                 del self.jobs[job_id]
@@ -131,6 +200,7 @@ class Model:
         self.facts.append((one.id, one.status, one.attempt, one.worker, told))
         if one.status is _S.QUEUED:
             one.worker = None
+        self.settle()
         return True
 
 
@@ -154,6 +224,7 @@ class Walk:
         self.now_s = round(self.now_s + self.random.choice([0.011, 0.53, 2.07, 7.19]), 3)
         verbs = [self.enqueue] * 4 + [self.lease] * 5 + [self.complete] * 3 + [self.beat] * 4
         verbs += [self.fail, self.fail, self.release, self.cancel, self.reap, self.reap, self.leave, self.record]
+        verbs += [self.configure]
         await self.random.choice(verbs)()
         known = self.names()
         found = await self.broker.peek([JobRef(MODEL, one) for one in known], self.now_s)
@@ -177,11 +248,32 @@ class Walk:
         self.made += self.random.randint(0, 3)
         for name in self.random.sample(self.names(), min(3, len(self.names()))):
             place = round(self.now_s - self.random.uniform(0, 5), 3)
-            new = Expected(name, self.random.choice(list(Priority)), place, self.random.randint(1, 3))
+            tenant, priority = self.random.choice(TENANTS), self.random.choice(list(Priority))
+            predicted_s = self.random.choice([0.0, 0.25, 1.5, 30.0, 1000.0])
+            new = Expected(name, tenant, priority, place, predicted_s, self.random.randint(1, 3))
             wanted = ticket(
-                "", id=name, priority=new.priority, enqueued_at_s=new.enqueued_at_s, max_attempts=new.max_attempts
+                "",
+                id=name,
+                tenant=tenant,
+                priority=priority,
+                enqueued_at_s=place,
+                predicted_s=predicted_s,
+                max_attempts=new.max_attempts,
             )
             assert await self.broker.enqueue([wanted], self.now_s) == [self.model.enqueue(new)]
+
+    async def configure(self) -> None:
+        def limit() -> int | None:
+            return self.random.choice([None, None, 1, 2, 5])
+
+        tenants = [
+            Tenant(id=tenant, weight=self.random.choice([0.5, 1.0, 3.0]), max_running=limit())
+            for tenant in TENANTS
+            if self.random.random() < 0.7
+        ]
+        discipline = Discipline(max_running=limit(), tenants=tuple(tenants))
+        await self.broker.configure(MODEL, discipline)
+        self.model.configure(discipline)
 
     async def lease(self) -> None:
         worker, count = self.random.choice(WORKERS), self.random.randint(1, 3)
@@ -237,6 +329,8 @@ class Walk:
 
     async def finish(self) -> None:
         """Whatever state the walk has led to, all jobs end and each is recorded."""
+        await self.broker.configure(MODEL, Discipline())
+        self.model.configure(Discipline())
         self.now_s += LEASE_TTL_S + 30
         await self.reap()
         while any(one.status is _S.QUEUED for one in self.model.jobs.values()):

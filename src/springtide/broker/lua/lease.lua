@@ -1,38 +1,147 @@
 -- ARGV: now, worker, most jobs, latest acceptance or ''. Returns {id, attempt, ticket, ...}.
-local worker = ARGV[2]
+-- Turns are taken on a copy of the open lanes that stand first, which is written back at the end: picking n jobs moves
+-- at most n of them, so the first n lanes are enough.
+local worker, wanted, before = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local jobs, classes, at_limit = {}, {}, {}
+
+local function load_class(class)
+  local looks = wanted + (before and SPARE_LOOKS or 0)
+  local flat = redis.call('ZRANGE', open_key(class), 0, looks - 1, 'WITHSCORES')
+  local lanes = {}
+  for i = 1, #flat, 2 do
+    lanes[#lanes + 1] = {tenant = flat[i], tag = tonumber(flat[i + 1]), ids = {}, taken = {}}
+  end
+  local virtual = tonumber(redis.call('HGET', FAIR, 'v' .. class) or 0)
+  classes[class] = {lanes = lanes, virtual = virtual, taken = {}, touched = {}}
+  return classes[class]
+end
+
+-- The job that stands first in the lane, with what its lease needs; nil where the lane is empty.
+local function first_job(class, lane, lanes)
+  if lane.job then return lane.job end
+  local at = #lane.taken
+  local id = lane.ids[at + 1]
+  if not id then  -- as many at once as will be its share of what is left
+    local chunk = math.ceil((wanted - #jobs) / lanes)
+    for _, more in ipairs(redis.call('ZRANGE', lane_key(class, lane.tenant), at, at + chunk - 1)) do
+      lane.ids[#lane.ids + 1] = more
+    end
+    id = lane.ids[at + 1]
+    if not id then return nil end
+  end
+  local v = redis.call('HMGET', job_key(id), 'a', 'c', 'd', 'q')
+  lane.job = {id = id, t = lane.tenant, a = tonumber(v[1]), c = tonumber(v[2]), d = v[3], q = tonumber(v[4])}
+  return lane.job
+end
+
+-- Put a lane that has moved on back in order; `at` is where it stood.
+local function reorder(lanes, at)
+  local lane = lanes[at]
+  while at < #lanes and (lanes[at + 1].tag < lane.tag
+                         or (lanes[at + 1].tag == lane.tag and lanes[at + 1].tenant < lane.tenant)) do
+    lanes[at], at = lanes[at + 1], at + 1
+  end
+  lanes[at] = lane
+end
+
+local function take_from(class)
+  local one = classes[class] or load_class(class)
+  local lanes, at, passed = one.lanes, 1, 0
+  while at <= #lanes and passed <= SPARE_LOOKS do
+    local lane = lanes[at]
+    local job = not at_limit[lane.tenant] and first_job(class, lane, #lanes)
+    if not job then
+      table.remove(lanes, at)
+    elseif before and job.q > before then
+      at, passed = at + 1, passed + 1  -- too young to be read ahead; it keeps its turn
+    else
+      local weight, most = share_of(lane.tenant)
+      lane.job = nil
+      one.virtual = math.max(one.virtual, lane.tag)
+      lane.tag = lane.tag + math.max(job.c / 1e6, LEAST_COST_S) / weight
+      one.taken[#one.taken + 1] = job.id
+      lane.taken[#lane.taken + 1] = job.id
+      one.touched[lane] = true
+      running_more[lane.tenant] = (running_more[lane.tenant] or 0) + 1
+      at_limit[lane.tenant] = most and running_of(lane.tenant) >= most
+      reorder(lanes, at)
+      return job
+    end
+  end
+end
+
+local function take_turns()
+  local fair = redis.call('HMGET', FAIR, 'n', 'm')
+  local turn, most = tonumber(fair[1] or 0), tonumber(fair[2] or '')
+  if most then wanted = math.min(wanted, most - redis.call('ZCARD', SEEN)) end
+  while #jobs < wanted do
+    local rest = (turn + 1) % TURNS
+    local order = rest == 0 and {2, 0, 1} or rest == TURNS / 2 and {1, 0, 2} or {0, 1, 2}
+    local job = take_from(order[1]) or take_from(order[2]) or take_from(order[3])
+    if not job then break end
+    jobs[#jobs + 1], turn = job, turn + 1
+  end
+  if #jobs > 0 then redis.call('HSET', FAIR, 'n', turn) end
+end
+
+local function write_back(class, one)
+  redis.call('ZREM', class_key(class), unpack(one.taken))
+  local left = redis.call('EXISTS', class_key(class)) == 1
+  for lane in pairs(one.touched) do
+    local key = lane_key(class, lane.tenant)
+    redis.call('ZREM', key, unpack(lane.taken))
+    if left then
+      redis.call('ZADD', open_key(class), lane.tag, lane.tenant)
+      if redis.call('EXISTS', key) == 0 then close_lane(class, lane.tenant) end
+    end
+  end
+  if left then redis.call('HSET', FAIR, 'v' .. class, one.virtual) else forget_class(class) end
+end
+
 promote(100)
 expire(100)
-local ids = ready_pop(tonumber(ARGV[3]), ARGV[4])
-local replies, seen, tickets = {}, {}, {}
-for n, id in ipairs(ids) do
-  tickets[n] = ticket_key(id)
-  seen[2 * n - 1], seen[2 * n] = now, id
+take_turns()
+for class, one in pairs(classes) do
+  if #one.taken > 0 then write_back(class, one) end
+end
+for tenant, is_there in pairs(at_limit) do
+  for class = 0, 2 do
+    if is_there then close_lane(class, tenant) end
+  end
+end
+
+local replies, seen, tickets, ids = {}, {}, {}, {}
+for n, job in ipairs(jobs) do
+  ids[n], tickets[n] = job.id, ticket_key(job.id)
+  seen[2 * n - 1], seen[2 * n] = now, job.id
 end
 if #ids > 0 then
   tickets = redis.call('MGET', unpack(tickets))
   redis.call('ZADD', SEEN, unpack(seen))
   redis.call('SADD', own_key(worker), unpack(ids))
 end
-for n, id in ipairs(ids) do
-  local key = job_key(id)
-  local v = redis.call('HMGET', key, 'a', 'c', 'd')
-  local attempt = tonumber(v[1]) + 1
-  redis.call('HSET', key, 's', IN_PROGRESS, 'a', attempt, 'o', worker, 'b', now)
-  waiting_more = waiting_more - tonumber(v[2])
-  if v[3] ~= '' then redis.call('ZREM', DUE, id) end
-  add_event(id, 'started', attempt, now)
-  replies[3 * n - 2], replies[3 * n - 1], replies[3 * n] = id, attempt, tickets[n]
+for n, job in ipairs(jobs) do
+  local attempt = job.a + 1
+  redis.call('HSET', job_key(job.id), 's', IN_PROGRESS, 'a', attempt, 'o', worker, 'b', now)
+  waiting_more = waiting_more - job.c
+  count_waiting(job.t, -1)
+  if job.d ~= '' then redis.call('ZREM', DUE, job.id) end
+  add_event(job.id, 'started', attempt, now)
+  replies[3 * n - 2], replies[3 * n - 1], replies[3 * n] = job.id, attempt, tickets[n]
 end
 redis.call('ZADD', ALIVE, 'GT', now, worker)
 
--- No more tokens than jobs (each is a worker woken for nothing), and never jobs without a token.
-local ready, tokens = ready_count(), redis.call('LLEN', WAKE)
-if ready == 0 then
+-- No more tokens than jobs (each is a worker woken for nothing), and never a job that may start without a token.
+if not has_turn() then
   redis.call('DEL', WAKE)
-elseif tokens > ready then
-  redis.call('LTRIM', WAKE, 0, ready - 1)
-elseif tokens == 0 and woken == 0 then
-  ring(1)
+  woken = 0
+else
+  local ready, tokens = ready_count(), redis.call('LLEN', WAKE)
+  if tokens > ready then
+    redis.call('LTRIM', WAKE, 0, ready - 1)
+  elseif tokens == 0 and woken == 0 then
+    ring(1)
+  end
+  woken = math.min(woken, ready)
 end
-woken = math.min(woken, ready)
 return replies

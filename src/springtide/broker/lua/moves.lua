@@ -16,14 +16,16 @@ local function start_waiting(job, retry_at)
     woken = woken + 1
   end
   waiting_more = waiting_more + tonumber(job.c)
+  count_waiting(job.t, 1)
   if job.d ~= '' then redis.call('ZADD', DUE, job.d, job.id) end
 end
 
 -- The job waits no longer, and not because it was leased.
 local function stop_waiting(job)
-  if ready_remove(job) == 0 then redis.call('ZREM', DELAYED, job.id) end
+  if not ready_remove(job) then redis.call('ZREM', DELAYED, job.id) end
   if job.d ~= '' then redis.call('ZREM', DUE, job.id) end
   waiting_more = waiting_more - tonumber(job.c)
+  count_waiting(job.t, -1)
 end
 
 -- The worker holds the job no longer.
@@ -32,6 +34,7 @@ local function let_go(job)
   local owned = let_go_owned[job.o] or {}
   owned[#owned + 1] = job.id
   let_go_owned[job.o] = owned
+  count_running(job.t, -1)
   if job.s == CANCELLING then redis.call('LREM', cancel_key(job.o), 0, job.id) end
 end
 
@@ -94,10 +97,16 @@ end
 
 -- Do what was noted. Called once, when the script itself is through.
 local function settle()
-  if #let_go_ids > 0 then redis.call('ZREM', SEEN, unpack(let_go_ids)) end
+  local ended = #let_go_ids
+  if ended > 0 then
+    local most, leased = model_limit(), redis.call('ZCARD', SEEN)
+    redis.call('ZREM', SEEN, unpack(let_go_ids))
+    if most and leased >= most then woken = woken + math.max(0, math.min(ended, most - leased + ended)) end
+  end
+  woken = woken + settle_counts()
   for worker, ids in pairs(let_go_owned) do redis.call('SREM', own_key(worker), unpack(ids)) end
   if #spent_tickets > 0 then redis.call('UNLINK', unpack(spent_tickets)) end
   if waiting_more ~= 0 then redis.call('INCRBY', WAIT, string.format('%.0f', waiting_more)) end
-  if woken > 0 then ring(woken) end
+  if woken > 0 and has_turn() then ring(woken) end
   if outcomes_added then redis.call('PUBLISH', OUT, '') end
 end

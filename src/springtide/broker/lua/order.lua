@@ -1,55 +1,142 @@
--- The order in which waiting jobs are leased, and nothing else: priority class, then when they were accepted.
---   :q:<class>  ZSET  ready id -> enqueued_at_s   (ids sort by creation, which breaks ties)
+-- Who waits, and whose turn it is: `policy.fairness` in the server. Nothing else knows the order. (The taking of turns
+-- itself is in lease.lua.) Numbers go to the server as numbers: it writes them with 17 digits.
+--   :q:<class>           ZSET  ready id -> enqueued_at_s      all of a class: how many, and since when
+--   :l:<class>:<tenant>  ZSET  ready id -> order key          a tenant's lane (ids sort by creation, which breaks ties)
+--   :a:<class>           ZSET  tenant -> tag                  open lanes: their tenants may start a job now
+--   :f:<class>           ZSET  tenant -> tag                  where lanes stood that are empty, or whose tenant is at its
+--                                                             limit; all forgotten once nobody waits in the class
+--   :fair    HASH  n leases so far, v<class> its virtual time, m most leased of the model, d which discipline holds
+--   :share   HASH  tenant -> "weight limit", for those that differ from weight 1 without limit
+--   :queued  HASH  tenant -> jobs that wait                   :running  HASH  tenant -> jobs that are leased
 
-local CLASSES = {P .. ':q:0', P .. ':q:1', P .. ':q:2'}
+local FAIR, SHARE, WAITING, RUNNING = P .. ':fair', P .. ':share', P .. ':queued', P .. ':running'
+local OPEN = {P .. ':a:0', P .. ':a:1', P .. ':a:2'}
 
-local function ready_key(job) return P .. ':q:' .. job.pr end
+local function class_key(class) return P .. ':q:' .. class end
+local function lane_key(class, tenant) return P .. ':l:' .. class .. ':' .. tenant end
+local function open_key(class) return P .. ':a:' .. class end
+local function closed_key(class) return P .. ':f:' .. class end
 
-local function ready_push(job) redis.call('ZADD', ready_key(job), job.q, job.id) end
+local shares, running, running_more, waiting_jobs = {}, {}, {}, {}
 
-local function ready_remove(job) return redis.call('ZREM', ready_key(job), job.id) end
+-- A tenant's weight, and the most it may have leased or nil.
+local function share_of(tenant)
+  local share = shares[tenant]
+  if not share then
+    local weight, most = string.match(redis.call('HGET', SHARE, tenant) or '1 ', '^(%S+) (%S*)$')
+    share = {tonumber(weight), tonumber(most)}
+    shares[tenant] = share
+  end
+  return share[1], share[2]
+end
+
+-- How many it has leased now, this script's own doing included.
+local function running_of(tenant)
+  running[tenant] = running[tenant] or tonumber(redis.call('HGET', RUNNING, tenant) or 0)
+  return running[tenant] + (running_more[tenant] or 0)
+end
+
+local function may_run(tenant)
+  local _, most = share_of(tenant)
+  return not most or running_of(tenant) < most
+end
+
+-- Most that the model may have leased, or nil.
+local function model_limit() return tonumber(redis.call('HGET', FAIR, 'm') or '') end
+
+-- Whether some job may be leased now, within all limits.
+local function has_turn()
+  if redis.call('EXISTS', unpack(OPEN)) == 0 then return false end
+  local most = model_limit()
+  return not most or redis.call('ZCARD', SEEN) < most
+end
+
+local function close_lane(class, tenant)
+  local tag = redis.call('ZSCORE', open_key(class), tenant)
+  if tag then
+    redis.call('ZREM', open_key(class), tenant)
+    redis.call('ZADD', closed_key(class), tag, tenant)
+  end
+end
+
+local function open_lane(class, tenant)
+  local now_at = tonumber(redis.call('HGET', FAIR, 'v' .. class) or 0)
+  local stood_at = tonumber(redis.call('ZSCORE', closed_key(class), tenant) or 0)
+  redis.call('ZADD', open_key(class), math.max(now_at, stood_at), tenant)
+  redis.call('ZREM', closed_key(class), tenant)
+end
+
+-- The tenant's weight or its room to run has changed.
+local function set_open(tenant)
+  for class = 0, 2 do
+    close_lane(class, tenant)
+    if redis.call('EXISTS', lane_key(class, tenant)) == 1 and may_run(tenant) then open_lane(class, tenant) end
+  end
+end
+
+-- Nobody waits in the class: everybody begins anew.
+local function forget_class(class)
+  redis.call('DEL', open_key(class), closed_key(class))
+  redis.call('HDEL', FAIR, 'v' .. class)
+end
+
+local known_lanes = {}
+
+local function ready_push(job)
+  local lane = lane_key(job.pr, job.t)
+  local delay = DELAY_PER_PREDICTED_S * math.min(tonumber(job.c) / 1e6, PREDICTED_CAP_S)
+  redis.call('ZADD', class_key(job.pr), job.q, job.id)
+  redis.call('ZADD', lane, tonumber(job.q) + delay, job.id)
+  if known_lanes[lane] then return end
+  known_lanes[lane] = true
+  if not redis.call('ZSCORE', open_key(job.pr), job.t) and may_run(job.t) then open_lane(job.pr, job.t) end
+end
+
+-- A ready job is gone, other than by a lease. False where it was not ready.
+local function ready_remove(job)
+  if redis.call('ZREM', class_key(job.pr), job.id) == 0 then return false end
+  local lane = lane_key(job.pr, job.t)
+  redis.call('ZREM', lane, job.id)
+  if redis.call('EXISTS', lane) == 0 then
+    known_lanes[lane] = nil
+    close_lane(job.pr, job.t)
+    if redis.call('EXISTS', class_key(job.pr)) == 0 then forget_class(job.pr) end
+  end
+  return true
+end
 
 local function ready_count()
   local n = 0
-  for _, key in ipairs(CLASSES) do n = n + redis.call('ZCARD', key) end
+  for class = 0, 2 do n = n + redis.call('ZCARD', class_key(class)) end
   return n
 end
 
--- Ids of the next `n` jobs, taken off. `before` is '' or the latest time at which they may have been accepted.
-local function ready_pop(n, before)
-  local ids = {}
-  for _, key in ipairs(CLASSES) do
-    local left = n - #ids
-    if left <= 0 then break end
-    if before == '' then
-      local popped = redis.call('ZPOPMIN', key, left)
-      for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
-    else
-      local found = redis.call('ZRANGEBYSCORE', key, '-inf', before, 'LIMIT', 0, left)
-      for _, id in ipairs(found) do ids[#ids + 1] = id end
-      if #found > 0 then redis.call('ZREM', key, unpack(found)) end
+-- The tenant waits with this many jobs more, or holds this many leases more.
+local function count_waiting(tenant, n) waiting_jobs[tenant] = (waiting_jobs[tenant] or 0) + n end
+
+local function count_running(tenant, n)
+  running_more[tenant] = (running_more[tenant] or 0) + n
+  if n > 0 and not may_run(tenant) then
+    for class = 0, 2 do close_lane(class, tenant) end
+  end
+end
+
+-- Write down what was counted. Returns how many jobs may start because an end made room under a tenant's limit.
+local function settle_counts()
+  local room = 0
+  for tenant, n in pairs(waiting_jobs) do
+    if n ~= 0 and redis.call('HINCRBY', WAITING, tenant, n) <= 0 then redis.call('HDEL', WAITING, tenant) end
+  end
+  for tenant, n in pairs(running_more) do
+    if n ~= 0 then
+      local left = redis.call('HINCRBY', RUNNING, tenant, n)
+      if left <= 0 then redis.call('HDEL', RUNNING, tenant) end
+      local _, most = share_of(tenant)
+      if most and left < most and left - n >= most then
+        set_open(tenant)
+        room = room + most - left
+      end
     end
   end
-  return ids
-end
-
--- How many ready jobs go before this one; false where it is not ready.
-local function ready_rank(job)
-  local rank = redis.call('ZRANK', ready_key(job), job.id)
-  if not rank then return false end
-  for _, key in ipairs(CLASSES) do
-    if key == ready_key(job) then break end
-    rank = rank + redis.call('ZCARD', key)
-  end
-  return rank
-end
-
--- When the longest-waiting ready job was accepted, as text; '' where none waits.
-local function ready_oldest()
-  local oldest = ''
-  for _, key in ipairs(CLASSES) do
-    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
-    if first and (oldest == '' or tonumber(first) < tonumber(oldest)) then oldest = first end
-  end
-  return oldest
+  return room
 end

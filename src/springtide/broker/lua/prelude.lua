@@ -1,9 +1,10 @@
 -- What every script begins with. KEYS[1] is the model's hash tag, "{p:<model>}": every key below carries it, so a
 -- script touches one Cluster slot. ARGV[1] is now_s as text. Times are passed on as the text they came in: Lua prints a
--- number with 14 digits, too few for an epoch in microseconds. EVENTS_PER_JOB is set by the loader.
+-- number with 14 digits, too few for an epoch in microseconds. The loader sets EVENTS_PER_JOB and the constants of
+-- `policy.fairness`.
 --
---   :j:<id>   HASH    a job: s status, a attempt, mx most attempts, pr class 0..2, q enqueued_at_s, c predicted
---                     microseconds, d start deadline, o owner, b attempt begun at, f fraction, g stage, r retry at.
+--   :j:<id>   HASH    a job: s status, a attempt, mx most attempts, t tenant, pr class 0..2, q enqueued_at_s, c
+--                     predicted microseconds, d start deadline, o owner, b attempt begun at, f fraction, g stage, r retry at.
 --                     All short, so that the server keeps it compact; once the job has ended it is its tombstone
 --   :t:<id>   STRING  its ticket (opaque), while it lives
 --   :e:<id>   LIST    its live events, oldest first; a PUBLISH of the same name says that there is a new one. A stream
@@ -17,7 +18,7 @@
 --   :out      STREAM  outcomes for the ledger, consumer group `recorder`
 --   :tomb     ZSET    ended id -> acked at                  :past   ZSET   ended id -> its events are kept from here on
 --
--- The order of the queue itself is in order.lua, the moves of a job in moves.lua. The loader wraps each script in
+-- The order of the queue and its keys are in order.lua, the moves of a job in moves.lua. The loader wraps each script in
 -- `main`, and calls `settle` after it.
 
 local P = KEYS[1]
@@ -41,10 +42,10 @@ local function cancel_key(worker) return P .. ':cx:' .. worker end
 -- A job as a table, or nil where it is not known.
 local function load_job(id)
   local key = job_key(id)
-  local v = redis.call('HMGET', key, 's', 'a', 'o', 'b', 'mx', 'pr', 'q', 'c', 'd')
+  local v = redis.call('HMGET', key, 's', 'a', 'o', 'b', 'mx', 'pr', 'q', 'c', 'd', 't')
   if not v[1] then return nil end
   return {id = id, key = key, s = v[1], a = tonumber(v[2]), o = v[3] or '', b = v[4] or '', mx = tonumber(v[5]),
-          pr = v[6], q = v[7], c = v[8], d = v[9] or ''}
+          pr = v[6], q = v[7], c = v[8], d = v[9] or '', t = v[10]}
 end
 
 -- The job, if `worker` holds `attempt` of it; else nil and the job as it stands.

@@ -43,6 +43,12 @@ forget(PAST, redis.call('ZRANGEBYSCORE', PAST, '-inf', ARGV[4], 'LIMIT', 0, FORG
 local over = math.min(redis.call('ZCARD', PAST) - tonumber(ARGV[5]), FORGET_LIMIT)
 if over > 0 then forget(PAST, redis.call('ZRANGE', PAST, 0, over - 1), event_key) end
 
+-- Where closed lanes stood matters no longer once the others have caught up.
+for class = 0, 2 do
+  local now_at = redis.call('HGET', FAIR, 'v' .. class)
+  if now_at then redis.call('ZREMRANGEBYSCORE', closed_key(class), '-inf', now_at) end
+end
+
 -- A token that was taken by a worker which then died must not leave its job waiting for the next arrival.
-if woken == 0 and ready_count() > 0 and redis.call('LLEN', WAKE) == 0 then ring(1) end
+if woken == 0 and has_turn() and redis.call('LLEN', WAKE) == 0 then ring(1) end
 return replies
