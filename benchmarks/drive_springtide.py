@@ -2,9 +2,10 @@
 
     python -m benchmarks.drive_springtide --seconds 4 --latency-jobs 100
 
-This process is the client and the embedded control plane at once, as a program that uses the library is: Submission,
-the SQLite ledger (full sync), the broker in memory served on its socket, and the recorder. Timed as for the peers: from
-the first submit to the moment at which every job is `completed` in the ledger.
+This process is the client and the control plane at once, as a program that uses the library is: Submission, the ledger
+(SQLite with full sync, or PostgreSQL by --ledger), the broker (in memory and served on its socket, or Valkey by
+--broker), and the recorder. Timed as for the peers: from the first submit to the moment at which every job is
+`completed` in the ledger.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import uvloop
 
 from benchmarks.product import SYNTHETIC, Installation
@@ -28,16 +31,16 @@ from benchmarks.report import percentile
 from springtide.cli import build
 from springtide.cli.roles import record_keeping
 from springtide.config import Config, load_config
-from springtide.domain.job import JobStatus
+from springtide.domain.job import JobRef, JobStatus
 from springtide.gateway.app import GatewayServices
 from springtide.gateway.live import Live
 from springtide.gateway.submission import Submission, SubmitRequest
-from springtide.ledger.protocol import Ledger
 from springtide.media.inspector import Inspector
 from springtide.runtime.clock import SystemClock
 
 IN_FLIGHT = 512
 POLL_S = 0.005
+LOOK_S = 0.0005  # as the peers' clients do
 DEADLINE_S = 120.0
 FIRST_JOBS = 300
 MOST_JOBS = 100_000
@@ -47,11 +50,12 @@ NO_OP = SubmitRequest(model="synthetic", inputs={})
 class Drive:
     """A client of the library."""
 
-    def __init__(self, submission: Submission, live: Live, ledger: Ledger, file: Path) -> None:
-        self._submission = submission
-        self._live = live
-        self._ledger = ledger
-        self._file = file
+    def __init__(self, services: GatewayServices, config: Config) -> None:
+        self._submission = Submission(services)
+        self._live = Live(services)
+        self._ledger = services.ledger
+        self._broker = services.broker
+        self._config = config
         self._before = 0  # jobs of earlier measurements
 
     async def throughput(self, count: int) -> tuple[float, float]:
@@ -61,13 +65,29 @@ class Drive:
         last = await asyncio.gather(*(self._lane(left) for _ in range(IN_FLIGHT)))
         accepted = time.perf_counter() - began
         await self._wait_for([job for job in last if job])
-        while (missing := self._before + count - self._completed()) > 0:
+        while (missing := self._before + count - await self._completed()) > 0:
             if time.perf_counter() - began > DEADLINE_S:
                 raise TimeoutError(f"{missing} of {count} jobs were not completed within {DEADLINE_S:.0f} s")
             await asyncio.sleep(POLL_S)
         took = time.perf_counter() - began
         self._before += count
         return accepted, took
+
+    async def ends_s(self, count: int, spacing_s: float) -> list[float]:
+        """Submit to the end in the broker, one job at a time, looked at as the peers' clients look at theirs."""
+        found: list[float] = []
+        for _ in range(count):
+            began = time.perf_counter()
+            job = await self._submission.submit(NO_OP)
+            while True:
+                [live] = await self._broker.peek([JobRef(job.model, job.id)], time.time())
+                if live is None or live.status.is_terminal:
+                    break
+                await asyncio.sleep(LOOK_S)
+            found.append(time.perf_counter() - began)
+            await asyncio.sleep(max(0.0, spacing_s - found[-1]))
+        self._before += count
+        return found
 
     async def latencies_s(self, count: int, spacing_s: float) -> tuple[list[float], list[float]]:
         """Submit to accepted, and submit to completed on record, one job at a time."""
@@ -103,34 +123,52 @@ class Drive:
                 raise TimeoutError(f"{newest} is {job and job.status} after {DEADLINE_S:.0f} s")
             await asyncio.sleep(POLL_S)
 
-    def _completed(self) -> int:
-        with contextlib.closing(sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)) as ledger:
-            return int(ledger.execute("SELECT count(*) FROM jobs WHERE status = 'completed'").fetchone()[0])
+    async def _completed(self) -> int:
+        count = "SELECT count(*) FROM jobs WHERE status = 'completed'"
+        url = self._config.ledger_url
+        if url.startswith("sqlite"):
+            with contextlib.closing(
+                sqlite3.connect(f"file:{url.removeprefix('sqlite:///')}?mode=ro", uri=True)
+            ) as file:
+                return int(file.execute(count).fetchone()[0])
+        connection = await asyncpg.connect(url)
+        try:
+            return int(await connection.fetchval(count))
+        finally:
+            await connection.close()
 
 
 @contextlib.asynccontextmanager
 async def control_plane(config: Config) -> AsyncIterator[Drive]:
-    """The embedded server without HTTP."""
+    """The server without HTTP."""
     from springtide.broker.memory import MemoryBroker
     from springtide.broker.remote import BrokerServer
 
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        ledger, blobs, broker, inspector = build.ledger(config), build.blobs(config), MemoryBroker(), Inspector()
-        for service in (ledger, blobs, broker, BrokerServer(broker, config.socket_path), inspector):
+        ledger, blobs, inspector = build.ledger(config), build.blobs(config), Inspector()
+        services: list[Any] = [ledger, blobs, inspector]
+        if build.is_embedded(config):
+            broker = MemoryBroker()
+            services += [broker, BrokerServer(broker, config.socket_path)]
+        else:
+            broker = build.client_broker(config)
+            services.append(broker)
+        for service in services:
             await service.start()
             stack.push_async_callback(service.stop)
         await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
-        services = GatewayServices(
-            ledger=ledger,
-            broker=broker,
-            blobs=blobs,
-            inspector=inspector,
-            clock=clock,
-            models=build.served_models(config),
+        yield Drive(
+            GatewayServices(
+                ledger=ledger,
+                broker=broker,
+                blobs=blobs,
+                inspector=inspector,
+                clock=clock,
+                models=build.served_models(config),
+            ),
+            config,
         )
-        file = Path(config.ledger_url.removeprefix("sqlite:///"))
-        yield Drive(Submission(services), Live(services), ledger, file)
 
 
 async def round_of(config: Config, home: Installation, options: argparse.Namespace) -> dict[str, float]:
@@ -143,12 +181,15 @@ async def round_of(config: Config, home: Installation, options: argparse.Namespa
             count = max(FIRST_JOBS, min(MOST_JOBS, int(count / took * options.seconds * share)))
         accepted, took = await drive.throughput(count)
         to_accepted, to_done = await drive.latencies_s(options.latency_jobs, options.spacing)
+        to_end = await drive.ends_s(options.latency_jobs, options.spacing)
     return {
         "jobs": count,
         "jobs_per_s": count / took,
         "submitted_per_s": count / accepted,
         "done_p50_ms": percentile(to_done, 0.5) * 1e3,
         "done_p99_ms": percentile(to_done, 0.99) * 1e3,
+        "ended_p50_ms": percentile(to_end, 0.5) * 1e3,
+        "ended_p99_ms": percentile(to_end, 0.99) * 1e3,
         "accepted_p50_ms": percentile(to_accepted, 0.5) * 1e3,
         "accepted_p99_ms": percentile(to_accepted, 0.99) * 1e3,
     }
@@ -178,11 +219,14 @@ async def _alive(worker: subprocess.Popen[bytes], work: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--broker", default="memory://")
+    parser.add_argument("--ledger", default="sqlite://")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--latency-jobs", type=int, default=100)
     parser.add_argument("--spacing", type=float, default=0.02)
     options = parser.parse_args()
-    home = Installation(options.folder, SYNTHETIC)
+    servers = f'[broker]\nurl = "{options.broker}"\n[ledger]\nurl = "{options.ledger}"\n'
+    home = Installation(options.folder, servers + SYNTHETIC)
     try:
         os.environ.update(home.environment)
         config = load_config()

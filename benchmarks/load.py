@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import uvloop
@@ -26,9 +27,11 @@ BATCH = b'{"jobs":[%s]}'
 class Lane(asyncio.Protocol):
     """One kept-alive connection: sends, reads the whole answer, sends again until `ends_at`."""
 
-    def __init__(self, request: bytes, expected: bytes, ends_at: float, took_s: list[float], wrong: list[str]) -> None:
+    def __init__(
+        self, request: bytes, expected: tuple[bytes, bytes], ends_at: float, took_s: list[float], wrong: list[str]
+    ) -> None:
         self._request = request
-        self._expected = expected  # how the body of a good answer begins, after its status line
+        self._expected = expected  # how the head and the body of a good answer begin
         self._ends_at = ends_at
         self._took_s = took_s
         self._wrong = wrong
@@ -44,10 +47,10 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         head, mark, body = self._buffer.partition(b"\r\n\r\n")
-        if not mark or len(body) < _content_length(head):
+        if not mark or not _is_whole(head, body):
             return
         self._buffer = b""
-        if head.startswith(b"HTTP/1.1 20") and body.startswith(self._expected):
+        if head.startswith(self._expected[0]) and body.startswith(self._expected[1]):
             self._took_s.append(time.perf_counter() - self._sent_at)
         else:
             self._wrong.append((head.split(b"\r\n")[0] + b" " + body[:200]).decode("utf-8", "replace"))
@@ -68,22 +71,32 @@ class Lane(asyncio.Protocol):
             self._transport.write(self._request)
 
 
-def _content_length(head: bytes) -> int:
+def _is_whole(head: bytes, body: bytes) -> bool:
     for line in head.split(b"\r\n"):
         if line[:15].lower() == b"content-length:":
-            return int(line[15:])
-    return 0
+            return len(body) >= int(line[15:])
+    return body.endswith(b"0\r\n\r\n")  # chunked
 
 
-async def load(url: str, *, connections: int, seconds: float, batch: int | None = None) -> dict[str, object]:
+async def load(
+    url: str,
+    *,
+    connections: int,
+    seconds: float,
+    batch: int | None = None,
+    headers: Sequence[str] = (),
+    expect: int | None = None,
+) -> dict[str, object]:
     """Counts and latencies. `began_at_s` is Unix time, so that the caller may add the time until all is done.
 
-    batch: jobs in one POST; None posts a single job as it is.
+    batch: jobs in one POST; None posts a single job as it is. expect: the status that counts, else any of 20x.
     """
     parts = urlsplit(url)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+    head += "".join(f"{header}\r\n" for header in headers)
     body = BODY if batch is None else BATCH % b",".join([BODY] * batch)
-    expected = b"{" if batch is None else b'{"accepted":%d,"refused":0,' % batch
+    status = b"HTTP/1.1 20" if expect is None else b"HTTP/1.1 %d " % expect
+    expected = (status, b"" if batch is None else b'{"accepted":%d,"refused":0,' % batch)
     request = head.encode() + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     jobs = batch or 1
     took_s: list[float] = []
@@ -115,8 +128,17 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--batch", type=int, help="jobs in one POST")
+    parser.add_argument("--header", action="append", default=[], help="such as 'Prefer: wait=10' (repeatable)")
+    parser.add_argument("--expect", type=int, help="the status that counts, else any of 20x")
     options = parser.parse_args()
-    work = load(options.url, connections=options.connections, seconds=options.seconds, batch=options.batch)
+    work = load(
+        options.url,
+        connections=options.connections,
+        seconds=options.seconds,
+        batch=options.batch,
+        headers=options.header,
+        expect=options.expect,
+    )
     print(json.dumps(uvloop.run(work)))
 
 

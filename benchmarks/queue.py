@@ -5,14 +5,18 @@ Every round runs every system once, one at a time, each on fresh data, so that r
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from benchmarks.environments import PEERS, python_of, versions_in
 from benchmarks.plan import REPOSITORY, Plan
 from benchmarks.report import OURS, Goal, Report
+from springtide.testing.postgres import postgres_server
 from springtide.testing.servers import valkey_server
 
 ROUND_LIMIT_S = 300.0
@@ -27,19 +31,43 @@ PEER_TEXTS = {
         "huey, 1 worker thread, results in Valkey",
         EVERYSEC + "; at most once: the job that runs when its worker dies is gone",
     ),
+    "rq": ("rq, SimpleWorker (the default worker forks for each job), results in Valkey", EVERYSEC),
+    "taskiq": ("taskiq, Redis stream with acknowledgements, 1 worker process, results in Valkey", EVERYSEC),
+    "procrastinate": (
+        "procrastinate, PostgreSQL, 1 worker process with concurrency 10",
+        "PostgreSQL, synchronous commit: fsync before a job is accepted",
+    ),
     "celery": (
         "celery, prefork -c 1, results in Valkey",
         EVERYSEC + "; acknowledged before it runs: the job that runs when its worker dies is gone",
     ),
 }
+SERVERS = "springtide+servers"  # PostgreSQL and Valkey instead of what is embedded
+TIMES_FASTER = {"celery": 12, "rq": 12, "arq": 4, "taskiq": 4, "dramatiq": 2.5, "procrastinate": 20, "huey": 1.9}
 GOALS = (
-    Goal(metric="jobs_per_s", bound=3000, at_least=True, what="durable no-op jobs per second, end to end"),
-    Goal(metric="done_p50_ms", bound=5, at_least=False, what="submit to done at low load, median"),
+    Goal(metric="jobs_per_s", bound=4000, at_least=True, what="durable no-op jobs per second, embedded"),
+    Goal(metric="done_p50_ms", bound=3, at_least=False, what="submit to done at low load, embedded, median"),
+    Goal(metric="jobs_per_s", bound=5000, at_least=True, system=SERVERS, what="the same on PostgreSQL and Valkey"),
+    Goal(metric="ended_p50_ms", bound=5, at_least=False, system=SERVERS, what="submit to its end in Valkey, median"),
+    Goal(metric="done_p50_ms", bound=15, at_least=False, system=SERVERS, what="submit to done in PostgreSQL, median"),
+    *(
+        Goal(
+            metric="jobs_per_s",
+            bound=times,
+            at_least=True,
+            system=SERVERS,
+            over=peer,
+            what=f"jobs a second over {peer}",
+        )
+        for peer, times in TIMES_FASTER.items()
+    ),
 )
 NOTES = (
     "jobs_per_s: first submit to the moment at which every result is on record and readable; worker warm.",
     "done_*: submit to done seen by the client, jobs 20 ms apart. Springtide's client is told (as `Prefer: wait` is) "
     "and then reads the ledger; the peers' clients look for the result key every 0.5 ms.",
+    "ended_*: submit to the moment at which Valkey has the result (as the peers' clients see theirs), looked at every "
+    "0.5 ms; done_* is later: by then it is in PostgreSQL too.",
     "submitted_per_s: calls that returned. Springtide's jobs are on disk by then, the peers' in the server's memory.",
     "Clients: Springtide 512 submits in flight in the control plane's own process; arq 32 in flight; the others have "
     "no asynchronous client and submit one after the other, while their worker works.",
@@ -56,15 +84,20 @@ def measure(plan: Plan) -> Report:
         "library, SQLite ledger and broker in the client's process, 1 worker process",
         durable="SQLite, WAL, synchronous=FULL: fsync before a job is accepted, and again before it counts as done",
     )
+    report.describe(
+        SERVERS,
+        "library, recorder in the client's process, 1 worker process, PostgreSQL ledger, Valkey broker",
+        durable="PostgreSQL, synchronous commit, before a job is accepted and before it counts as done; " + EVERYSEC,
+    )
     peers = [name for name in PEER_TEXTS if plan.wants(name)]
     for name in peers:
         description, durable = PEER_TEXTS[name]
         report.describe(name, description, durable=durable)
         report.versions |= {f"{key} (with {name})": value for key, value in versions_in(python_of(name)).items()}
     for number in range(plan.rounds):
-        for name in ([OURS] if plan.wants(OURS) else []) + peers:
+        for name in [own for own in (OURS, SERVERS) if plan.wants(own)] + peers:
             try:
-                values = _ours(plan, number) if name == OURS else _peer(plan, name, number)
+                values = _RUN.get(name, partial(_peer, name=name))(plan, number=number)
             except (RuntimeError, subprocess.SubprocessError, ValueError) as error:
                 report.fail(name, error)
                 continue
@@ -78,12 +111,28 @@ def _ours(plan: Plan, number: int) -> dict[str, float]:
     return _driven([sys.executable, "-m", "benchmarks.drive_springtide", "--folder", str(folder)], plan, os.environ)
 
 
-def _peer(plan: Plan, name: str, number: int) -> dict[str, float]:
+def _ours_with_servers(plan: Plan, number: int) -> dict[str, float]:
+    folder = plan.folder / f"servers-{number}"  # short, and no "+": it becomes part of a URL and a socket
+    folder.mkdir()
+    command = [sys.executable, "-m", "benchmarks.drive_springtide", "--folder", str(folder / "home")]
+    with valkey_server(dir=str(folder)) as valkey, postgres_server(folder, durable=True) as postgres:
+        return _driven([*command, "--broker", valkey.url, "--ledger", postgres.new_database()], plan, os.environ)
+
+
+def _peer(plan: Plan, number: int, name: str) -> dict[str, float]:
     folder = plan.folder / f"{name}-{number}"  # on the same disk as our own data, and empty
     folder.mkdir()
-    with valkey_server(dir=str(folder)) as server:
-        environment = {**os.environ, "BENCH_REDIS_URL": server.url}
+    with contextlib.ExitStack() as stack:
+        environment = {**os.environ}
+        if name == "procrastinate":
+            environment["BENCH_POSTGRES_URL"] = stack.enter_context(
+                postgres_server(folder, durable=True)
+            ).new_database()
+        environment["BENCH_REDIS_URL"] = stack.enter_context(valkey_server(dir=str(folder))).url
         return _driven([str(python_of(name)), str(PEERS / "drive.py"), name], plan, environment)
+
+
+_RUN: dict[str, Callable[..., dict[str, float]]] = {OURS: _ours, SERVERS: _ours_with_servers}
 
 
 def _driven(command: list[str], plan: Plan, environment: os._Environ[str] | dict[str, str]) -> dict[str, float]:

@@ -21,6 +21,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
     at_least: bool
     what: str
     system: str = OURS
+    over: str | None = None  # then it is the median of the ratios to this system, round by round
 
 
 class System(msgspec.Struct, kw_only=True):
@@ -77,27 +78,40 @@ class Report:
         return {"description": one.description, **kept, "median": summaries(one.rounds), "rounds": one.rounds}
 
     def _ratios(self) -> dict[str, Any]:
-        """springtide / peer, formed within each round, so that a slow minute of the machine hits both sides."""
-        ours = self.systems[OURS].rounds if OURS in self.systems else []
+        """Ours / peer, formed within each round, so that a slow minute of the machine hits both sides."""
+        own = [name for name in self.systems if name.startswith(OURS)]
         found: dict[str, Any] = {}
-        for name, peer in self.systems.items():
-            if name.startswith(OURS) or not peer.rounds:  # our own variants are no peers
+        for peer in self.systems:
+            if peer in own or not self.systems[peer].rounds:  # our own variants are no peers
                 continue
-            pairs = list(zip(ours, peer.rounds, strict=False)) if len(ours) == len(peer.rounds) else []
-            values = {
-                metric: [a[metric] / b[metric] for a, b in pairs if a.get(metric) and b.get(metric)]
+            found[peer] = {
+                f"{metric}: {name} / {peer}": spread(values)
+                for name in own
                 for metric in self.compare
+                if (values := self._round_by_round(name, peer, metric))
             }
-            found[name] = {f"{metric}: springtide / {name}": spread(v) for metric, v in values.items() if v}
         return found
 
+    def _round_by_round(self, one: str, other: str, metric: str) -> list[float]:
+        ours = self.systems[one].rounds if one in self.systems else []
+        theirs = self.systems[other].rounds if other in self.systems else []
+        if len(ours) != len(theirs):
+            return []
+        pairs = zip(ours, theirs, strict=True)
+        return [a[metric] / b[metric] for a, b in pairs if a.get(metric) and b.get(metric)]
+
     def _goal(self, goal: Goal) -> dict[str, Any]:
-        one = self.systems.get(goal.system)
-        values = [values[goal.metric] for values in one.rounds if goal.metric in values] if one else []
+        if goal.over is not None:
+            values = self._round_by_round(goal.system, goal.over, goal.metric)
+        else:
+            one = self.systems.get(goal.system)
+            values = [values[goal.metric] for values in one.rounds if goal.metric in values] if one else []
         measured = statistics.median(values) if values else None
         met = None if measured is None else (measured >= goal.bound if goal.at_least else measured <= goal.bound)
         sign = ">=" if goal.at_least else "<="
-        return {"what": goal.what, "goal": f"{goal.metric} {sign} {goal.bound:g}", "measured": measured, "met": met}
+        of = f"{goal.system} / {goal.over}" if goal.over else goal.system
+        text = f"{goal.metric} of {of} {sign} {goal.bound:g}"
+        return {"what": goal.what, "goal": text, "measured": measured, "met": met}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -37,10 +37,12 @@ class NoPostgres(Exception):
 class PostgresServer:
     """A running server."""
 
-    def __init__(self, binaries: Path, folder: Path, user: str | None) -> None:
+    def __init__(self, binaries: Path, folder: Path, user: str | None, *, durable: bool = False) -> None:
+        """durable: flush to the disk; otherwise not, since tests of durability belong to the SQLite file."""
         self._binaries = binaries
         self._folder = folder
         self._user = user
+        self._fsync = "on" if durable else "off"
         self._numbers = count(1)
         self._process: subprocess.Popen[str] | None = None
 
@@ -72,7 +74,7 @@ class PostgresServer:
     def start(self) -> None:
         """Bring the server up, also again after `kill`."""
         options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={self._folder}", "-c", "lc_messages=C"]
-        quick = ["-c", "fsync=off", "-c", "max_connections=50"]  # tests of durability belong to the SQLite file
+        quick = ["-c", f"fsync={self._fsync}", "-c", "max_connections=50"]
         command = [str(self._binaries / "postgres"), "-D", str(self._folder / "data"), *options, *quick]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=_environment(), **_as(self._user))
         self._process = process
@@ -103,13 +105,15 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Generator[PostgresServer]:
-    """A fresh server for the length of the block. Raises NoPostgres where none can be had."""
+def postgres_server(parent: Path | None = None, *, durable: bool = False) -> Generator[PostgresServer]:
+    """A fresh server for the length of the block, in a new folder under `parent`. Raises NoPostgres.
+
+    durable: flush to the disk, as a benchmark wants; see PostgresServer."""
     problems: list[str] = []
     for binaries in _candidates():
         for user in _users():
-            folder = Path(tempfile.mkdtemp(prefix="springtide-pg-"))
-            server = PostgresServer(binaries, folder, user)
+            folder = Path(tempfile.mkdtemp(prefix="springtide-pg-", dir=parent))
+            server = PostgresServer(binaries, folder, user, durable=durable)
             try:
                 _make_cluster(binaries, folder, user)
                 server.start()
