@@ -140,6 +140,45 @@ async def test_a_stream_outlives_a_broker_that_is_down_for_a_moment(
         assert [kind for _, kind, _ in events_of(text)] == ["queued", "started", "completed"]
 
 
+async def test_a_stream_says_why_its_job_waits_and_again_when_that_changes(tmp_path: Path) -> None:
+    async with gateway_world(tmp_path, explain_after_s=0.01) as world:
+        await world.does_not_load()
+        job = await record_of(world, await world.submit())
+        lines = await gateway_of(world).live.stream(job, None)
+        assert lines is not None
+        told: list[bytes] = []
+
+        async def next_waiting() -> dict[str, Any]:
+            async for chunk in lines:
+                told.append(chunk)
+                if chunk.startswith(b"event: waiting"):
+                    [(event_id, _, data)] = events_of(chunk.decode())
+                    assert event_id is None
+                    return data
+            raise AssertionError("the stream ended")
+
+        first = await next_waiting()
+        assert (first["code"], first["job"], first["kind"]) == ("engine_not_loading", job.id, "waiting")
+        assert "OSError: no device" in first["message"]
+        await world.ready()
+        assert (await next_waiting())["code"] == "queued_behind"
+        assert told.count(KEEP_ALIVE) == 0 and len(told) == 4  # retry, queued and two reasons: none is repeated
+        await world.complete(await world.lease(), {})
+        rest = events_of(b"".join([chunk async for chunk in lines]).decode())
+        assert [kind for _, kind, _ in rest] == ["started", "completed"]
+
+
+async def test_the_stream_of_a_removed_models_job_says_so_and_tells_its_end(tmp_path: Path) -> None:
+    async with gateway_world(tmp_path, keep_alive_s=0.05) as world:
+        job = await world.leftover("gone")
+        lines = await gateway_of(world).live.stream(job, None)
+        assert lines is not None
+        assert b'"code":"model_removed"' in [await anext(lines) for _ in range(2)][1]
+        assert (await world.http.post(f"/v1/jobs/{job.id}/cancel")).status_code == 200
+        rest = events_of(b"".join([chunk async for chunk in lines]).decode())
+        assert [kind for _, kind, _ in rest] == ["cancelled"]
+
+
 async def test_a_closing_server_ends_streams_and_waits(world: World) -> None:
     lines = await gateway_of(world).live.stream(await record_of(world, await world.submit()), None)
     assert lines is not None

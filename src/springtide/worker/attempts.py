@@ -134,6 +134,15 @@ class Attempts:
         self._pump()
         self._on_change()
 
+    def refuse(self, leases: Iterable[Lease], error: JobError) -> None:
+        """Fail these for good, unrun: another attempt would find the same."""
+        for lease in leases:
+            self.drop(lease.id)
+            attempt = self._enter(lease)
+            self._move(attempt, Stage.REPORTING)
+            self.reporter.fail(Failure(id=lease.id, attempt=lease.attempt, error=error))
+        self._on_change()
+
     def cancel(self, jobs: Iterable[JobId]) -> bool:
         """Stop these politely. True where one of them was news."""
         news = False
@@ -230,13 +239,17 @@ class Attempts:
 
     # --- stage by stage -----------------------------------------------------------------------------------------
 
-    def _accept(self, lease: Lease) -> None:
+    def _enter(self, lease: Lease) -> _Attempt:
         base = self._scratch.attempt(lease.id, lease.attempt)
         timeout_s = lease.timeout_s if lease.timeout_s > 0 else self._default_timeout_s
         run = Run(lease.id, lease.attempt, lease.payload, timeout_s, base, f"{base}/out0")
-        attempt = _Attempt(lease, run)
-        self._attempts[lease.id] = attempt
+        attempt = self._attempts[lease.id] = _Attempt(lease, run)
         self._in_stage[Stage.FETCHING] += 1
+        return attempt
+
+    def _accept(self, lease: Lease) -> None:
+        attempt = self._enter(lease)
+        run = attempt.run
         try:
             files = _payload_files.decode(lease.payload).files
         except msgspec.DecodeError as error:
