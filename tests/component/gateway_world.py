@@ -124,7 +124,9 @@ class World:
     async def does_not_load(self, model: str = "synthetic", *, failed: int = 2) -> None:
         """A worker says that its engine does not load."""
         details = {"failed_loads": failed, "load_attempts": 6}
-        problem = JobError(code="load_failed", message="OSError: no device", retryable=True, details=details)
+        problem = JobError(
+            code="load_failed", message="OSError: no device: '/srv/models/x'", retryable=True, details=details
+        )
         now_s = self.services.clock.now_s()
         await self.services.broker.beat(ModelName(model), WORKER, [], WorkerState.FAILING, now_s, problem=problem)
 

@@ -150,7 +150,7 @@ async def test_a_queued_job_says_why_it_waits_and_a_running_one_does_not(world: 
     await world.does_not_load()
     waiting = (await get(world, job)).json()["waiting"]
     assert waiting["code"] == "engine_not_loading"
-    assert "OSError: no device" in waiting["message"]
+    assert "OSError: no device: 'x'" in waiting["message"]
     assert (await world.http.get("/v1/jobs")).json()["data"][0]["waiting"] == waiting
     await world.ready()
     assert (await get(world, job)).json()["waiting"]["code"] == "queued_behind"

@@ -252,7 +252,7 @@ class Raising(Loading):
     """Never loads."""
 
     def load(self) -> None:
-        raise RuntimeError("no such device: /very/secret/folder/device0")
+        raise RuntimeError("no such device")
 
 
 class Exiting(Loading):

@@ -46,9 +46,8 @@ def require(engine: type[Engine[Any, Any]], folder: Path) -> None:
     """Raise ConfigError that says what to do where files of `engine` are missing: what `load` begins with."""
     if lacking := missing(engine, folder):
         names = ", ".join(one.path for one in lacking)
-        log.error("model files are missing or damaged in %s: %s", folder, names)  # where is not for clients to know
         raise ConfigError(
-            f"model files are missing or damaged: {names}. Run `springtide models pull` to fetch them",
+            f"model files are missing or damaged in {folder}: {names}. Run `springtide models pull` to fetch them",
             code="weights_missing",
         )
 

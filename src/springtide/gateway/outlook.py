@@ -15,6 +15,7 @@ from springtide.domain.fleet import QueueView
 from springtide.domain.ids import ModelName
 from springtide.domain.job import Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob, WorkerState
+from springtide.gateway.disclosure import without_paths
 from springtide.gateway.schemas import LiveFigures, ReasonView, WorkerFigures
 from springtide.gateway.services import GatewayServices
 from springtide.policy.waiting import Waiting, engine_problem, explain, explain_removed
@@ -75,7 +76,9 @@ class Outlook:
             return None
         if served is None:
             return explain_removed()
-        return explain(await self.view(job.model), live, self._clock.now_s(), max_replicas=served.max_replicas)
+        view = await self.view(job.model)
+        waiting = explain(view, live, self._clock.now_s(), max_replicas=served.max_replicas)
+        return waiting and Waiting(code=waiting.code, message=without_paths(waiting.message))
 
     async def eta_s(self, job: Job, live: LiveJob | None = None) -> float | None:
         """Seconds until `job` will have ended; None where that is unknown: no worker is up, or nobody can be asked."""
@@ -117,4 +120,4 @@ class Outlook:
 
 
 def _reason(problem: JobError | None) -> ReasonView | None:
-    return None if problem is None else ReasonView(code=problem.code, message=problem.message)
+    return None if problem is None else ReasonView(code=problem.code, message=without_paths(problem.message))

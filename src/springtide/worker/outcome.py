@@ -7,7 +7,6 @@ to travel through the queue, values that no client could read.
 from __future__ import annotations
 
 import os.path
-import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from springtide.worker.frames import SAFE_DETAILS_BYTES, LoadFailed, Made, Probl
 
 OUTPUT_BYTES_MAX = 1 << 20  # outputs live in the queue, the ledger and every answer: more than this belongs in a file
 MESSAGE_CHARS_MAX = 2000
-_FOLDERS = re.compile(r"""(?<![\w.~:/-])/(?:[^/\s'":,]+/)+""")  # of absolute paths; a URL's are left alone
 
 _payloads = msgspec.msgpack.Decoder(Payload)
 _json = msgspec.json.Encoder()
@@ -83,11 +81,11 @@ def describe_problem(error: BaseException) -> Problem:
 
 
 def describe_load_failure(error: BaseException) -> LoadFailed:
-    """Why the engine did not load, as clients may read it: no stack, no folder of this machine. The log has both."""
+    """Why the engine did not load."""
     is_config = isinstance(error, ConfigError)
     code = "weights_missing" if is_config and error.code == "weights_missing" else "load_failed"
     text = str(error) if is_config and str(error) else _text(error)
-    return LoadFailed(code, _cut(_FOLDERS.sub("…/", text)), is_config=is_config)
+    return LoadFailed(code, _cut(text), is_config=is_config)
 
 
 def is_memory_death(error: BaseException) -> bool:
