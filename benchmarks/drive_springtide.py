@@ -34,6 +34,7 @@ from springtide.config import Config, load_config
 from springtide.domain.job import JobRef, JobStatus
 from springtide.gateway.app import GatewayServices
 from springtide.gateway.live import Live
+from springtide.gateway.outlook import Outlook
 from springtide.gateway.submission import Submission, SubmitRequest
 from springtide.media.inspector import Inspector
 from springtide.runtime.clock import SystemClock
@@ -52,7 +53,7 @@ class Drive:
 
     def __init__(self, services: GatewayServices, config: Config) -> None:
         self._submission = Submission(services)
-        self._live = Live(services)
+        self._live = Live(services, Outlook(services))
         self._ledger = services.ledger
         self._broker = services.broker
         self._config = config

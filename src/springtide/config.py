@@ -125,6 +125,12 @@ class ModelConfig(_Section):
     )
     timeout_s: float = Field(default=1800, gt=0, le=86_400, description="Longest run of one attempt, seconds.")
     load_timeout_s: float = Field(default=300, gt=0, le=7200, description="Longest loading of the model, seconds.")
+    load_attempts: int = Field(
+        default=6,
+        ge=1,
+        le=100,
+        description="Loads in a row that may fail before the model's waiting jobs are failed with the reason.",
+    )
     max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts before a job fails for good.")
     slots: int = Field(
         default=2, ge=1, le=1024, description="Jobs a worker holds at once: those running and those read ahead."

@@ -18,8 +18,8 @@ from pydantic import BaseModel, Field
 from springtide.blobs.files import FileBlobs
 from springtide.broker.memory import MemoryBroker
 from springtide.controller.recorder import Recorder
-from springtide.domain.ids import ModelName, WorkerId
-from springtide.domain.job import BlobRef, JobError
+from springtide.domain.ids import DEFAULT_TENANT, ModelName, WorkerId
+from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import Completion, Failure, Lease, Progress, WorkerState
 from springtide.engines.binding import describe
 from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
@@ -28,7 +28,7 @@ from springtide.gateway.app import GatewayServices, GatewaySettings, ServedModel
 from springtide.ledger.sql import SqlLedger
 from springtide.media.inspector import Inspector
 from springtide.runtime.clock import SystemClock
-from springtide.runtime.ids import new_blob_id
+from springtide.runtime.ids import new_blob_id, new_job_id
 
 WORKER = WorkerId("w-1")
 
@@ -120,6 +120,37 @@ class World:
     async def ready(self, model: str = "synthetic") -> None:
         """A worker says that it is there."""
         await self.services.broker.beat(ModelName(model), WORKER, [], WorkerState.READY, self.services.clock.now_s())
+
+    async def does_not_load(self, model: str = "synthetic", *, failed: int = 2) -> None:
+        """A worker says that its engine does not load."""
+        details = {"failed_loads": failed, "load_attempts": 6}
+        problem = JobError(
+            code="load_failed", message="OSError: no device: '/srv/models/x'", retryable=True, details=details
+        )
+        now_s = self.services.clock.now_s()
+        await self.services.broker.beat(ModelName(model), WORKER, [], WorkerState.FAILING, now_s, problem=problem)
+
+    async def leftover(self, model: str, status: JobStatus = JobStatus.QUEUED) -> Job:
+        """A job on record that no broker knows, accepted a minute ago."""
+        is_running = status is JobStatus.IN_PROGRESS
+        job = Job(
+            id=new_job_id(),
+            tenant=DEFAULT_TENANT,
+            model=ModelName(model),
+            model_version="1",
+            status=status,
+            inputs={},
+            input_files=(),
+            priority=Priority.STANDARD,
+            max_attempts=3,
+            timeout_s=10,
+            predicted_s=1,
+            created_at_s=self.services.clock.now_s() - 60,
+            attempt=int(is_running),
+            worker=WORKER if is_running else None,
+        )
+        await self.services.ledger.insert([job])
+        return job
 
     async def progress(self, lease: Lease, fraction: float, stage: str | None = None) -> None:
         told = Progress(id=lease.id, attempt=lease.attempt, fraction=fraction, stage=stage)

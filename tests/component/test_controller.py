@@ -21,11 +21,13 @@ from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Leas
 from springtide.domain.tickets import ticket_of
 from springtide.ledger.sql import SqlLedger
 from springtide.policy.scaling import ScalingSettings
+from springtide.policy.waiting import REMOVED_AFTER_S
 from springtide.runtime.ids import new_job_id
 from springtide.runtime.loops import Loop
 from springtide.testing.clock import ManualClock
 
 MODEL = ModelName("m")
+GONE = ModelName("gone")
 WORKER = WorkerId("w-1")
 
 
@@ -37,13 +39,13 @@ class World:
         self.broker = MemoryBroker()
         self.ledger = ledger
         self.recorder = Recorder(self.broker, ledger, [MODEL], self.clock)
-        self.sweeper = Sweeper(self.broker, ledger, self.clock)
+        self.sweeper = Sweeper(self.broker, ledger, [MODEL], self.clock)
 
-    def job(self) -> Job:
+    def job(self, model: ModelName = MODEL) -> Job:
         return Job(
             id=new_job_id(),
             tenant=DEFAULT_TENANT,
-            model=MODEL,
+            model=model,
             model_version="1",
             status=JobStatus.QUEUED,
             inputs={"seconds": 0},
@@ -55,8 +57,8 @@ class World:
             created_at_s=self.clock.now_s(),
         )
 
-    async def submit(self, count: int = 1, *, enqueue: bool = True) -> list[Job]:
-        jobs = [self.job() for _ in range(count)]
+    async def submit(self, count: int = 1, *, enqueue: bool = True, model: ModelName = MODEL) -> list[Job]:
+        jobs = [self.job(model) for _ in range(count)]
         await self.ledger.insert(jobs)
         if enqueue:
             await self.broker.enqueue([ticket_of(job) for job in jobs], self.clock.now_s())
@@ -131,7 +133,7 @@ async def test_a_long_run_is_noted_so_that_a_rebuilt_broker_leaves_it_with_its_w
     assert await world.status(job.id) is JobStatus.IN_PROGRESS
 
     world.broker = rebuilt = MemoryBroker()
-    assert await Sweeper(rebuilt, world.ledger, world.clock).sweep(settle_s=-1) == 1
+    assert await Sweeper(rebuilt, world.ledger, [MODEL], world.clock).sweep(settle_s=-1) == 1
     assert await world.lease(worker=WorkerId("w-2")) == []
     reply = await rebuilt.beat(MODEL, WORKER, [Held(job.id, 1)], WorkerState.BUSY, world.clock.now_s())
     assert reply.lost == ()
@@ -148,13 +150,6 @@ async def test_a_lost_enqueue_is_put_back_once_it_has_settled(world: World) -> N
     assert len(await world.lease(10)) == 3
 
 
-async def test_jobs_from_before_the_clock_was_set_back_are_put_back_as_well(world: World) -> None:
-    await world.submit(2, enqueue=False)
-    world.clock.step(-3600)
-    assert await world.sweeper.sweep(settle_s=5) == 2
-    assert await Sweeper(MemoryBroker(), world.ledger, world.clock).sweep(settle_s=-1) == 2
-
-
 async def test_the_sweep_leaves_alone_what_ends_while_it_looks(world: World) -> None:
     """The broker forgets an ended job after its tombstone; the page read before that must not bring it back."""
     job = (await world.submit())[0]
@@ -163,7 +158,7 @@ async def test_the_sweep_leaves_alone_what_ends_while_it_looks(world: World) -> 
     done = Completion(id=job.id, attempt=lease.attempt, outputs={})
     await world.broker.complete(MODEL, WORKER, [done], world.clock.now_s())
     await world.recorder.record_once(wait_s=0)
-    emptied = Sweeper(MemoryBroker(), world.ledger, world.clock)
+    emptied = Sweeper(MemoryBroker(), world.ledger, [MODEL], world.clock)
     assert [one.id for one in stale] == [job.id]
     assert await emptied._put_back(stale) == 0
 
@@ -171,6 +166,45 @@ async def test_the_sweep_leaves_alone_what_ends_while_it_looks(world: World) -> 
 async def test_the_sweep_pages_through_more_jobs_than_one_page(world: World) -> None:
     await world.submit(1203, enqueue=False)
     assert await world.sweeper.sweep(settle_s=-1) == 1203
+
+
+async def test_jobs_of_a_removed_model_fail_after_a_while_and_are_never_queued(world: World) -> None:
+    [removed] = await world.submit(enqueue=False, model=GONE)
+    [served] = await world.submit(enqueue=False)
+    assert await world.sweeper.sweep(settle_s=-1) == 1
+    assert [lease.id for lease in await world.broker.lease(GONE, WORKER, 9, world.clock.now_s())] == []
+    await world.clock.advance(REMOVED_AFTER_S - 1)
+    await world.sweeper.sweep()
+    assert await world.status(removed.id) is JobStatus.QUEUED
+    await world.clock.advance(1)
+    await world.sweeper.sweep()
+    [ended] = await world.ledger.get([removed.id])
+    assert ended is not None
+    assert ended.error is not None
+    assert (ended.status, ended.error.code, ended.error.retryable) == (JobStatus.FAILED, "model_removed", True)
+    assert ended.finished_at_s == world.clock.now_s()
+    assert await world.status(served.id) is JobStatus.QUEUED
+
+
+async def test_a_job_of_a_model_that_is_not_known_yet_gets_its_time(world: World) -> None:
+    """A controller that has run for long meets the job of a model that a newer gateway serves already."""
+    await world.clock.advance(REMOVED_AFTER_S * 10)
+    [job] = await world.submit(model=GONE)
+    await world.clock.advance(REMOVED_AFTER_S / 2)
+    await world.sweeper.sweep()
+    assert await world.status(job.id) is JobStatus.QUEUED
+    restarted = Sweeper(MemoryBroker(), world.ledger, [MODEL, GONE], world.clock)
+    assert await restarted.sweep() == 1
+
+
+async def test_a_removed_models_job_leaves_the_queue_that_outlived_the_model(world: World) -> None:
+    [job] = await world.submit(model=GONE)
+    await world.clock.advance(REMOVED_AFTER_S)
+    await world.sweeper.sweep()
+    assert await world.status(job.id) is JobStatus.FAILED
+    assert await world.broker.lease(GONE, WORKER, 9, world.clock.now_s()) == []
+    await world.recorder.record_once(wait_s=0)
+    assert await world.status(job.id) is JobStatus.FAILED  # the first end stands
 
 
 async def test_the_reaper_takes_back_what_a_silent_worker_held(world: World) -> None:

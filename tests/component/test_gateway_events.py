@@ -13,9 +13,8 @@ from gateway_world import World, events_of, gateway_world, soon
 
 from springtide.broker.memory import MemoryBroker
 from springtide.domain.errors import Unavailable
-from springtide.domain.ids import JobId, ModelName
-from springtide.domain.job import Job, JobError, JobRef, JobStatus
-from springtide.domain.lease import seq_after
+from springtide.domain.ids import JobId
+from springtide.domain.job import Job, JobError, JobStatus
 from springtide.gateway.context import Gateway
 from springtide.gateway.live import KEEP_ALIVE
 
@@ -95,35 +94,6 @@ async def test_after_a_restart_the_end_is_told_once_from_the_ledger(
     assert (await stream(world, job, from_start[0][0])).status_code == 204
 
 
-async def test_the_end_is_told_to_who_has_seen_events_of_a_clock_that_was_set_back_since(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = await ended_job(world)
-    future = f"{events_of((await stream(world, job)).text)[-1][0].partition('-')[0]}9-7"
-    for _ in "announced", "only on record":
-        [(told, kind, _)] = events_of((await stream(world, job, future)).text)
-        assert kind == "completed" and told is not None and seq_after(told, future)
-        assert (await stream(world, job, told)).status_code == 204
-        monkeypatch.setattr(gateway_of(world).live, "_broker", MemoryBroker())
-
-
-async def test_an_end_that_is_announced_between_two_looks_is_not_missed(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = await ended_job(world)
-    whole = world.services.broker.read_events
-    story = await whole(JobRef(ModelName("synthetic"), JobId(job["id"])), None)
-    looks = 0
-
-    async def read(ref: JobRef, after: str | None, *, wait_s: float = 0.0) -> Any:
-        nonlocal looks
-        looks += 1
-        return await whole(ref, after) if looks > 1 else [event for event in story[:-1] if seq_after(event.seq, after)]
-
-    monkeypatch.setattr(world.services.broker, "read_events", read)
-    assert [kind for _, kind, _ in events_of((await stream(world, job, story[-2].seq)).text)] == ["completed"]
-
-
 async def test_an_end_whose_announcement_was_lost_is_told_from_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +138,45 @@ async def test_a_stream_outlives_a_broker_that_is_down_for_a_moment(
         assert lines is not None
         text = b"".join([chunk async for chunk in lines]).decode()
         assert [kind for _, kind, _ in events_of(text)] == ["queued", "started", "completed"]
+
+
+async def test_a_stream_says_why_its_job_waits_and_again_when_that_changes(tmp_path: Path) -> None:
+    async with gateway_world(tmp_path, explain_after_s=0.01) as world:
+        await world.does_not_load()
+        job = await record_of(world, await world.submit())
+        lines = await gateway_of(world).live.stream(job, None)
+        assert lines is not None
+        told: list[bytes] = []
+
+        async def next_waiting() -> dict[str, Any]:
+            async for chunk in lines:
+                told.append(chunk)
+                if chunk.startswith(b"event: waiting"):
+                    [(event_id, _, data)] = events_of(chunk.decode())
+                    assert event_id is None
+                    return data
+            raise AssertionError("the stream ended")
+
+        first = await next_waiting()
+        assert (first["code"], first["job"], first["kind"]) == ("engine_not_loading", job.id, "waiting")
+        assert "OSError: no device" in first["message"]
+        await world.ready()
+        assert (await next_waiting())["code"] == "queued_behind"
+        assert told.count(KEEP_ALIVE) == 0 and len(told) == 4  # retry, queued and two reasons: none is repeated
+        await world.complete(await world.lease(), {})
+        rest = events_of(b"".join([chunk async for chunk in lines]).decode())
+        assert [kind for _, kind, _ in rest] == ["started", "completed"]
+
+
+async def test_the_stream_of_a_removed_models_job_says_so_and_tells_its_end(tmp_path: Path) -> None:
+    async with gateway_world(tmp_path, keep_alive_s=0.05) as world:
+        job = await world.leftover("gone")
+        lines = await gateway_of(world).live.stream(job, None)
+        assert lines is not None
+        assert b'"code":"model_removed"' in [await anext(lines) for _ in range(2)][1]
+        assert (await world.http.post(f"/v1/jobs/{job.id}/cancel")).status_code == 200
+        rest = events_of(b"".join([chunk async for chunk in lines]).decode())
+        assert [kind for _, kind, _ in rest] == ["cancelled"]
 
 
 async def test_a_closing_server_ends_streams_and_waits(world: World) -> None:

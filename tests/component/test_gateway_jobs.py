@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_world import World, gateway_world, soon
+from gateway_world import WORKER, World, gateway_world, soon
 
 from springtide.domain.errors import Unavailable
 from springtide.domain.ids import JobId
-from springtide.domain.job import JobError
+from springtide.domain.job import JobError, JobStatus
+from springtide.domain.tickets import ticket_of
 
 
 @pytest.fixture
@@ -141,6 +142,45 @@ async def test_a_job_whose_enqueue_was_lost_can_be_cancelled(world: World, monke
     assert answer.status_code == 202
     await world.record()
     assert (await get(world, job)).json()["status"] == "cancelled"
+
+
+async def test_a_queued_job_says_why_it_waits_and_a_running_one_does_not(world: World) -> None:
+    job = await world.submit()
+    assert (await get(world, job)).json()["waiting"]["code"] == "no_worker"
+    await world.does_not_load()
+    waiting = (await get(world, job)).json()["waiting"]
+    assert waiting["code"] == "engine_not_loading"
+    assert "OSError: no device: 'x'" in waiting["message"]
+    assert (await world.http.get("/v1/jobs")).json()["data"][0]["waiting"] == waiting
+    await world.ready()
+    assert (await get(world, job)).json()["waiting"]["code"] == "queued_behind"
+    await world.lease()
+    assert (await get(world, job)).json()["waiting"] is None
+
+
+@pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.IN_PROGRESS])
+async def test_a_job_of_a_removed_model_is_readable_says_so_and_is_cancelled_at_once(
+    world: World, status: JobStatus
+) -> None:
+    job = {"id": (await world.leftover("gone", status)).id}
+    seen = (await get(world, job)).json()
+    assert (seen["model"], seen["waiting"]["code"]) == ("gone", "model_removed")
+    assert (await get(world, job, "/result")).json()["code"] == "not_finished"
+    assert (await world.http.get("/v1/jobs", params={"model": "gone"})).json()["data"][0]["id"] == job["id"]
+    answer = await world.http.post(f"/v1/jobs/{job['id']}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    assert (await get(world, job)).json()["waiting"] is None
+
+
+async def test_a_removed_models_job_that_still_runs_is_stopped_by_its_worker(world: World) -> None:
+    """In a rolling change: the worker is of the old configuration, this gateway of the new one."""
+    job, broker, now_s = await world.leftover("gone"), world.services.broker, world.services.clock.now_s
+    await broker.enqueue([ticket_of(job)], now_s())
+    [lease] = await broker.lease(job.model, WORKER, 1, now_s())
+    answer = await world.http.post(f"/v1/jobs/{job.id}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (202, "cancelling")
+    await world.fail(lease, JobError(code="cancelled", message="stopped as asked"), cancelled=True)
+    assert (await get(world, {"id": job.id})).json()["status"] == "cancelled"
 
 
 async def test_a_cancel_while_the_broker_is_down_is_503(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

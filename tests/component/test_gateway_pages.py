@@ -52,6 +52,18 @@ async def test_a_server_whose_dependencies_answer_is_ready(world: World) -> None
     assert (await world.http.get("/readyz")).json() == {"status": "ok", "ledger": "ok", "broker": "ok"}
 
 
+async def test_an_engine_that_does_not_load_is_named_and_the_server_is_ready_all_the_same(world: World) -> None:
+    await world.does_not_load("sketch")
+    reason = {"code": "load_failed", "message": "OSError: no device: 'x'"}
+    ready = await world.http.get("/readyz")
+    assert (ready.status_code, ready.json()["not_loading"]) == (200, {"sketch": reason})
+    figures = {item["name"]: item["live"] for item in (await world.http.get("/v1/models")).json()["data"]}
+    assert figures["sketch"]["problem"] == reason and figures["sketch"]["workers"]["failing"] == 1
+    assert figures["album"]["problem"] is None
+    await world.ready("sketch")
+    assert "not_loading" not in (await world.http.get("/readyz")).json()
+
+
 async def test_a_ledger_that_does_not_answer_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hang(*_: Any) -> Any:
         await asyncio.Event().wait()

@@ -16,6 +16,7 @@ import pytest
 from worker_world import MODEL, World, until
 
 from springtide.domain.errors import OutcomeUnknown
+from springtide.domain.ids import WorkerId
 from springtide.domain.job import JobStatus
 from springtide.domain.lease import LEASE_TTL_S, Outcome, WorkerState
 from springtide.worker import service, supervisor
@@ -392,7 +393,7 @@ async def test_an_engine_that_does_not_load_is_failing_after_three_times_and_rec
     async with World(tmp_path, engine="worker_engines:Loading", settings=settings) as world:
         await until(lambda: world.worker.state is WorkerState.FAILING)
         assert (tmp_path / "count").read_text() == "3"
-        assert "the weights are broken" in str(world.worker.last_error)
+        assert "the weights are broken" in str(world.worker.problem)
         assert (await world.outcome(await world.submit("ok"))).status is JobStatus.COMPLETED
         assert world.worker.state is not WorkerState.FAILING
 
@@ -400,14 +401,74 @@ async def test_an_engine_that_does_not_load_is_failing_after_three_times_and_rec
 async def test_a_wrong_engine_reference_is_failing_and_says_why(tmp_path: Path) -> None:
     async with World(tmp_path, engine="no.such.module:Engine") as world:
         await until(lambda: world.worker.state is WorkerState.FAILING)
-        assert "no.such.module" in str(world.worker.last_error)
+        assert "no.such.module" in str(world.worker.problem)
 
 
 async def test_a_load_past_its_limit_is_ended(tmp_path: Path) -> None:
     settings = {"count": str(tmp_path / "count"), "seconds": 60}
     async with World(tmp_path, engine="worker_engines:Loading", settings=settings, load_timeout_s=0.2) as world:
-        await until(lambda: world.worker.last_error is not None)
-        assert "limit of 0.2 s" in str(world.worker.last_error)
+        await until(lambda: world.worker.problem is not None)
+        assert "limit of 0.2 s" in str(world.worker.problem)
+
+
+@pytest.mark.parametrize(
+    ("engine", "code", "told"),
+    [
+        ("worker_engines:Raising", "load_failed", "RuntimeError: no such device"),
+        ("worker_engines:Exiting", "load_failed", "exit code 3 while it loaded"),
+        ("worker_engines:Weightless", "weights_missing", "m/weights.bin. Run `springtide models pull`"),
+        ("engine_that_exits:Engine", "load_failed", "the engine's process"),
+    ],
+)
+async def test_jobs_that_wait_for_an_engine_that_never_loads_are_failed_with_the_reason(
+    tmp_path: Path, engine: str, code: str, told: str
+) -> None:
+    async with World(tmp_path, engine=engine, load_attempts=2) as world:
+        first, second = await world.submit_many([{"do": "ok"}, {"do": "ok"}])
+        for job in (first, second):
+            outcome = await world.outcome(job)
+            assert outcome.status is JobStatus.FAILED
+            assert outcome.error is not None
+            assert (outcome.error.code, outcome.error.retryable) == (code, True)
+            assert told in outcome.error.message
+            assert outcome.error.details["load_attempts"] == 2
+        assert world.worker.state is WorkerState.FAILING
+        [view] = await world.broker.queues([MODEL], time.time())
+        assert [worker.problem and worker.problem.code for worker in view.workers] == [code]
+
+
+async def test_a_load_past_its_limit_fails_what_waits(tmp_path: Path) -> None:
+    settings = {"count": str(tmp_path / "count"), "seconds": 60}
+    limits = {"load_timeout_s": 0.2, "load_attempts": 1}
+    async with World(tmp_path, engine="worker_engines:Loading", settings=settings, **limits) as world:
+        assert _code(await world.outcome(await world.submit("ok"))) == "load_timed_out"
+
+
+async def test_what_comes_later_has_the_verdict_at_once_and_a_load_that_works_takes_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"count": str(tmp_path / "count"), "failures": 2, "gate": str(tmp_path / "gate")}
+    async with World(tmp_path, engine="worker_engines:Loading", settings=settings, load_attempts=2) as world:
+        assert _code(await world.outcome(await world.submit("ok"))) == "load_failed"
+        await until(lambda: (tmp_path / "count").read_text() == "3")  # the third load is under way, and waits
+        assert _code(await world.outcome(await world.submit("ok"))) == "load_failed"
+        (tmp_path / "gate").touch()
+        await until(lambda: world.worker.state is WorkerState.READY)
+        assert world.worker.problem is None
+        assert (await world.outcome(await world.submit("ok"))).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("state", [WorkerState.READY, WorkerState.BUSY, WorkerState.STARTING])
+async def test_jobs_are_left_to_a_colleague_who_may_run_them(tmp_path: Path, state: WorkerState) -> None:
+    async with World(tmp_path, engine="worker_engines:Raising", load_attempts=1) as world:
+        colleague = WorkerId("colleague")
+        await world.broker.beat(MODEL, colleague, [], state, time.time())
+        job = await world.submit("ok")
+        await until(lambda: world.watched.count("queues") > 0)
+        assert world.watched.count("lease") == 0
+        assert await world.status(job) is JobStatus.QUEUED
+        await world.broker.leave(MODEL, colleague, time.time())
+        assert _code(await world.outcome(job)) == "load_failed"
 
 
 async def test_a_ready_worker_knows_what_its_start_cost(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from springtide.engines.protocol import (
     OutputFile,
     Progress,
     RetryableError,
+    Weights,
 )
+from springtide.engines.weights import require
 
 
 class Input(BaseModel):
@@ -238,7 +240,32 @@ class Loading(Engine[Input, Output]):
         count.write_text(str(loads))
         if loads <= self.settings.get("failures", 0):
             raise RuntimeError("the weights are broken")
+        while "gate" in self.settings and not Path(self.settings["gate"]).exists():
+            time.sleep(0.005)
         time.sleep(self.settings.get("seconds", 0))
 
     def run(self, inputs: Input, progress: Progress) -> Output:
         return Output()
+
+
+class Raising(Loading):
+    """Never loads."""
+
+    def load(self) -> None:
+        raise RuntimeError("no such device")
+
+
+class Exiting(Loading):
+    """Takes its process along."""
+
+    def load(self) -> None:
+        os._exit(3)
+
+
+class Weightless(Loading):
+    """Lacks a file."""
+
+    weights = (Weights(path="m/weights.bin", bytes=1, sha256="0" * 64, recipe="none", license="none"),)
+
+    def load(self) -> None:
+        require(type(self), self.weights_folder)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from springtide.broker.memory_events import Stories
+from springtide.broker.memory_events import Seqs, Stories
 from springtide.broker.memory_jobs import ModelJobs
-from springtide.broker.memory_outcomes import Outcomes, Seqs
+from springtide.broker.memory_outcomes import Outcomes
 from springtide.broker.memory_waits import Waits
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import JobId, ModelName, WorkerId
-from springtide.domain.job import JobRef, JobStatus
+from springtide.domain.job import JobError, JobRef, JobStatus
 from springtide.domain.lease import (
     BeatReply,
     Completion,
@@ -39,7 +39,7 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._seqs = Seqs()
         self._waits = Waits()
-        self._stories = Stories(self._waits)
+        self._stories = Stories(self._seqs, self._waits)
         self._outcomes = Outcomes()
         self._models: dict[ModelName, ModelJobs] = {}
 
@@ -66,9 +66,16 @@ class MemoryBroker:
         return self._of(model).lease(worker, max_jobs, now_s, min_wait_s)
 
     async def beat(
-        self, model: ModelName, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float
+        self,
+        model: ModelName,
+        worker: WorkerId,
+        held: Sequence[Held],
+        state: WorkerState,
+        now_s: float,
+        *,
+        problem: JobError | None = None,
     ) -> BeatReply:
-        return self._of(model).beat(worker, held, state, now_s)
+        return self._of(model).beat(worker, held, state, now_s, problem)
 
     async def complete(
         self, model: ModelName, worker: WorkerId, done: Sequence[Completion], now_s: float

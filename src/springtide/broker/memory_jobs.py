@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from springtide.broker.memory_entries import Entry, LazyHeap
-from springtide.broker.memory_events import Stories
-from springtide.broker.memory_outcomes import Outcomes, Seqs
+from springtide.broker.memory_events import Seqs, Stories
+from springtide.broker.memory_outcomes import Outcomes
 from springtide.broker.memory_ready import ReadyQueue
 from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import TOMBSTONE_S
@@ -44,6 +45,14 @@ class _Ended(msgspec.Struct, frozen=True):
     worker: WorkerId | None
 
 
+class _Beat(NamedTuple):
+    """What a worker last said of itself, and when it was last heard of."""
+
+    at_s: float
+    state: WorkerState = WorkerState.READY
+    problem: JobError | None = None
+
+
 class ModelJobs:
     """One model's queue and leases."""
 
@@ -62,7 +71,7 @@ class ModelJobs:
         self._queued = 0  # ready and delayed
         self._predicted_s = 0.0  # of those
         self._holdings: dict[WorkerId, dict[JobId, Entry]] = {}
-        self._beats: dict[WorkerId, tuple[WorkerState, float]] = {}
+        self._beats: dict[WorkerId, _Beat] = {}
         self._untold: dict[WorkerId, dict[JobId, None]] = {}  # cancels that no wake-up has told yet
         self._ended: dict[JobId, _Ended] = {}
         self._tombs: deque[tuple[float, JobId]] = deque()  # when to forget which ended job
@@ -114,8 +123,7 @@ class ModelJobs:
     # --- workers ----------------------------------------------------------------------------------------------------
 
     def lease(self, worker: WorkerId, max_jobs: int, now_s: float, min_wait_s: float) -> list[Lease]:
-        state, _ = self._beats.get(worker, (WorkerState.READY, now_s))
-        self._beats[worker] = (state, now_s)
+        self._beats[worker] = self._beats.get(worker, _Beat(now_s))._replace(at_s=now_s)
         self._expire(now_s)
         promoted = self._promote(now_s)
         leases: list[Lease] = []
@@ -125,8 +133,10 @@ class ModelJobs:
             self._ring(min(promoted, len(self._ready)))
         return leases
 
-    def beat(self, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float) -> BeatReply:
-        self._beats[worker] = (state, now_s)
+    def beat(
+        self, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float, problem: JobError | None
+    ) -> BeatReply:
+        self._beats[worker] = _Beat(now_s, state, problem)
         cancelled: list[JobId] = []
         lost: list[JobId] = []
         for item in held:
@@ -210,7 +220,7 @@ class ModelJobs:
             self._lose(entry, now_s)
         self._expire(now_s)
         self._promote(now_s)
-        for worker in [worker for worker, (_, at_s) in self._beats.items() if at_s + LEASE_TTL_S <= now_s]:
+        for worker in [worker for worker, beat in self._beats.items() if beat.at_s + LEASE_TTL_S <= now_s]:
             del self._beats[worker]
         while self._tombs and self._tombs[0][0] <= now_s:
             del self._ended[self._tombs.popleft()[1]]
@@ -245,10 +255,15 @@ class ModelJobs:
     def view(self, now_s: float) -> QueueView:
         workers = tuple(
             WorkerView(
-                worker=worker, model=self.model, state=state, held=len(self._holdings.get(worker, ())), beat_at_s=at_s
+                worker=worker,
+                model=self.model,
+                state=beat.state,
+                held=len(self._holdings.get(worker, ())),
+                beat_at_s=beat.at_s,
+                problem=beat.problem,
             )
-            for worker, (state, at_s) in self._beats.items()
-            if at_s + LEASE_TTL_S > now_s
+            for worker, beat in self._beats.items()
+            if beat.at_s + LEASE_TTL_S > now_s
         )
         return QueueView(
             model=self.model,

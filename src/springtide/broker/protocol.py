@@ -21,7 +21,7 @@ from typing import Protocol
 
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import JobId, ModelName, WorkerId
-from springtide.domain.job import JobRef, JobStatus
+from springtide.domain.job import JobError, JobRef, JobStatus
 from springtide.domain.lease import (
     BeatReply,
     Completion,
@@ -90,9 +90,17 @@ class Broker(Protocol):
         ...
 
     async def beat(
-        self, model: ModelName, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float
+        self,
+        model: ModelName,
+        worker: WorkerId,
+        held: Sequence[Held],
+        state: WorkerState,
+        now_s: float,
+        *,
+        problem: JobError | None = None,
     ) -> BeatReply:
         """Say that the worker lives, what it holds and how it is. Extends every lease named to now_s + LEASE_TTL_S.
+        `problem` says why its engine does not load; `queues` shows it until a beat comes without.
 
         `lost` names held attempts that are not this worker's (any more). `cancelled` names held attempts whose job is
         cancelling, on every beat until they end."""

@@ -116,13 +116,21 @@ class RedisBroker:
                 return taken
 
     async def beat(
-        self, model: ModelName, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float
+        self,
+        model: ModelName,
+        worker: WorkerId,
+        held: Sequence[Held],
+        state: WorkerState,
+        now_s: float,
+        *,
+        problem: JobError | None = None,
     ) -> BeatReply:
         cancelled: tuple[JobId, ...] = ()
         lost: tuple[JobId, ...] = ()
+        said = wire.worker_word(state, problem)
         for first in range(0, max(len(held), 1), CALL_ITEMS):
             args = chain.from_iterable(map(wire.held_args, held[first : first + CALL_ITEMS]))
-            reply = await self._run("beat", model, repr(now_s), worker, state, *args)
+            reply = await self._run("beat", model, repr(now_s), worker, said, *args)
             cancelled += wire.job_ids(reply[0])
             lost += wire.job_ids(reply[1])
         return BeatReply(cancelled, lost)

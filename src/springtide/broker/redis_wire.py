@@ -92,6 +92,12 @@ def held_args(held: Held) -> tuple[Arg, ...]:
     return held.id, held.attempt
 
 
+def worker_word(state: WorkerState, problem: JobError | None) -> bytes:
+    """What a worker says of itself: its state, and behind a blank why its engine does not load."""
+    word = state.value.encode()
+    return word if problem is None else b"%s %s" % (word, _encode(problem))
+
+
 def completion_args(done: Completion) -> tuple[Arg, ...]:
     return done.id, done.attempt, repr(done.run_s), _encode(_Result(done.outputs, done.output_files))
 
@@ -220,15 +226,9 @@ def queue_view(model: ModelName, reply: Sequence[Any], now_s: float) -> QueueVie
     queued, leased, predicted, oldest, raw, raw_waiting, raw_running = reply
     waiting, running = _fields(raw_waiting), _fields(raw_running)
     workers = tuple(
-        WorkerView(
-            worker=WorkerId(worker.decode()),
-            model=model,
-            state=WorkerState(state.decode()) if state else WorkerState.READY,
-            held=int(held),
-            beat_at_s=float(heard_at),
-        )
-        for worker, heard_at, state, held in zip(raw[::4], raw[1::4], raw[2::4], raw[3::4], strict=True)
-        if float(heard_at) + LEASE_TTL_S > now_s
+        _worker_view(model, each)
+        for each in zip(raw[::4], raw[1::4], raw[2::4], raw[3::4], strict=True)
+        if float(each[1]) + LEASE_TTL_S > now_s
     )
     return QueueView(
         model=model,
@@ -244,6 +244,19 @@ def queue_view(model: ModelName, reply: Sequence[Any], now_s: float) -> QueueVie
             )
             for name in waiting | running
         ),
+    )
+
+
+def _worker_view(model: ModelName, raw: tuple[bytes, bytes, bytes, int]) -> WorkerView:
+    worker, heard_at, word, held = raw
+    state, _, problem = word.partition(b" ")
+    return WorkerView(
+        worker=WorkerId(worker.decode()),
+        model=model,
+        state=WorkerState(state.decode()) if state else WorkerState.READY,
+        held=int(held),
+        beat_at_s=float(heard_at),
+        problem=_error(problem),
     )
 
 

@@ -21,7 +21,7 @@ from springtide.broker.remote_wire import VERBS, Frames, Reply, encode
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import JobId, ModelName, WorkerId
-from springtide.domain.job import JobRef, JobStatus
+from springtide.domain.job import JobError, JobRef, JobStatus
 from springtide.domain.lease import (
     BeatReply,
     Completion,
@@ -99,9 +99,16 @@ class RemoteBroker:
         return await self._call("lease", model, worker, max_jobs, now_s, min_wait_s)
 
     async def beat(
-        self, model: ModelName, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float
+        self,
+        model: ModelName,
+        worker: WorkerId,
+        held: Sequence[Held],
+        state: WorkerState,
+        now_s: float,
+        *,
+        problem: JobError | None = None,
     ) -> BeatReply:
-        return await self._call("beat", model, worker, held, state, now_s)
+        return await self._call("beat", model, worker, held, state, now_s, problem)
 
     async def complete(
         self, model: ModelName, worker: WorkerId, done: Sequence[Completion], now_s: float

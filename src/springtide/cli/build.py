@@ -85,6 +85,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             engine=engine(model.settings, config.weights_folder),
             timeout_s=model.timeout_s,
             max_attempts=model.max_attempts,
+            max_replicas=model.max_replicas,
         )
     return served
 
@@ -137,6 +138,7 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
         batch_wait_s=model.batch_wait_ms / 1000,
         timeout_s=model.timeout_s,
         load_timeout_s=model.load_timeout_s,
+        load_attempts=model.load_attempts,
         memory_limit_mb=model.memory_limit_mb,
         grace_s=model.grace_s,
     )

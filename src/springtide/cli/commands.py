@@ -8,7 +8,6 @@ import mimetypes
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -26,7 +25,7 @@ from springtide.config import Config
 from springtide.domain.errors import InvalidInput, NotFound, SpringtideError, Unavailable
 from springtide.domain.ids import is_job_id
 
-EXPLAIN_EVERY_S = 2.0
+NEEDS_MENDING = frozenset({"engine_not_loading", "model_removed"})  # reasons to wait that time alone does not cure
 OWN_SERVER_READY_S = 60.0
 OWN_SERVER_STOP_S = 30.0
 _err = Console(stderr=True)
@@ -96,6 +95,8 @@ def show_status(config: Config, url: str | None, job: str | None, *, as_json: bo
 def _note(job: dict[str, Any]) -> str:
     if job.get("error"):
         return str(job["error"]["message"])
+    if job.get("waiting"):
+        return f"waits: {job['waiting']['message']}"
     fraction = job.get("progress")
     if fraction is None or job["status"] == "completed":
         return str(job["created_at"])
@@ -127,6 +128,10 @@ def list_models(config: Config, url: str | None, *, as_json: bool) -> None:
         takes = ", ".join(_field_text(field) for field in one["input_files"]) or "-"
         table.add_row(one["name"], one["title"], one["engine"], one["license"], takes, ", ".join(one["output_files"]))
     _out.print(table)
+    for one in found:
+        problem = (one.get("live") or {}).get("problem")
+        if problem:
+            _out.print(f"{one['name']}: its engine does not load: {problem['message']}", markup=False)
 
 
 def _configured_models(config: Config) -> list[dict[str, Any]]:
@@ -215,34 +220,14 @@ def _follow(api: Api, job: str, model: dict[str, Any]) -> None:
 
         def on_event(kind: str, data: dict[str, Any]) -> None:
             text = data.get("stage") or kind
+            if kind == "waiting":
+                text = f"queued ({data['code'].replace('_', ' ')})"
+                if data["code"] in NEEDS_MENDING:
+                    bars.console.print(f"{model['name']}: {data['message']}", markup=False)
             done = data.get("progress") if kind == "progress" else 1.0 if kind == "completed" else None
             bars.update(task, description=f"{model['name']}: {text}", completed=done)
 
-        with _explained(api.url, model["name"], bars.console):
-            api.follow(job, on_event)
-
-
-@contextlib.contextmanager
-def _explained(url: str, model: str, console: Console) -> Generator[None]:
-    """While the block waits: say once if no worker can load the engine, so that nobody waits for nothing unknowing."""
-    done = threading.Event()
-
-    def look() -> None:
-        with Api(url) as api:
-            while not done.wait(EXPLAIN_EVERY_S):
-                with contextlib.suppress(SpringtideError):
-                    workers = (api.get(f"/v1/models/{model}").get("live") or {}).get("workers", {})
-                    if workers.get("failing") and not workers.get("ready") and not workers.get("busy"):
-                        console.print(f"{model}: its engine does not load, the server's log says why; still trying")
-                        return
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join(OWN_SERVER_STOP_S)
+        api.follow(job, on_event)
 
 
 def _save(

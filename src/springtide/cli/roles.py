@@ -142,7 +142,7 @@ async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: 
     services = [
         Recorder(broker, ledger, models, clock),
         Reaper(broker, models, clock),
-        Sweeper(broker, ledger, clock, disciplines=build.disciplines(config)),
+        Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config)),
     ]
     for service in services:
         await service.start()
@@ -191,7 +191,7 @@ async def _embedded(config: Config, ledger: Ledger, clock: SystemClock) -> Async
 
     memory = MemoryBroker()
     await memory.start()
-    sweeper = Sweeper(memory, ledger, clock, disciplines=build.disciplines(config))
+    sweeper = Sweeper(memory, ledger, build.model_names(config), clock, disciplines=build.disciplines(config))
     count = await sweeper.sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)

@@ -10,11 +10,12 @@ import logging
 from collections.abc import Sequence
 from itertools import groupby
 
+import msgspec
+
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import JobId, ModelName
-from springtide.domain.job import JobError
 from springtide.domain.lease import LiveEvent, Outcome
 from springtide.ledger.protocol import Ledger, StoredBlob
 from springtide.runtime.loops import Loop
@@ -95,7 +96,7 @@ class Recorder:
 
 
 def _event(outcome: Outcome) -> LiveEvent:
-    error = outcome.error and JobError(code=outcome.error.code, message=outcome.error.message)
+    error = outcome.error and msgspec.structs.replace(outcome.error, details={})
     return LiveEvent(
         seq="",
         job=outcome.id,

@@ -3,21 +3,24 @@
 The same path serves a lost enqueue, an emptied Redis, a restored old copy of it, and the start of an embedded broker. A
 job may end between two looks, so whatever seems missing is looked up in the ledger once more before it is enqueued.
 Each sweep first says how the queues are shared: an emptied broker has forgotten that as well.
+
+Jobs of a model that is not configured here are left alone: a rolling change may bring it, or bring it back. Unknown for
+REMOVED_AFTER_S on end, a job is recorded as failed (`model_removed`): nobody would ever run it.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.ids import JobId, ModelName
-from springtide.domain.job import Job, JobRef
+from springtide.domain.job import Job, JobError, JobRef, JobStatus
 from springtide.domain.tenant import Discipline
-from springtide.domain.tickets import ticket_of
+from springtide.domain.tickets import end_of, ticket_of
 from springtide.ledger.protocol import Ledger
+from springtide.policy.waiting import REMOVED_AFTER_S
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
@@ -33,13 +36,17 @@ class Sweeper:
         self,
         broker: Broker,
         ledger: Ledger,
+        models: Sequence[ModelName],
         clock: Clock,
         *,
         disciplines: Mapping[ModelName, Discipline] | None = None,
     ) -> None:
         self._broker = broker
         self._ledger = ledger
+        self._models = frozenset(models)
         self._clock = clock
+        self._since_s = clock.now_s()  # as long as this, at most, a model has been unknown here
+        self._told: set[ModelName] = set()
         self._disciplines = disciplines or {}
         self._loop = Loop("sweep", self._sweep_settled, every_s=SWEEP_EVERY_S, clock=clock)
 
@@ -55,18 +62,33 @@ class Sweeper:
             await self._broker.configure(model, discipline)
         put_back, after = 0, None
         while True:
-            jobs = await self._ledger.live(after=after, limit=PAGE, created_before_s=math.inf)
+            created_before_s = self._clock.now_s() - settle_s
+            jobs = await self._ledger.live(after=after, limit=PAGE, created_before_s=created_before_s)
             if not jobs:
                 return put_back
-            # By this clock's age and no other measure: where the clock was set back, jobs are from the future.
-            now_s = self._clock.now_s()
-            put_back += await self._put_back([job for job in jobs if not 0 <= now_s - job.created_at_s < settle_s])
+            put_back += await self._put_back([job for job in jobs if job.model in self._models])
+            await self._end_removed([job for job in jobs if job.model not in self._models])
             after = jobs[-1].id
 
     async def _sweep_settled(self) -> None:
         count = await self.sweep(settle_s=SETTLE_S)
         if count:
             log.warning("put %d jobs back into the broker that were only in the ledger", count)
+
+    async def _end_removed(self, jobs: Sequence[Job]) -> None:
+        """Fail jobs of models that have been unknown for long enough. A broker that outlived the model may still queue
+        some of them: they are taken out there, so that none runs should the model ever come back."""
+        now_s = self._clock.now_s()
+        for model in {job.model for job in jobs} - self._told:
+            self._told.add(model)
+            log.warning("jobs wait for model %s, which is not configured; they fail after %g s", model, REMOVED_AFTER_S)
+        due = [job for job in jobs if now_s - max(self._since_s, job.created_at_s) >= REMOVED_AFTER_S]
+        if not due:
+            return
+        ends = [end_of(job, JobStatus.FAILED, now_s, error=_removed(job.model)) for job in due]
+        ended = sum(await self._ledger.record(ends))
+        log.error("failed %d job(s) whose model is not configured any more", ended)
+        await self._broker.cancel([JobRef(job.model, job.id) for job in due], now_s)
 
     async def _put_back(self, jobs: Sequence[Job]) -> int:
         now_s = self._clock.now_s()
@@ -77,3 +99,8 @@ class Sweeper:
         again = await self._ledger.get(missing)
         tickets = [ticket_of(job) for job in again if job is not None and not job.status.is_terminal]
         return sum(await self._broker.enqueue(tickets, now_s)) if tickets else 0
+
+
+def _removed(model: ModelName) -> JobError:
+    message = f"the model {model!r} was taken out of the configuration before the job could run"
+    return JobError(code="model_removed", message=message, retryable=True)  # once it is served again

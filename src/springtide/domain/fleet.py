@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from springtide.domain.ids import ModelName, TenantId, WorkerId
+from springtide.domain.job import JobError
 from springtide.domain.lease import WorkerState
 
 
@@ -18,6 +19,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: WorkerState
     held: int  # attempts it holds
     beat_at_s: float
+    problem: JobError | None = None  # why its engine does not load, until it does
 
 
 class TenantLoad(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

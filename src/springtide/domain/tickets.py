@@ -1,11 +1,12 @@
-"""From a job on record to what the broker queues: one function, so that a submit and a rebuild agree."""
+"""From a job on record to what the broker queues: one function, so that a submit and a rebuild agree. And to its end,
+where no broker has a say in it."""
 
 from __future__ import annotations
 
 import msgspec
 
-from springtide.domain.job import Job, JobStatus
-from springtide.domain.lease import Payload, Ticket
+from springtide.domain.job import Job, JobError, JobStatus
+from springtide.domain.lease import Outcome, Payload, Ticket
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -28,4 +29,11 @@ def ticket_of(job: Job, *, traceparent: str | None = None) -> Ticket:
         attempt=job.attempt,
         held_by=holder,
         started_at_s=None if holder is None else job.started_at_s,
+    )
+
+
+def end_of(job: Job, status: JobStatus, now_s: float, *, error: JobError | None = None) -> Outcome:
+    """The end of a job that is in no queue, for the ledger."""
+    return Outcome(
+        seq="", id=job.id, model=job.model, status=status, attempt=job.attempt, finished_at_s=now_s, error=error
     )

@@ -34,7 +34,8 @@ access = logging.getLogger("springtide.access")
 def create_app(services: GatewayServices) -> Litestar:
     """The gateway over these services. Run one in each process."""
     tenancy = Tenancy(services.tenants, services.settings.tenant_header)
-    gateway = Gateway(services, Submission(services), Outlook(services), Live(services), tenancy)
+    outlook = Outlook(services)
+    gateway = Gateway(services, Submission(services), outlook, Live(services, outlook), tenancy)
     return Application(
         route_handlers=[
             submit,

@@ -1,7 +1,8 @@
 """A job's live story: as server-sent events with resume, and as a wait for its end.
 
 Promises: after a reconnect no event is seen twice and none is missed that the broker still keeps; a terminal event is
-sent only for an end that is on record; a stream never outlives the job or the server. Source: WHATWG HTML 9.2.
+sent only for an end that is on record; a stream never outlives the job or the server; a job that is queued for a while
+is told why, and again when the reason changes (`waiting`, without an id: nothing to resume). Source: WHATWG HTML 9.2.
 Where the live events are gone (a restart), the end is told once from the ledger.
 """
 
@@ -16,10 +17,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from springtide.domain.errors import OutcomeUnknown, SpringtideError, Unavailable
-from springtide.domain.job import TERMINAL, Job, JobError, JobRef
+from springtide.domain.job import TERMINAL, Job, JobRef
 from springtide.domain.lease import LiveEvent, seq_after
+from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices
-from springtide.gateway.views import event_view
+from springtide.gateway.views import event_view, waiting_view
+from springtide.policy.waiting import Waiting
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -27,20 +30,23 @@ T = TypeVar("T")
 RETRY_MS = 2000  # what a browser waits before it reconnects
 PAUSE_S = 1.0  # between looks where the broker does not know the job, or is down
 KEEP_ALIVE = b": keep-alive\n\n"
-_MADE = f"-{10**15 - 1}"  # ends the id of an event made from the record: after every live one of the same millisecond
+_LAST = 999_999  # number of an event made from the record: after every live event of the same millisecond
 _encoder = msgspec.json.Encoder()
+_WAITING_KINDS = frozenset({"queued", "retrying"})
 _TERMINAL_KINDS = frozenset(status.value for status in TERMINAL)
 
 
 class Live:
     """Reads live events for clients."""
 
-    def __init__(self, services: GatewayServices) -> None:
+    def __init__(self, services: GatewayServices, outlook: Outlook) -> None:
         self._broker = services.broker
         self._ledger = services.ledger
         self._clock = services.clock
         self._closing = services.closing
+        self._outlook = outlook
         self._keep_alive_s = services.settings.keep_alive_s
+        self._explain_after_s = services.settings.explain_after_s
         self.streams = 0  # open now
 
     async def stream(self, job: Job, after: str | None) -> AsyncIterator[bytes] | None:
@@ -48,14 +54,13 @@ class Live:
         has been seen."""
         first: list[LiveEvent] = []
         if job.status.is_terminal:
-            told = await self._read(job, None, wait_s=0.0) or []  # one look: the end may be announced at any moment
-            if after is not None and (
-                after.endswith(_MADE) or any(after == event.seq for event in told if _is_end(event))
-            ):
-                return None
-            first = [event for event in told if seq_after(event.seq, after)]
+            first = await self._read(job, after, wait_s=0.0) or []
             if not _has_end(first):
-                first.append(terminal_event(job, first[-1].seq if first else after))
+                end = terminal_event(job)
+                seen = not seq_after(end.seq, after) or _has_end(await self._read(job, None, wait_s=0.0) or [])
+                if seen and after is not None and not first:
+                    return None
+                first.append(end)
         return self._lines(job, after, first)
 
     async def wait(self, job: Job, wait_s: float) -> Job:
@@ -91,29 +96,63 @@ class Live:
             self.streams -= 1
 
     async def _follow(self, job: Job, after: str | None, events: list[LiveEvent]) -> AsyncIterator[bytes]:
+        told: str | None = None  # why it waits, as said last
+        waits = True
+        young_s = max(0.0, self._explain_after_s - (self._clock.now_s() - job.created_at_s))
+        look_at_s = self._clock.monotonic_s() + young_s  # most jobs begin before there is anything to explain
+        quiet_since_s = self._clock.monotonic_s()
         while True:
             for event in events:
                 yield encode_event(event)
                 after = event.seq
                 if event.kind in _TERMINAL_KINDS:
                     return
+                waits, told = event.kind in _WAITING_KINDS, None
             if self._closing.is_set():
                 return
             began_s = self._clock.monotonic_s()
-            found = await self._read(job, after, wait_s=self._keep_alive_s)
+            if waits and began_s >= look_at_s:
+                look_at_s = began_s + self._explain_after_s
+                waiting = await self._why(job, told)
+                if waiting is not None:
+                    told = waiting.code
+                    yield _encode_waiting(job, waiting, self._clock.now_s())
+            left_s = quiet_since_s + self._keep_alive_s - began_s
+            wait_s = max(0.001, min(left_s, look_at_s - began_s) if waits else left_s)
+            found = await self._read(job, after, wait_s=wait_s)
             events = found or []
             if events:
+                quiet_since_s = self._clock.monotonic_s()
                 continue
-            [fresh] = await self._ledger.get([job.id])
-            if fresh is not None and fresh.status.is_terminal:
-                # Its announcement may have come between the two looks; else it is lost, and the ledger tells the end.
-                events = await self._read(job, after, wait_s=0.0) or []
-                if not _has_end(events):
-                    events.append(terminal_event(fresh, events[-1].seq if events else after))
-                continue
-            yield KEEP_ALIVE
-            if self._clock.monotonic_s() - began_s < min(PAUSE_S, self._keep_alive_s) / 2:
-                await self._unless_closing(self._clock.sleep(PAUSE_S))
+            is_early = self._clock.monotonic_s() - began_s < min(PAUSE_S, wait_s) / 2
+            if is_early or wait_s >= left_s:
+                quiet_since_s = self._clock.monotonic_s()
+                events = await self._end_on_record(job, after)
+                if not events:
+                    yield KEEP_ALIVE
+                    if is_early:
+                        await self._unless_closing(self._clock.sleep(PAUSE_S))
+
+    async def _end_on_record(self, job: Job, after: str | None) -> list[LiveEvent]:
+        """What is left to tell of a job that the ledger says has ended."""
+        [fresh] = await self._ledger.get([job.id])
+        if fresh is None or not fresh.status.is_terminal:
+            return []
+        # Its announcement may have come between the two looks; else it is lost, and the ledger tells the end.
+        events = await self._read(job, after, wait_s=0.0) or []
+        return events if _has_end(events) else [*events, terminal_event(fresh)]
+
+    async def _why(self, job: Job, told: str | None) -> Waiting | None:
+        """Why the job still waits, where that is not what was told before."""
+        of_its_model = await self._outlook.waiting(job)
+        if of_its_model is None or of_its_model.code == told:
+            return None
+        try:  # its own place costs more to learn
+            [live] = await self._broker.peek([JobRef(job.model, job.id)], self._clock.now_s())
+        except (Unavailable, OutcomeUnknown):
+            return None
+        waiting = of_its_model if live is None else await self._outlook.waiting(job, live)
+        return None if waiting is None or waiting.code == told else waiting
 
     async def _read(self, job: Job, after: str | None, *, wait_s: float) -> list[LiveEvent] | None:
         """Events, none after `wait_s`, or None where the broker cannot be asked (or the server is closing)."""
@@ -139,23 +178,20 @@ class Live:
                         await each
 
 
-def terminal_event(job: Job, after: str | None = None) -> LiveEvent:
-    """The end of an ended job, made from its record. Its id comes after `after` also where clocks were set back, and
-    shows what it is, so that a client sees it once."""
+def terminal_event(job: Job) -> LiveEvent:
+    """The end of an ended job, made from its record: the same each time, so that a client sees it once."""
     at_s = job.finished_at_s if job.finished_at_s is not None else job.created_at_s
-    error = job.error and JobError(code=job.error.code, message=job.error.message)
-    seq = f"{int(at_s * 1000)}{_MADE}"
-    if not seq_after(seq, after) and after is not None:
-        seq = f"{after.partition('-')[0]}{_MADE}"
+    error = job.error and msgspec.structs.replace(job.error, details={})
+    seq = f"{int(at_s * 1000)}-{_LAST}"
     return LiveEvent(seq=seq, job=job.id, kind=job.status.value, at_s=at_s, attempt=job.attempt, error=error)
 
 
 def _has_end(events: list[LiveEvent]) -> bool:
-    return any(map(_is_end, events))
+    return any(event.kind in _TERMINAL_KINDS for event in events)
 
 
-def _is_end(event: LiveEvent) -> bool:
-    return event.kind in _TERMINAL_KINDS
+def _encode_waiting(job: Job, waiting: Waiting, now_s: float) -> bytes:
+    return b"event: waiting\ndata: %s\n\n" % _encoder.encode(waiting_view(job, waiting, now_s))
 
 
 def encode_event(event: LiveEvent) -> bytes:

@@ -15,7 +15,7 @@ from litestar.openapi.config import OpenAPIConfig
 
 from springtide import __version__
 from springtide.domain.job import Priority
-from springtide.gateway.schemas import AcceptedView, BatchView, EventView, Problem
+from springtide.gateway.schemas import AcceptedView, BatchView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
 
 Document = dict[str, Any]
@@ -65,7 +65,7 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     document = copy.deepcopy(document)
     schemas: Document = document.setdefault("components", {}).setdefault("schemas", {})
     _, components = msgspec.json.schema_components(
-        [Problem, EventView, AcceptedView, BatchView], ref_template="#/components/schemas/{name}"
+        [Problem, EventView, WaitingEventView, AcceptedView, BatchView], ref_template="#/components/schemas/{name}"
     )
     schemas.update(components)
     paths: Document = document["paths"]
@@ -216,10 +216,11 @@ def _describe_upload(operation: Document) -> None:
 
 def _describe_events(operation: Document) -> None:
     operation.setdefault("parameters", []).append(_header("Last-Event-ID", "Resume after this event."))
-    event = {"$ref": "#/components/schemas/EventView"}
+    event = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("EventView", "WaitingEventView")]}
     operation["responses"]["200"] = {
         "description": "Lines `id`, `event` (queued, started, progress, retrying, cancelling, completed, failed, "
-        "cancelled, expired) and `data`; the stream ends after the job's end.",
+        "cancelled, expired) and `data`; the stream ends after the job's end. While a job stays queued, `waiting` "
+        "events without an id say why (`code`, `message`), again when the reason changes.",
         "content": {"text/event-stream": {"schema": {"type": "string", "contentSchema": event}}},
     }
     operation["responses"]["204"] = {"description": "The job is over and every event was seen."}

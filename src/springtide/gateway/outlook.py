@@ -1,4 +1,4 @@
-"""How busy the models are and when a job will be ready: live figures, asked for at most once a second.
+"""How busy the models are, why a job waits and when it will be ready: live figures, asked for at most once a second.
 
 Promises: never fails a request. Where the broker cannot be asked the figures are None: no data is not zero.
 """
@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from springtide.domain.errors import SpringtideError
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import ModelName
-from springtide.domain.job import Job, JobStatus
+from springtide.domain.job import Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob, WorkerState
-from springtide.gateway.schemas import LiveFigures, WorkerFigures
+from springtide.gateway.disclosure import without_paths
+from springtide.gateway.schemas import LiveFigures, ReasonView, WorkerFigures
 from springtide.gateway.services import GatewayServices
+from springtide.policy.waiting import Waiting, engine_problem, explain, explain_removed
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class Outlook:
     def __init__(self, services: GatewayServices) -> None:
         self._broker = services.broker
         self._clock = services.clock
-        self._models = tuple(services.models)
+        self._models = services.models
         self._kept_s = services.settings.figures_kept_s
         self._views: Mapping[ModelName, QueueView] = {}
         self._asked_at_s = float("-inf")
@@ -57,7 +59,26 @@ class Outlook:
             oldest_wait_s=None if oldest is None else max(0.0, view.taken_at_s - oldest),
             workers=WorkerFigures(**counts),
             taken_at_s=view.taken_at_s,
+            problem=_reason(engine_problem(view)),
         )
+
+    async def not_loading(self) -> dict[str, ReasonView]:
+        """Models whose engine does not load on any worker, and why."""
+        found = {model: figures.problem for model in self._models if (figures := await self.figures(model))}
+        return {model: problem for model, problem in found.items() if problem is not None}
+
+    async def waiting(self, job: Job, live: LiveJob | None = None) -> Waiting | None:
+        """Why a queued job waits; None where it does not, or where nobody can be asked."""
+        served = self._models.get(job.model)
+        if served is None and live is None and not job.status.is_terminal:
+            return explain_removed()  # also where it was running: whoever ran it is gone with the model
+        if (live.status if live else job.status) is not JobStatus.QUEUED:
+            return None
+        if served is None:
+            return explain_removed()
+        view = await self.view(job.model)
+        waiting = explain(view, live, self._clock.now_s(), max_replicas=served.max_replicas)
+        return waiting and Waiting(code=waiting.code, message=without_paths(waiting.message))
 
     async def eta_s(self, job: Job, live: LiveJob | None = None) -> float | None:
         """Seconds until `job` will have ended; None where that is unknown: no worker is up, or nobody can be asked."""
@@ -90,9 +111,13 @@ class Outlook:
 
     async def _ask(self) -> None:
         try:
-            views = await self._broker.queues(self._models, self._clock.now_s())
+            views = await self._broker.queues(tuple(self._models), self._clock.now_s())
             self._views = {view.model: view for view in views}
         except SpringtideError as error:
             log.debug("no queue figures: %s", error)
             self._views = {}
         self._asked_at_s = self._clock.monotonic_s()
+
+
+def _reason(problem: JobError | None) -> ReasonView | None:
+    return None if problem is None else ReasonView(code=problem.code, message=without_paths(problem.message))

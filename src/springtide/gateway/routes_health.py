@@ -27,8 +27,9 @@ async def healthz() -> Health:
 
 @get("/readyz", tags=["health"], summary="Can it accept jobs?")
 async def readyz(request: AnyRequest) -> Response[Readiness]:
-    """503 naming what does not answer: ledger or broker."""
-    services = gateway_of(request).services
+    """503 naming what does not answer: ledger or broker. 200 may name models whose engines do not load."""
+    gateway = gateway_of(request)
+    services = gateway.services
     limit_s = services.settings.ready_timeout_s
     models = list(services.models)
     answers: dict[str, Any] = {
@@ -41,7 +42,7 @@ async def readyz(request: AnyRequest) -> Response[Readiness]:
     if down:
         detail = f"Not ready: {' and '.join(down)} {'does' if len(down) == 1 else 'do'} not answer."
         return _not_ready(request, "not_ready", detail, answers)
-    return Response(Readiness(status="ok", **answers))
+    return Response(Readiness(status="ok", **answers, not_loading=await gateway.outlook.not_loading()))
 
 
 def _not_ready(request: AnyRequest, code: str, detail: str, answers: dict[str, Any]) -> Response[Any]:

@@ -74,8 +74,15 @@ class BatchView(msgspec.Struct, kw_only=True):
     items: list[BatchItem]
 
 
+class ReasonView(msgspec.Struct, kw_only=True):
+    """Why something does not go on. `code` is stable."""
+
+    code: str
+    message: str
+
+
 class JobView(AcceptedView, kw_only=True):
-    """A job as it stands now."""
+    """A job as it stands now. `waiting` says why a queued one does not run yet."""
 
     priority: str
     attempt: int
@@ -91,6 +98,7 @@ class JobView(AcceptedView, kw_only=True):
     progress: float | None = None  # 0 to 1
     ahead: int | None = None  # jobs that will start before it
     retry_at_s: float | None = None
+    waiting: ReasonView | None = None
     inputs: dict[str, Any]
     outputs: dict[str, Any] | None = None  # files as FileView
     error: ErrorView | None = None
@@ -157,6 +165,17 @@ class EventView(msgspec.Struct, kw_only=True, omit_defaults=True):
     error: ErrorView | None = None
 
 
+class WaitingEventView(msgspec.Struct, kw_only=True):
+    """The data of a `waiting` event: why the job is still queued. It has no id and is not resumed."""
+
+    job: str
+    kind: str = "waiting"
+    at: str
+    at_s: float
+    code: str
+    message: str
+
+
 class WorkerFigures(msgspec.Struct, kw_only=True):
     """Workers of one model by what they say of themselves."""
 
@@ -168,7 +187,7 @@ class WorkerFigures(msgspec.Struct, kw_only=True):
 
 
 class LiveFigures(msgspec.Struct, kw_only=True):
-    """A model's queue and workers, at most a second old."""
+    """A model's queue and workers, at most a second old. `problem`: its engine does not load on any worker."""
 
     queued: int
     running: int
@@ -176,6 +195,7 @@ class LiveFigures(msgspec.Struct, kw_only=True):
     oldest_wait_s: float | None
     workers: WorkerFigures
     taken_at_s: float
+    problem: ReasonView | None = None
 
 
 class FileFieldView(msgspec.Struct, kw_only=True):
@@ -225,9 +245,10 @@ class Health(msgspec.Struct, kw_only=True):
     status: str = "ok"
 
 
-class Readiness(msgspec.Struct, kw_only=True):
-    """Whether each dependency answers."""
+class Readiness(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Whether each dependency answers. A model whose engine does not load is named; jobs for others are run."""
 
     status: str
     ledger: str
     broker: str
+    not_loading: dict[str, ReasonView] = {}

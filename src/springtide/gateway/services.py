@@ -39,6 +39,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_streams: int = 1000  # live event streams at once; each holds a socket and a waiting read
     keep_alive_s: float = 15.0  # between comments on a silent event stream: half of a common proxy time-out
     record_wait_s: float = 1.0  # how long a cancel waits for its own end to be on record
+    explain_after_s: float = 2.0  # a stream says why its job waits after this, and looks again as often
     figures_kept_s: float = 1.0  # age of queue figures that may still be shown
     ready_timeout_s: float = 2.0  # a dependency that takes longer to answer counts as down
     access_log: bool = False
@@ -51,6 +52,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine[Any, Any]  # never loaded here: for its input model and its estimate
     timeout_s: float
     max_attempts: int
+    max_replicas: int | None = None  # None: not known here
 
     def file_field(self, name: str) -> FileField | None:
         return next((field for field in self.model.input_files if field.name == name), None)

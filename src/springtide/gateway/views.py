@@ -20,9 +20,12 @@ from springtide.gateway.schemas import (
     JobView,
     LiveFigures,
     ModelView,
+    ReasonView,
+    WaitingEventView,
 )
 from springtide.gateway.services import ServedModel
 from springtide.ledger.protocol import Attempt, StoredBlob
+from springtide.policy.waiting import Waiting
 
 # The broker may know of an end that is not on record yet. It could still be undone, so it is not shown as the end.
 _UNTIL_RECORDED = {
@@ -38,7 +41,14 @@ def accepted_view(job: Job, base: str, *, eta_s: float | None) -> AcceptedView:
     return AcceptedView(**_accepted(job, base), status=job.status.value, eta_s=eta_s)
 
 
-def job_view(job: Job, base: str, *, live: LiveJob | None = None, eta_s: float | None = None) -> JobView:
+def job_view(
+    job: Job,
+    base: str,
+    *,
+    live: LiveJob | None = None,
+    eta_s: float | None = None,
+    waiting: Waiting | None = None,
+) -> JobView:
     """A job on record, with the broker's fresher view of a live one laid over it."""
     over = live if live is not None and not job.status.is_terminal else None
     status = _UNTIL_RECORDED.get(over.status, over.status) if over else job.status
@@ -61,6 +71,7 @@ def job_view(job: Job, base: str, *, live: LiveJob | None = None, eta_s: float |
         progress=over.fraction if over else (1.0 if job.status is JobStatus.COMPLETED else None),
         ahead=over.ahead if over else None,
         retry_at_s=over.retry_at_s if over else None,
+        waiting=None if waiting is None else ReasonView(code=waiting.code, message=waiting.message),
         inputs=job.inputs,
         outputs=None if job.outputs is None else outputs_view(job, base),
         error=error_view(job.error),
@@ -121,6 +132,10 @@ def event_view(event: LiveEvent) -> EventView:
         stage=event.stage,
         error=error_view(event.error),
     )
+
+
+def waiting_view(job: Job, waiting: Waiting, at_s: float) -> WaitingEventView:
+    return WaitingEventView(job=job.id, at=iso8601(at_s), at_s=at_s, code=waiting.code, message=waiting.message)
 
 
 def blob_view(blob: StoredBlob, base: str) -> BlobView:

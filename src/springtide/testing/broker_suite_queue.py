@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from springtide.broker.protocol import TOMBSTONE_S, Broker
-from springtide.domain.job import JobStatus, Priority
+from springtide.domain.job import JobError, JobStatus, Priority
 from springtide.domain.lease import LEASE_TTL_S, WorkerState
 from springtide.testing.broker_cases import (
     ANN,
@@ -324,6 +324,17 @@ class LookingContract:
         [view] = await broker.queues([MODEL], T0 + 2)
         states = {worker.worker: worker.state for worker in view.workers}
         assert states == {ANN: WorkerState.STARTING, BOB: WorkerState.DRAINING}
+
+    async def test_a_worker_shows_why_its_engine_does_not_load_until_it_does(self, broker: Broker) -> None:
+        details = {"failed_loads": 2, "load_attempts": 6}
+        problem = JobError(code="load_failed", message="OSError: no such device", retryable=True, details=details)
+        await broker.beat(MODEL, ANN, [], WorkerState.FAILING, T0, problem=problem)
+        await broker.lease(MODEL, ANN, 1, T0 + 1)
+        [view] = await broker.queues([MODEL], T0 + 2)
+        assert [(worker.state, worker.problem) for worker in view.workers] == [(WorkerState.FAILING, problem)]
+        await broker.beat(MODEL, ANN, [], WorkerState.READY, T0 + 3)
+        [view] = await broker.queues([MODEL], T0 + 4)
+        assert [(worker.state, worker.problem) for worker in view.workers] == [(WorkerState.READY, None)]
 
     async def test_held_lists_the_attempts_that_have_run_for_a_while(self, broker: Broker) -> None:
         await leased(broker, "long", now_s=T0)

@@ -91,7 +91,7 @@ class Attempts:
         self._ready: deque[_Attempt] = deque()
         self._in_stage = [0] * len(Stage)
         self._gathering: asyncio.Task[None] | None = None
-        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order they began
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self.supervisor: Supervisor
         self.reporter: Reporter
@@ -132,6 +132,15 @@ class Attempts:
                 self.drop(lease.id)
             self._accept(lease)
         self._pump()
+        self._on_change()
+
+    def refuse(self, leases: Iterable[Lease], error: JobError) -> None:
+        """Fail these for good, unrun: another attempt would find the same."""
+        for lease in leases:
+            self.drop(lease.id)
+            attempt = self._enter(lease)
+            self._move(attempt, Stage.REPORTING)
+            self.reporter.fail(Failure(id=lease.id, attempt=lease.attempt, error=error))
         self._on_change()
 
     def cancel(self, jobs: Iterable[JobId]) -> bool:
@@ -230,13 +239,17 @@ class Attempts:
 
     # --- stage by stage -----------------------------------------------------------------------------------------
 
-    def _accept(self, lease: Lease) -> None:
+    def _enter(self, lease: Lease) -> _Attempt:
         base = self._scratch.attempt(lease.id, lease.attempt)
         timeout_s = lease.timeout_s if lease.timeout_s > 0 else self._default_timeout_s
         run = Run(lease.id, lease.attempt, lease.payload, timeout_s, base, f"{base}/out0")
-        attempt = _Attempt(lease, run)
-        self._attempts[lease.id] = attempt
+        attempt = self._attempts[lease.id] = _Attempt(lease, run)
         self._in_stage[Stage.FETCHING] += 1
+        return attempt
+
+    def _accept(self, lease: Lease) -> None:
+        attempt = self._enter(lease)
+        run = attempt.run
         try:
             files = _payload_files.decode(lease.payload).files
         except msgspec.DecodeError as error:
@@ -288,7 +301,8 @@ class Attempts:
             return False
         if self._gathering is None:
             self._gathering = asyncio.create_task(self._pump_after(left_s))
-            self._keep(self._gathering)
+            self._tasks.add(self._gathering)
+            self._gathering.add_done_callback(self._tasks.discard)
         return True
 
     async def _pump_after(self, wait_s: float) -> None:
@@ -380,7 +394,8 @@ class Attempts:
                 self._on_change()
 
         attempt.task = asyncio.create_task(guarded())
-        self._keep(attempt.task)
+        self._tasks.add(attempt.task)
+        attempt.task.add_done_callback(self._tasks.discard)
 
     def _fail_transfer(self, attempt: _Attempt, error: JobError) -> None:
         if self._attempts.get(attempt.lease.id) is attempt:
@@ -398,8 +413,5 @@ class Attempts:
             return
         run.needs_cleaning = False
         task = asyncio.create_task(asyncio.to_thread(remove, run.base))
-        self._keep(task)
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from springtide.domain.errors import AttemptFailed, CallerError, ConfigError
+from springtide.domain.errors import AttemptFailed, CallerError
 from springtide.engines.catalog import load_engine
 from springtide.engines.protocol import Cancelled, Engine
 from springtide.worker import preload
@@ -38,7 +38,6 @@ from springtide.worker.frames import (
     Cancel,
     FrameBuffer,
     Load,
-    LoadFailed,
     Ready,
     RunTasks,
     SharedRunning,
@@ -48,7 +47,13 @@ from springtide.worker.frames import (
     Withdraw,
 )
 from springtide.worker.outbox import Outbox
-from springtide.worker.outcome import bind_task, describe_problem, finish_task, is_memory_death
+from springtide.worker.outcome import (
+    bind_task,
+    describe_load_failure,
+    describe_problem,
+    finish_task,
+    is_memory_death,
+)
 from springtide.worker.preload import ignore_signal
 
 READ_BYTES = 1 << 18
@@ -199,9 +204,7 @@ class _EngineProcess:
             engine.load()
         except BaseException as error:
             traceback.print_exc()
-            text = str(error) or type(error).__name__
-            message = text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"
-            self._outbox.send(LoadFailed(message, is_config=isinstance(error, ConfigError)))
+            self._outbox.send(describe_load_failure(error))
             return False
         self._engine = engine
         self._max_batch = max(1, min(engine.max_batch, MOST_TOGETHER))

@@ -87,6 +87,7 @@ class Ready(msgspec.Struct, tag="ready"):
 class LoadFailed(msgspec.Struct, tag="load_failed"):
     """The engine cannot be loaded; the child leaves after saying so."""
 
+    code: str  # load_failed or weights_missing
     message: str
     is_config: bool = False  # a wrong setting: another try will end the same
 

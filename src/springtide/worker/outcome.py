@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from springtide.domain.errors import AttemptFailed, CallerError
+from springtide.domain.errors import AttemptFailed, CallerError, ConfigError
 from springtide.domain.lease import Payload
 from springtide.engines.binding import bind, collect
 from springtide.engines.protocol import Cancelled, InputFile, OutputFile
-from springtide.worker.frames import SAFE_DETAILS_BYTES, Made, Problem, Task, TaskResult
+from springtide.worker.frames import SAFE_DETAILS_BYTES, LoadFailed, Made, Problem, Task, TaskResult
 
 OUTPUT_BYTES_MAX = 1 << 20  # outputs live in the queue, the ledger and every answer: more than this belongs in a file
 MESSAGE_CHARS_MAX = 2000
@@ -80,6 +80,14 @@ def describe_problem(error: BaseException) -> Problem:
     return _problem("engine_failed", _text(error))
 
 
+def describe_load_failure(error: BaseException) -> LoadFailed:
+    """Why the engine did not load."""
+    is_config = isinstance(error, ConfigError)
+    code = "weights_missing" if is_config and error.code == "weights_missing" else "load_failed"
+    text = str(error) if is_config and str(error) else _text(error)
+    return LoadFailed(code, _cut(text), is_config=is_config)
+
+
 def is_memory_death(error: BaseException) -> bool:
     """Python's own, torch's (by name: torch is never imported here), and what C++ libraries say of std::bad_alloc."""
     return (
@@ -106,8 +114,7 @@ def _text(error: BaseException) -> str:
 
 def _problem(code: str, message: str, *, retryable: bool = False, details: dict[str, Any] | None = None) -> Problem:
     """Cut to size, with details that can travel."""
-    short = message if len(message) <= MESSAGE_CHARS_MAX else message[: MESSAGE_CHARS_MAX - 1] + "…"
-    short = short.encode("utf-8", "replace").decode()  # file names may hold lone surrogates
+    short = _cut(message)
     try:
         safe = msgspec.to_builtins(details or {}, enc_hook=repr, str_keys=True)
         if len(_msgpack.encode(safe)) > SAFE_DETAILS_BYTES:
@@ -116,3 +123,8 @@ def _problem(code: str, message: str, *, retryable: bool = False, details: dict[
     except Exception:  # whatever an engine put there
         safe = {}
     return Problem(code, short, retryable, safe)
+
+
+def _cut(message: str) -> str:
+    short = message if len(message) <= MESSAGE_CHARS_MAX else message[: MESSAGE_CHARS_MAX - 1] + "…"
+    return short.encode("utf-8", "replace").decode()  # file names may hold lone surrogates

@@ -5,6 +5,8 @@ Three loops and a doorbell, none of which waits for the engine:
 - the lease loop takes work when the child is ready for it, and reads ahead while the child computes, but then only jobs
   that have waited a while: an idle colleague comes first;
 - the beat loop says every few seconds what is held, and acts on what was cancelled or lost;
+- an engine that is given up on, with no colleague in sight who could do better, has its waiting jobs failed with the
+  reason, those that arrive later too, until it loads after all: accepted means it will end;
 - the reporter repeats results until the broker has them;
 - while something is held, a wait on the broker's doorbell hears of cancels.
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 
 from springtide.blobs.protocol import Blobs
@@ -22,15 +25,15 @@ from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import WorkerId
+from springtide.domain.job import JobError
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerState
+from springtide.policy.waiting import has_hope
 from springtide.runtime.backoff import Backoff
-from springtide.runtime.chance import draw
 from springtide.worker.attempts import Attempts
-from springtide.worker.child import Child
 from springtide.worker.reporter import Reporter
 from springtide.worker.scratch import Scratch
 from springtide.worker.settings import WorkerSettings as WorkerSettings
-from springtide.worker.supervisor import EngineSpec, StartChild, Supervisor
+from springtide.worker.supervisor import EngineSpec, Supervisor
 from springtide.worker.transfer import Transfer
 from springtide.worker.waiting import first_of, stop_task
 
@@ -39,6 +42,7 @@ log = logging.getLogger(__name__)
 SAFETY_WAIT_S = 5.0  # a wake-up may be lost with a connection; nothing waits longer than this for it
 AHEAD_MIN_WAIT_S = 0.5  # a job this old was not taken by an idle colleague: it may be read ahead
 CANCEL_LISTEN_AFTER_S = 0.05  # jobs shorter than this are not worth a call to hear of their cancels
+FAIL_AT_ONCE = 100  # jobs taken in one call only to be failed
 REPORT_GRACE_S = 2 * LEASE_TTL_S  # a draining worker waits this long for a broker; then its leases are lost anyway
 
 
@@ -53,10 +57,8 @@ class Worker:
         broker: Broker,
         blobs: Blobs,
         clock: Clock,
-        rand: Callable[[], float] = draw,
-        start_child: StartChild = Child.start,
+        rand: Callable[[], float] = random.random,
     ) -> None:
-        """start_child: only a simulation has another one."""
         self._settings = settings
         self._model = settings.model
         self._id = worker_id
@@ -83,14 +85,16 @@ class Worker:
             settings=settings.settings,
             weights_folder=settings.weights_folder,
             load_timeout_s=settings.load_timeout_s,
+            load_attempts=settings.load_attempts,
             memory_limit_mb=settings.memory_limit_mb,
             batch=settings.batch,
         )
-        self._supervisor = Supervisor(spec, self._attempts, clock, start_child=start_child)
+        self._supervisor = Supervisor(spec, self._attempts, clock)
         self._reporter = Reporter(self._model, worker_id, broker=broker, clock=clock, on_settled=self._attempts.settled)
         self._attempts.supervisor = self._supervisor
         self._attempts.reporter = self._reporter
         self._told_state: WorkerState | None = None
+        self._told_problem: JobError | None = None
         self._ahead_at_s = 0.0
         self._in_vain = 0
 
@@ -113,9 +117,9 @@ class Worker:
         return self._supervisor.pid
 
     @property
-    def last_error(self) -> str | None:
+    def problem(self) -> JobError | None:
         """Why the engine did not load the last time; None once it has."""
-        return self._supervisor.last_error
+        return self._supervisor.problem
 
     @property
     def load_s(self) -> float | None:
@@ -186,7 +190,8 @@ class Worker:
         (self._occupied.set if is_occupied else self._occupied.clear)()
         (self._vacant.clear if is_occupied else self._vacant.set)()
         state = self.state
-        if state is not self._told_state and {state, self._told_state} != {WorkerState.BUSY, WorkerState.READY}:
+        is_news = state is not self._told_state and {state, self._told_state} != {WorkerState.BUSY, WorkerState.READY}
+        if is_news or self.problem is not self._told_problem:
             self._beat_now.set()
 
     async def _patiently(
@@ -215,6 +220,9 @@ class Worker:
         self._changed.clear()
         attempts, settings = self._attempts, self._settings
         free = settings.slots - attempts.occupied
+        if self._supervisor.is_given_up:
+            await self._fail_waiting()
+            return
         if not self._supervisor.is_ready or free <= 0:
             await first_of(self._changed.wait(), self._clock.sleep(SAFETY_WAIT_S))
             return
@@ -237,6 +245,21 @@ class Worker:
             self._attempts.accept(leases)
         return bool(leases)
 
+    async def _fail_waiting(self) -> None:
+        """End what waits with the reason why it cannot run, unless a colleague might run it; else wait for more."""
+        problem = self._supervisor.problem
+        assert problem is not None
+        [view] = await self._broker.queues([self._model], self._clock.now_s())
+        if has_hope(view, besides=self._id):
+            await first_of(self._changed.wait(), self._clock.sleep(BEAT_EVERY_S))
+            return
+        leases = await self._broker.lease(self._model, self._id, FAIL_AT_ONCE, self._clock.now_s())
+        if leases:
+            log.error("failed %d waiting job(s): the engine does not load", len(leases))
+            self._attempts.refuse(leases, problem)
+        else:
+            await self._wait_for_work()
+
     async def _wait_for_work(self) -> None:
         wake = asyncio.ensure_future(self._broker.wake(self._model, self._id, for_work=True, wait_s=SAFETY_WAIT_S))
         try:
@@ -257,8 +280,9 @@ class Worker:
     async def _beat_once(self) -> None:
         self._beat_now.clear()
         held = self._attempts.held()
-        state = self._told_state = self.state
-        reply = await self._broker.beat(self._model, self._id, held, state, self._clock.now_s())
+        state, problem = self._told_state, self._told_problem = self.state, self.problem
+        now_s = self._clock.now_s()
+        reply = await self._broker.beat(self._model, self._id, held, state, now_s, problem=problem)
         said = {each.id: each.attempt for each in held}
         for job in reply.lost:
             if job in said and self._attempts.attempt_of(job) == said[job]:

@@ -23,5 +23,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_wait_s: float = 0.0
     timeout_s: float = 1800.0  # for a lease that names no limit of its own
     load_timeout_s: float = 300.0
+    load_attempts: int = 6
     memory_limit_mb: int | None = None
     grace_s: float = 600.0

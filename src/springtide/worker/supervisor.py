@@ -5,7 +5,8 @@ Promises:
 - Every run that was dispatched comes back as exactly one ending, whatever happens to the child.
 - A time limit counts from the moment the run begins. Whoever overstays, or does not heed a cancel, is killed.
 - A death is reported as what it was: out of memory, a signal, an exit code, a time limit; on the run that was running.
-- A dead child is replaced at once; one that does not load is tried again ever more slowly, and said to be failing.
+- A dead child is replaced at once; one that does not load is tried again ever more slowly, for ever, and said to be
+  failing; after `load_attempts` in vain it is given up on, which a load that works takes back.
 
 The worker's event loop never waits for the engine: heartbeats go on through anything.
 """
@@ -16,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +39,6 @@ from springtide.worker.frames import (
     RunTasks,
     Task,
     TaskResult,
-    ToChild,
     Withdraw,
 )
 from springtide.worker.memory_watch import oom_kills, rss_mb
@@ -60,6 +60,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     weights_folder: Path
     load_timeout_s: float = 300.0
+    load_attempts: int = 6
     memory_limit_mb: int | None = None
     batch: int = 1
 
@@ -80,37 +81,14 @@ class Listener(Protocol):
         ...
 
 
-class ChildProcess(Protocol):
-    """What is supervised: `worker.child.Child`, or a simulated one."""
-
-    pid: int
-    exited: asyncio.Future[int]  # its exit code, set once everything it said has been heard
-
-    def send(self, message: ToChild) -> None: ...
-
-    def running(self) -> tuple[int, ...]: ...
-
-    def kill(self) -> None: ...
-
-    def printed(self) -> str: ...
-
-    def forget_printed(self) -> None: ...
-
-
-StartChild = Callable[[str, Callable[[FromChild], None]], Awaitable[ChildProcess]]
-
-
 class Supervisor:
     """Runs the child. `start`, `dispatch` whenever `is_idle`, `stop`."""
 
-    def __init__(
-        self, spec: EngineSpec, listener: Listener, clock: Clock, *, start_child: StartChild = Child.start
-    ) -> None:
+    def __init__(self, spec: EngineSpec, listener: Listener, clock: Clock) -> None:
         self._spec = spec
         self._listener = listener
         self._clock = clock
-        self._start_child = start_child
-        self._child: ChildProcess | None = None
+        self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._runs: dict[int, Run] = {}
@@ -126,11 +104,12 @@ class Supervisor:
         self._started_s = 0.0
         self._oom_kills: int | None = None
         self._has_run = False
-        self._load_error: str | None = None
+        self._load_failed: LoadFailed | None = None
+        self._failed_loads = 0  # in a row
         self.is_ready = False
         self.is_failing = False
         self.has_shapes = False  # the engine lets only like jobs share a run
-        self.last_error: str | None = None  # why the engine did not load the last time
+        self.problem: JobError | None = None  # why the engine did not load the last time
         self.load_s: float | None = None
         self.ready_after_s: float | None = None  # from the child's start, the load included
 
@@ -155,6 +134,11 @@ class Supervisor:
     def most_together(self) -> int:
         """How many jobs may share a run now."""
         return self._batch_size.now
+
+    @property
+    def is_given_up(self) -> bool:
+        """Nobody should wait for it to load, though it is still tried."""
+        return not self.is_ready and self._failed_loads >= self._spec.load_attempts
 
     @property
     def pid(self) -> int | None:
@@ -190,17 +174,19 @@ class Supervisor:
         while True:
             try:
                 await self._live_once()
-            except OSError as error:  # no processes or file descriptors left
-                self._note_failed_start(f"the child process cannot be started: {error}")
+            except (OSError, EOFError) as error:  # no processes or file descriptors left; the forkserver died
+                text = str(error) or "it ended while it imported the engine"
+                self._note_failed_load("load_failed", f"the engine's process cannot be started: {text}")
+                self._listener.on_child()
             if self._failed_starts > 1:  # the first time at once
                 await self._clock.sleep(self._backoff.next_s())
 
     async def _live_once(self) -> None:
         self._started_s = self._clock.monotonic_s()
         self._oom_kills = oom_kills()
-        self._verdict = self._load_error = None
+        self._verdict = self._load_failed = None
         self._has_run = False
-        child = self._child = await self._start_child(self._spec.engine_reference, self._on_message)
+        child = self._child = await Child.start(self._spec.engine_reference, self._on_message)
         spec = self._spec
         child.send(Load(spec.engine_reference, spec.settings, str(spec.weights_folder)))
         self._watcher = asyncio.create_task(self._watch(child), name="child watch")
@@ -217,19 +203,23 @@ class Supervisor:
             self._child = None
         self._after_death(child, code)
 
-    def _after_death(self, child: ChildProcess, code: int) -> None:
+    def _after_death(self, child: Child, code: int) -> None:
         was_ready, self.is_ready = self.is_ready, False
         error = self._verdict or self._cause_of_death(child, code)
         lived_s = self._clock.monotonic_s() - self._started_s
-        if not was_ready:
-            self._note_failed_start(self._load_error or error.message)
+        if not was_ready and self._load_failed is not None:
+            self._note_failed_load(self._load_failed.code, self._load_failed.message)
+        elif not was_ready and error.code == "load_timed_out":
+            self._note_failed_load(error.code, error.message)
+        elif not was_ready:
+            self._note_failed_load("load_failed", f"{error.message} while it loaded the engine")
         elif self._runs:
             jobs = ", ".join(f"job {run.id}, attempt {run.attempt}" for run in self._runs.values())
             said = error.details.get("stderr")
             last_words = f"; its last words:\n{said}" if said else ""
             log.warning("the engine's process has ended while it ran (%s): %s%s", jobs, error.message, last_words)
         elif not self._has_run and lived_s < SETTLED_S:
-            self._note_failed_start(f"the idle process died: {error.message}")
+            self._note_failed_start("load_failed", f"it loaded, then its idle process died: {error.message}")
         else:
             log.warning("the engine's idle process has ended: %s", error.message)
         runs, self._runs = list(self._runs.values()), {}
@@ -244,13 +234,20 @@ class Supervisor:
             self._listener.on_ghost(run)
         self._listener.on_child()
 
-    def _note_failed_start(self, message: str) -> None:
-        self.last_error = message
+    def _note_failed_load(self, code: str, message: str) -> None:
+        self._failed_loads += 1
+        self._note_failed_start(code, message)
+
+    def _note_failed_start(self, code: str, message: str) -> None:
         self._failed_starts += 1
-        self.is_failing = self.is_failing or self._failed_starts >= FAILING_AFTER
+        is_config = self._load_failed is not None and self._load_failed.is_config
+        self.is_failing = self.is_failing or is_config or self.is_given_up or self._failed_starts >= FAILING_AFTER
+        counts = {"failed_loads": self._failed_loads, "load_attempts": self._spec.load_attempts}
+        # Retryable: the very same job will run once the operator has mended it.
+        self.problem = JobError(code=code, message=message, retryable=True, details=counts)
         log.error("the engine is not up (%d in a row): %s", self._failed_starts, message)
 
-    def _cause_of_death(self, child: ChildProcess, code: int) -> JobError:
+    def _cause_of_death(self, child: Child, code: int) -> JobError:
         printed = child.printed()
         details: dict[str, Any] = {"stderr": printed} if printed else {}
         if code >= 0:
@@ -276,14 +273,14 @@ class Supervisor:
             case Ready(load_s, max_batch, has_shapes):
                 self._batch_size.fit(max_batch)
                 self.has_shapes = has_shapes
-                self.is_ready, self.is_failing, self.last_error = True, False, None
+                self.is_ready, self.is_failing, self.problem = True, False, None
+                self._failed_loads = 0
                 self.load_s = load_s
                 self.ready_after_s = self._clock.monotonic_s() - self._started_s
                 log.info("engine ready after %.3f s, %.3f s of it loading", self.ready_after_s, load_s)
                 self._listener.on_child()
-            case LoadFailed(text, is_config):
-                self._load_error = self.last_error = text
-                self.is_failing = self.is_failing or is_config
+            case LoadFailed():
+                self._load_failed = message
 
     def _on_report(self, report: Report) -> None:
         for seq, fraction, stage in report.progress:
@@ -327,7 +324,7 @@ class Supervisor:
 
     # --- limits -------------------------------------------------------------------------------------------------
 
-    async def _watch(self, child: ChildProcess) -> None:
+    async def _watch(self, child: Child) -> None:
         while not self.is_ready:
             await self._clock.sleep(WATCH_EVERY_S)
             if self._clock.monotonic_s() - self._started_s > self._spec.load_timeout_s and not self.is_ready:
@@ -352,7 +349,7 @@ class Supervisor:
         soonest = min((instant - now_s for instant in instants if instant > now_s), default=WATCH_EVERY_S)
         return min(WATCH_EVERY_S, soonest + 0.001)
 
-    def _check_memory(self, child: ChildProcess) -> None:
+    def _check_memory(self, child: Child) -> None:
         limit = self._spec.memory_limit_mb
         if limit is None:
             return
@@ -362,7 +359,7 @@ class Supervisor:
             details = {"used_mb": round(used), "limit_mb": limit}
             self._kill(child, JobError(code="out_of_memory", message=message, retryable=True, details=details))
 
-    def _check_time(self, child: ChildProcess, runs: list[Run], now_s: float) -> None:
+    def _check_time(self, child: Child, runs: list[Run], now_s: float) -> None:
         """A batch is as patient as its most patient job."""
         if not runs or now_s < self._running_since_s + max(run.timeout_s for run in runs):
             return
@@ -371,7 +368,7 @@ class Supervisor:
         else:
             self._kill(child, timed_out(runs[0]))  # each is tried again alone: then the slow one is known
 
-    def _check_stops(self, child: ChildProcess, runs: list[Run], now_s: float) -> None:
+    def _check_stops(self, child: Child, runs: list[Run], now_s: float) -> None:
         """Kill what does not heed; but a batch goes on without the cancelled one where others in it are wanted."""
         overdue = [run for run in runs if run.stop is not None and now_s >= run.kill_at_s]
         if not overdue:
@@ -391,7 +388,7 @@ class Supervisor:
         run.kill_at_s = self._clock.monotonic_s() + grace_s
         self._child.send(Cancel([run.seq]))
 
-    def _kill(self, child: ChildProcess, verdict: JobError) -> None:
+    def _kill(self, child: Child, verdict: JobError) -> None:
         self._verdict = self._verdict or verdict
         child.kill()
 

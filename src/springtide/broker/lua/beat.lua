@@ -1,4 +1,4 @@
--- ARGV: now, worker, its state, then for each attempt it holds: id, attempt. Returns {ids to cancel}, {ids it lost}.
+-- ARGV: now, worker, what it says of itself (opaque), then for each attempt it holds: id, attempt. Returns {ids to cancel}, {ids it lost}.
 local worker = ARGV[2]
 local cancelled, lost = {}, {}
 for i = 4, #ARGV, 2 do

@@ -1,5 +1,5 @@
 -- ARGV: now (unused). Returns waiting, leased, predicted microseconds that wait, oldest or '', {worker, heard of at,
--- its state, held, ...}, {tenant, waiting, ...}, {tenant, leased, ...}.
+-- what it said of itself, held, ...}, {tenant, waiting, ...}, {tenant, leased, ...}.
 local workers = {}
 local alive = redis.call('ZRANGE', ALIVE, 0, -1, 'WITHSCORES')
 for i = 1, #alive, 2 do
