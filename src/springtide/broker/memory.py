@@ -123,11 +123,12 @@ class MemoryBroker:
                 error=event.error,
             )
 
-    async def read_events(self, ref: JobRef, after: str | None, *, wait_s: float = 0.0) -> list[LiveEvent]:
-        events = self._stories.read(ref.id, after)
-        if not events and wait_s > 0 and await self._waits.wait(("events", ref.id), wait_s=wait_s):
-            events = self._stories.read(ref.id, after)
-        return events
+    async def read_events(
+        self, ref: JobRef, after: str | None, *, wait_s: float = 0.0, to_end: bool = False
+    ) -> list[LiveEvent]:
+        if wait_s > 0 and not (self._stories.is_told(ref.id) or (self._stories.has_news(ref.id, after) and not to_end)):
+            await self._waits.wait(("end" if to_end else "events", ref.id), wait_s=wait_s)
+        return self._stories.read(ref.id, after)
 
     # --- the record -------------------------------------------------------------------------------------------------
 

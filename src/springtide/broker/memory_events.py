@@ -100,6 +100,7 @@ class Stories:
         if kind in TERMINAL:
             story.told = True
             self.end(job, now_s)
+            self._waits.ring(("end", job))
         self._waits.ring(("events", job))
         return True
 
@@ -117,6 +118,16 @@ class Stories:
         """Drop the stories whose time is over."""
         while self._ended and self._ended[0][0] <= now_s:
             del self._stories[self._ended.popleft()[1]]
+
+    def is_told(self, job: JobId) -> bool:
+        """Whether the terminal event is there."""
+        story = self._stories.get(job)
+        return story is not None and story.told
+
+    def has_news(self, job: JobId, after: str | None) -> bool:
+        """Whether there is an event after id `after`."""
+        story = self._stories.get(job)
+        return story is not None and seq_after(story.newest.seq, after)
 
     def read(self, job: JobId, after: str | None) -> list[LiveEvent]:
         """Events after id `after`, oldest first."""

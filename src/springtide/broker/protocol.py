@@ -150,9 +150,11 @@ class Broker(Protocol):
         has a terminal event keeps the one it has."""
         ...
 
-    async def read_events(self, ref: JobRef, after: str | None, *, wait_s: float = 0.0) -> list[LiveEvent]:
-        """Live events of one job after event id `after` (None: from the first kept), waiting up to `wait_s` for one.
-        Empty where there is none, also for a job unknown here."""
+    async def read_events(
+        self, ref: JobRef, after: str | None, *, wait_s: float = 0.0, to_end: bool = False
+    ) -> list[LiveEvent]:
+        """Live events of one job after event id `after` (None: from the first kept), waiting up to `wait_s` for one,
+        or with `to_end` for the terminal one. Empty where there is none, also for a job unknown here."""
         ...
 
     # --- the record ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ keeps on disk is told at start (`durability`). Refuses a server before Redis 7.0
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from springtide.broker.redis_doorbell import Doorbell
 from springtide.broker.redis_scripts import RedisLink
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import JobId, ModelName, WorkerId
-from springtide.domain.job import JobError, JobRef, JobStatus
+from springtide.domain.job import TERMINAL, JobError, JobRef, JobStatus
 from springtide.domain.lease import (
     LEASE_TTL_S,
     BeatReply,
@@ -181,11 +181,16 @@ class RedisBroker:
             args = chain.from_iterable(map(wire.event_args, events[first : first + CALL_ITEMS]))
             await self._run("announce", model, "0", *args)
 
-    async def read_events(self, ref: JobRef, after: str | None, *, wait_s: float = 0.0) -> list[LiveEvent]:
+    async def read_events(
+        self, ref: JobRef, after: str | None, *, wait_s: float = 0.0, to_end: bool = False
+    ) -> list[LiveEvent]:
         async def read() -> list[LiveEvent]:
             return (await self._events.submit([(ref, after)]))[0]
 
-        return await self._read(read, [f"{_tag(ref.model)}:e:{ref.id}"], wait_s)
+        def is_enough(events: Sequence[LiveEvent]) -> bool:
+            return bool(events) and (not to_end or events[-1].kind in TERMINAL)
+
+        return await self._read(read, [f"{_tag(ref.model)}:e:{ref.id}"], wait_s, is_enough)
 
     async def _fetch_events(self, asked: Sequence[tuple[JobRef, str | None]]) -> list[list[LiveEvent]]:
         # A reader that keeps up wants the newest few; who is further behind gets all in a second round trip.
@@ -307,8 +312,14 @@ class RedisBroker:
                     replies[place] = decode(item)
         return replies
 
-    async def _read(self, read: Callable[[], Any], names: Sequence[str], wait_s: float) -> list[Any]:
-        """Read until there is something, woken by the doorbells of `names`, for at most `wait_s`."""
+    async def _read(
+        self,
+        read: Callable[[], Awaitable[list[T]]],
+        names: Sequence[str],
+        wait_s: float,
+        is_enough: Callable[[Sequence[T]], bool] = bool,
+    ) -> list[T]:
+        """Read until there is enough, woken by the doorbells of `names`, for at most `wait_s`; gives what there is."""
         if wait_s <= 0:
             return await read()
         loop = asyncio.get_running_loop()
@@ -318,13 +329,13 @@ class RedisBroker:
                 rung.clear()
                 found = await read()
                 left_s = ends_at - loop.time()
-                if found or left_s <= 0:
+                if is_enough(found) or left_s <= 0:
                     return found
                 try:
                     async with asyncio.timeout(left_s):
                         await rung.wait()
                 except TimeoutError:
-                    return []
+                    return found
 
 
 def _tag(model: ModelName) -> str:

@@ -137,8 +137,10 @@ class RemoteBroker:
     async def announce(self, model: ModelName, events: Sequence[LiveEvent]) -> None:
         await self._call("announce", model, events)
 
-    async def read_events(self, ref: JobRef, after: str | None, *, wait_s: float = 0.0) -> list[LiveEvent]:
-        return await self._call("read_events", ref, after, wait_s)
+    async def read_events(
+        self, ref: JobRef, after: str | None, *, wait_s: float = 0.0, to_end: bool = False
+    ) -> list[LiveEvent]:
+        return await self._call("read_events", ref, after, wait_s, to_end)
 
     # --- the record -------------------------------------------------------------------------------------------------
 

@@ -65,23 +65,26 @@ class Live:
 
     async def wait(self, job: Job, wait_s: float) -> Job:
         """The job as recorded once it has ended, or as it is on record after `wait_s`."""
-        deadline_s = self._clock.monotonic_s() + wait_s
+        now_s = self._clock.monotonic_s()
+        ends_s, look_s = now_s + wait_s, now_s + self._keep_alive_s
         after: str | None = None
-        while not job.status.is_terminal and not self._closing.is_set():
-            left_s = deadline_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                break
-            began_s = self._clock.monotonic_s()
-            events = await self._read(job, after, wait_s=min(left_s, self._keep_alive_s))
-            if events:
-                after = events[-1].seq
-                if events[-1].kind not in _TERMINAL_KINDS:
+        while not job.status.is_terminal and now_s < ends_s and not self._closing.is_set():
+            turn_s = min(ends_s - now_s, PAUSE_S)  # short turns instead of a task that watches for the server's close
+            try:
+                events = await self._broker.read_events(_ref(job), after, wait_s=turn_s, to_end=True)
+            except (Unavailable, OutcomeUnknown) as error:
+                log.debug("no live events of %s: %s", job.id, error)
+                events = []
+            before_s, now_s = now_s, self._clock.monotonic_s()
+            if not _has_end(events):
+                after = events[-1].seq if events else after
+                if now_s - before_s < turn_s / 2:  # nobody to wait with
+                    await self._clock.sleep(turn_s)
+                    now_s = self._clock.monotonic_s()
+                if now_s < min(look_s, ends_s):
                     continue
             [fresh] = await self._ledger.get([job.id])
-            job = fresh or job
-            waited_s = self._clock.monotonic_s() - began_s
-            if not events and not job.status.is_terminal and waited_s < min(left_s, PAUSE_S) / 2:
-                await self._unless_closing(self._clock.sleep(min(left_s, PAUSE_S)))
+            job, look_s = fresh or job, now_s + self._keep_alive_s
         return job
 
     async def _lines(self, job: Job, after: str | None, first: list[LiveEvent]) -> AsyncIterator[bytes]:
@@ -156,7 +159,7 @@ class Live:
 
     async def _read(self, job: Job, after: str | None, *, wait_s: float) -> list[LiveEvent] | None:
         """Events, none after `wait_s`, or None where the broker cannot be asked (or the server is closing)."""
-        reading = self._broker.read_events(JobRef(job.model, job.id), after, wait_s=wait_s)
+        reading = self._broker.read_events(_ref(job), after, wait_s=wait_s)
         try:
             return await (reading if wait_s <= 0 else self._unless_closing(reading))
         except (Unavailable, OutcomeUnknown) as error:
@@ -184,6 +187,10 @@ def terminal_event(job: Job) -> LiveEvent:
     error = job.error and msgspec.structs.replace(job.error, details={})
     seq = f"{int(at_s * 1000)}-{_LAST}"
     return LiveEvent(seq=seq, job=job.id, kind=job.status.value, at_s=at_s, attempt=job.attempt, error=error)
+
+
+def _ref(job: Job) -> JobRef:
+    return JobRef(job.model, job.id)
 
 
 def _has_end(events: list[LiveEvent]) -> bool:

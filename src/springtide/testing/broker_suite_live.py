@@ -200,6 +200,18 @@ class EventsContract:
         for events in await asyncio.gather(*readers):
             assert [event.fraction for event in events] == [0.5]
 
+    async def test_a_reader_may_wait_past_all_other_events_for_the_end(self, broker: Broker) -> None:
+        reader = asyncio.create_task(broker.read_events(ref("a"), None, wait_s=SOON_S, to_end=True))
+        await leased(broker, "a")
+        await broker.publish(MODEL, ANN, [progress("a", 0.5)], T0)
+        found = await broker.read_events(ref("a"), None, wait_s=0.02, to_end=True)
+        assert [event.kind for event in found] == ["queued", "started", "progress"]
+        assert not reader.done()
+        await broker.complete(MODEL, ANN, [done("a")], T0)
+        await broker.announce(MODEL, [LiveEvent(seq="", job=job("a"), kind="completed", at_s=T0)])
+        assert [event.kind for event in await reader] == ["queued", "started", "progress", "completed"]
+        assert await broker.read_events(ref("a"), found[-1].seq, wait_s=SOON_S, to_end=True) == (await reader)[-1:]
+
     async def test_a_reader_may_wait_for_a_job_that_is_yet_to_come(self, broker: Broker) -> None:
         assert await broker.read_events(ref("a"), None) == []
         reader = asyncio.create_task(broker.read_events(ref("a"), None, wait_s=SOON_S))
