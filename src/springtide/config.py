@@ -78,6 +78,9 @@ class LedgerConfig(_Section):
     url: str = Field(
         default="sqlite://", description="sqlite:// (a file under data_dir), sqlite:///path or postgresql:// URL."
     )
+    keep_s: float | None = Field(
+        default=None, ge=60, description="Seconds that ended jobs and their files are kept; default: for ever."
+    )
 
     @field_validator("url")
     @classmethod
@@ -98,6 +101,9 @@ class BlobsConfig(_Section):
     )
     secret_access_key: SecretStr | None = Field(default=None, description="S3: the secret of that key.")
     session_token: SecretStr | None = Field(default=None, description="S3: token of temporary keys.")
+    keep_orphans_s: float = Field(
+        default=86_400, ge=60, description="Seconds that an upload is kept that no job has used."
+    )
 
     @field_validator("url")
     @classmethod

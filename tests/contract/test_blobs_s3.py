@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from springtide.blobs.s3 import S3Blobs
 from springtide.blobs.s3_place import S3Keys
+from springtide.blobs.s3_unfinished import abort_unfinished
 from springtide.domain.errors import ConfigError, Unavailable
 from springtide.domain.ids import BlobId
 from springtide.runtime.ids import new_blob_id
@@ -239,3 +241,29 @@ async def test_bytes_that_changed_in_the_store_are_not_handed_to_an_engine(
     s3.ask("PUT", f"{prefix}/{blob[-2:]}/{blob}", b"what was chang!")
     with pytest.raises(Unavailable, match="other bytes"):
         await store.fetch(BlobId(blob), tmp_path, expected=written)
+
+
+async def test_what_a_crash_left_in_the_bucket_is_removed_after_its_time(
+    s3: S3Server, store: S3Blobs, prefix: str
+) -> None:
+    for number in range(3):
+        s3.ask("POST", f"{prefix}/0{number}/blob_left?uploads")
+    s3.ask("POST", f"{prefix}-of-others/00/blob_left?uploads")
+    s3.ask("PUT", f"{prefix}/incoming/blob_left", b"a client's, never completed")
+    kept = new_blob_id()
+    await store.put(kept, stream(b"kept"), max_bytes=10)
+    assert await store.remove_leftovers(before_s=time.time() - 60) == 0
+    assert unfinished(s3, prefix) == 3
+    assert await store.remove_leftovers(before_s=time.time() + 60) == 4
+    assert unfinished(s3, prefix) == 0
+    assert unfinished(s3, f"{prefix}-of-others") == 1
+    assert keys_of(s3, prefix) == [f"{prefix}/{kept[-2:]}/{kept}"]
+
+
+async def test_leftovers_of_a_store_that_is_down_are_unavailable_and_show_no_signature(prefix: str) -> None:
+    with s3_server() as server:
+        store = S3Blobs(server.url(prefix), keys=KEYS)
+        place, keys = store.place, await store._credentials.frozen()
+    with pytest.raises(Unavailable) as error:
+        await abort_unfinished(place, keys, 0.0)
+    assert "Signature" not in f"{error.value} {error.value.__cause__}"

@@ -21,6 +21,7 @@ import fcntl
 import hashlib
 import itertools
 import logging
+import math
 import os
 import stat
 import threading
@@ -105,6 +106,9 @@ class FileBlobs:
             raise Unavailable(f"The file of {blob} is damaged: it has {size:,} bytes, {expected.bytes:,} were stored.")
         return path
 
+    async def remove_leftovers(self, *, before_s: float) -> int:
+        return await _in_thread(_remove_abandoned, self._incoming, before_s)
+
     async def delete(self, blob: BlobId) -> None:
         if is_blob_id(blob):
             await _in_thread(self._path(blob).unlink, missing_ok=True)
@@ -123,10 +127,7 @@ class FileBlobs:
         for folder in (self._folder, self._incoming, *(self._folder / f"{n:02x}" for n in range(256))):
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         _flush_folder(self._folder)
-        for leftover in self._incoming.iterdir():
-            if _is_abandoned(leftover):
-                _log.info("removing %s, which a crash left half written", leftover.name)
-                leftover.unlink(missing_ok=True)
+        _remove_abandoned(self._incoming)
         probe = _Upload(self._incoming, self._incoming / "never-named")
         try:
             probe.write(b"can this folder be written?")
@@ -309,6 +310,18 @@ def _open_locked(incoming: Path, name: str) -> tuple[Path, BinaryIO]:
                 return path, file
         file.close()
     raise AssertionError("counting never ends")
+
+
+def _remove_abandoned(incoming: Path, before_s: float = math.inf) -> int:
+    """Remove what nobody writes any more and was last written before then."""
+    count = 0
+    for leftover in incoming.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < before_s and _is_abandoned(leftover):
+                _log.info("removing %s, which a crash left half written", leftover.name)
+                leftover.unlink()
+                count += 1
+    return count
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -58,6 +58,10 @@ class Blobs(Protocol):
         local file the size is looked at, what came over a network is also hashed."""
         ...
 
+    async def remove_leftovers(self, *, before_s: float) -> int:
+        """Remove what was begun before then and broken off; returns how much."""
+        ...
+
     async def delete(self, blob: BlobId) -> None:
         """Remove a blob; nothing happens where it is not there."""
         ...

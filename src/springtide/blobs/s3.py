@@ -5,9 +5,8 @@
     └── 7a/blob_0198…7a           whole, never written again; fan-out by the random end of the id
 
 Promises what `blobs.protocol` does. An object appears when S3 has all of it (a single PUT, or the completion of a
-multipart upload), each piece signed with its own SHA-256. An upload that fails is aborted; parts that a crash left are
-seen by nobody, and the bucket's own rule removes them (docs/storage.md). Memory: two parts of 5 MiB an upload, two
-pieces of 4 MiB a download.
+multipart upload), each piece signed with its own SHA-256. An upload that fails is aborted, one that a crash left open
+is by `remove_leftovers`. Memory: two parts of 5 MiB an upload, two pieces of 4 MiB a download.
 
 Refuses: to overwrite (one HEAD before each upload; ids are never given twice), any id that is not one of ours, and, as
 ConfigError at the start, a bucket or keys that do not work.
@@ -33,6 +32,7 @@ from obstore.store import S3Store
 from springtide.blobs.protocol import Written
 from springtide.blobs.s3_feed import Feed
 from springtide.blobs.s3_place import Credentials, S3Keys, parse_place
+from springtide.blobs.s3_unfinished import abort_unfinished
 from springtide.domain.errors import ConfigError, Conflict, NotFound, SpringtideError, Unavailable
 from springtide.domain.ids import BlobId, is_blob_id
 from springtide.runtime.ids import new_blob_id
@@ -146,6 +146,16 @@ class S3Blobs:
                 f"{digest.hexdigest()}, stored were {expected.bytes:,} with {expected.sha256}."
             )
         return path
+
+    async def remove_leftovers(self, *, before_s: float) -> int:
+        count = 0
+        with self._translated(absent=None):
+            async for page in obstore.list(self._store, prefix=f"{self.place.prefix}incoming/"):
+                for meta in page:
+                    if meta["last_modified"].timestamp() < before_s:
+                        await obstore.delete_async(self._store, meta["path"])
+                        count += 1
+        return count + await abort_unfinished(self.place, await self._credentials.frozen(), before_s)
 
     async def delete(self, blob: BlobId) -> None:
         if not is_blob_id(blob):

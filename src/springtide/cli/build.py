@@ -116,7 +116,12 @@ def gateway_settings(config: Config) -> GatewaySettings:
     from springtide.gateway.services import GatewaySettings
 
     server = config.server
-    return GatewaySettings(max_upload_bytes=server.max_upload_mb << 20, tenant_header=server.tenant_header)
+    return GatewaySettings(
+        max_upload_bytes=server.max_upload_mb << 20,
+        tenant_header=server.tenant_header,
+        keep_s=config.ledger.keep_s,
+        keep_orphans_s=config.blobs.keep_orphans_s,
+    )
 
 
 def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:

@@ -23,8 +23,10 @@ from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
+    from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
     from springtide.config import Config
+    from springtide.controller.retention import Retention
     from springtide.ledger.protocol import Ledger
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,8 @@ async def run_gateway(
             broker = await _started(stack, build.client_broker(config))
             if with_controller:
                 await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
+        if with_controller or build.is_embedded(config):
+            await _started(stack, retention(config, ledger, blobs, clock))
         inspector = await _started(stack, Inspector())
         app = create_app(
             GatewayServices(
@@ -127,8 +131,18 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
         if not build.is_embedded(config):
             ledger = await _started(stack, build.ledger(config))
             await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
+            blobs = await _started(stack, build.blobs(config))
+            await _started(stack, retention(config, ledger, blobs, clock))
         await stack.enter_async_context(scaling(config, broker, clock))
         await stop.wait()
+
+
+def retention(config: Config, ledger: Ledger, blobs: Blobs, clock: SystemClock) -> Retention:
+    """Deletes what has been kept for its time."""
+    from springtide.controller.retention import Retention, RetentionSettings
+
+    settings = RetentionSettings(keep_s=config.ledger.keep_s, keep_orphans_s=config.blobs.keep_orphans_s)
+    return Retention(ledger, blobs, settings, clock)
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,7 @@ from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import JobId, ModelName
 from springtide.domain.lease import LiveEvent, Outcome
-from springtide.ledger.protocol import Ledger, StoredBlob
+from springtide.ledger.protocol import Ledger
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
@@ -65,26 +65,11 @@ class Recorder:
         if not outcomes:
             return 0
         await self._ledger.record(outcomes)
-        await self._note_files([outcome for outcome in outcomes if outcome.output_files])
         by_model = sorted((o for o in outcomes if o.status.is_terminal), key=lambda outcome: outcome.model)
         for model, group in groupby(by_model, key=lambda outcome: outcome.model):
             await self._broker.announce(model, [_event(outcome) for outcome in group])
         await self._broker.ack_outcomes(outcomes, self._clock.now_s())
         return len(outcomes)
-
-    async def _note_files(self, outcomes: Sequence[Outcome]) -> None:
-        """Put result files on record as blobs of their job's tenant, so that another job can take them in."""
-        if not outcomes:
-            return
-        jobs = await self._ledger.get([outcome.id for outcome in outcomes])
-        await self._ledger.put_blobs(
-            [
-                StoredBlob(ref=ref, tenant=job.tenant, created_at_s=outcome.finished_at_s)
-                for job, outcome in zip(jobs, outcomes, strict=True)
-                if job is not None
-                for ref in outcome.output_files
-            ]
-        )
 
     async def note_running(self, *, min_age_s: float = NOTE_AFTER_S) -> None:
         """Note long attempts as in progress, so that a rebuilt broker knows who ran them."""

@@ -30,6 +30,16 @@ def is_blob_id(text: str) -> bool:
     return text.startswith(BLOB_PREFIX) and _ID.fullmatch(text) is not None
 
 
+def first_job_id_at(at_s: float) -> str:
+    """A text that sorts after every job's id made before that instant, and before every later one's."""
+    return f"{JOB_PREFIX}{max(0, int(at_s * 1000)):012x}"
+
+
+def made_at_s(id: JobId | BlobId) -> float:
+    """When an id was made: its first 48 bits are milliseconds (RFC 9562)."""
+    return int(id.rpartition("_")[2][:12], 16) / 1000
+
+
 def is_model_name(text: str) -> bool:
     """Lower-case words joined by `-`, `_` or `.`, at most 64 characters: fit for URLs, keys and Kubernetes names."""
     return len(text) <= 64 and _MODEL.fullmatch(text) is not None

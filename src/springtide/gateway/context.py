@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from litestar import Request
 
-from springtide.domain.errors import NotFound
 from springtide.domain.ids import JobId, is_job_id
 from springtide.domain.job import Job
 from springtide.gateway.headers import base_url
+from springtide.gateway.keeping import missing_job
 from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices
@@ -58,4 +58,4 @@ async def job_of(request: AnyRequest, job_id: str) -> Job:
         [job] = await gateway_of(request).services.ledger.get([JobId(job_id)])
         if job is not None and job.tenant == tenant_of(request).id:
             return job
-    raise NotFound(f"There is no job {job_id[:64]!r}.", code="unknown_job")
+    raise missing_job(job_id, gateway_of(request).services)

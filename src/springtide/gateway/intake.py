@@ -21,6 +21,7 @@ from springtide.domain.model import FileField
 from springtide.engines.protocol import InputFile
 from springtide.gateway.body import too_large
 from springtide.gateway.envelope import FieldErrors
+from springtide.gateway.keeping import is_kept
 from springtide.gateway.services import GatewayServices, ServedModel
 
 
@@ -102,7 +103,8 @@ async def _look_up(services: GatewayServices, blobs: list[BlobId], tenant: Tenan
     if not blobs:
         return {}
     stored = await services.ledger.get_blobs(blobs)
-    return {blob.ref.id: blob.ref for blob in stored if blob is not None and blob.tenant == tenant}
+    mine = [blob for blob in stored if blob is not None and blob.tenant == tenant and is_kept(blob, services)]
+    return {blob.ref.id: blob.ref for blob in mine}
 
 
 def _over_limit(field: FileField, ref: BlobRef) -> TooLarge:

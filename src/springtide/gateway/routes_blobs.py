@@ -8,12 +8,13 @@ from typing import Annotated
 from litestar import Response, get, post
 from litestar.params import FromPath, QueryParameter
 
-from springtide.domain.errors import CallerError, InvalidInput, NotFound
+from springtide.domain.errors import CallerError, InvalidInput
 from springtide.domain.ids import BlobId, is_blob_id
 from springtide.domain.job import BlobRef
 from springtide.gateway import body, downloads
 from springtide.gateway import headers as http
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, text
+from springtide.gateway.keeping import is_kept, missing_blob
 from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import BlobView
 from springtide.gateway.tenancy import tenant_of
@@ -42,7 +43,8 @@ async def upload_blob(
             ref = await _store(uploads, body.chunks(request), name=name, content_type=content_type, max_bytes=limit)
         if ref.bytes == 0:
             raise InvalidInput("The file is empty.", code="empty_file")
-        stored = StoredBlob(ref=ref, tenant=tenant_of(request).id, created_at_s=services.clock.now_s())
+        now_s = services.clock.now_s()
+        stored = StoredBlob(ref=ref, tenant=tenant_of(request).id, created_at_s=now_s, loose_since_s=now_s)
         await services.ledger.put_blobs([stored])
         uploads.keep()
     view = blob_view(stored, base_of(request, headers))
@@ -55,9 +57,9 @@ async def download_blob(request: AnyRequest, blob_id: FromPath[str]) -> Response
     services = gateway_of(request).services
     if is_blob_id(blob_id):
         [blob] = await services.ledger.get_blobs([BlobId(blob_id)])
-        if blob is not None and blob.tenant == tenant_of(request).id:
+        if blob is not None and blob.tenant == tenant_of(request).id and is_kept(blob, services):
             return await downloads.download(request, services.blobs, blob.ref)
-    raise NotFound(f"There is no blob {blob_id[:64]!r}.", code="unknown_blob")
+    raise missing_blob(blob_id, services)
 
 
 async def _one_file(reader: MultipartReader, uploads: Uploads, *, max_bytes: int) -> BlobRef:

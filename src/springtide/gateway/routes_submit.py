@@ -70,7 +70,7 @@ async def _submit_form(request: AnyRequest, gateway: Gateway, headers: Headers) 
         asked = _request(request, headers, filled.envelope, errors=filled.errors)
         asked = msgspec.structs.replace(asked, files=uploads.refs.copy())
         prepared = await gateway.submission.prepare(asked)
-        unused = asked.files.keys() - {blob.ref.id for blob in prepared.fresh}
+        unused = asked.files.keys() - prepared.fresh
         stored = uploads.keep()  # from here on the job may be on record: a failure must not take its files away
         uploads.refs = {blob: stored[blob] for blob in unused}
         try:

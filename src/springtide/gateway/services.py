@@ -42,6 +42,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     explain_after_s: float = 2.0  # a stream says why its job waits after this, and looks again as often
     figures_kept_s: float = 1.0  # age of queue figures that may still be shown
     ready_timeout_s: float = 2.0  # a dependency that takes longer to answer counts as down
+    keep_s: float | None = None  # ended jobs and their files; None: for ever
+    keep_orphans_s: float = 86_400.0  # uploads that no job has
     access_log: bool = False
 
 

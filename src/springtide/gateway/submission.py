@@ -34,7 +34,7 @@ from springtide.engines.binding import bind
 from springtide.gateway.envelope import FieldErrors
 from springtide.gateway.intake import Intake, named_blobs, take_in
 from springtide.gateway.services import GatewayServices, ServedModel
-from springtide.ledger.protocol import Inserted, StoredBlob
+from springtide.ledger.protocol import Inserted
 from springtide.runtime.batching import Batcher
 from springtide.runtime.ids import new_job_id
 
@@ -65,7 +65,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     job: Job
     ticket: Ticket
-    fresh: tuple[StoredBlob, ...]
+    fresh: frozenset[BlobId]  # uploads of this request that the job has
 
 
 class Submission:
@@ -91,11 +91,7 @@ class Submission:
         bound, inputs = _bind(served, request, intake)
         job = self._job(served, request, inputs, files=_refs_in_order(named, intake))
         job = msgspec.structs.replace(job, predicted_s=_estimate(served, bound))
-        fresh = tuple(
-            StoredBlob(ref=ref, tenant=job.tenant, created_at_s=job.created_at_s)
-            for ref in job.input_files
-            if ref.id in request.files
-        )
+        fresh = frozenset(ref.id for ref in job.input_files if ref.id in request.files)
         try:
             ticket = ticket_of(job, traceparent=request.traceparent)
         except OverflowError as error:  # an integer beyond 64 bits in a field without a bound
@@ -109,8 +105,6 @@ class Submission:
         [inserted] = await self._services.ledger.insert([job])
         if not inserted.is_new:
             return _replayed(prepared, inserted)
-        if prepared.fresh:
-            await self._note_blobs(prepared.fresh, job)
         await self._enqueuing.submit([prepared.ticket])
         return inserted
 
@@ -169,13 +163,6 @@ class Submission:
             idempotency_key=request.idempotency_key,
             fingerprint=None if request.idempotency_key is None else fingerprint(served.model.name, inputs, files),
         )
-
-    async def _note_blobs(self, blobs: Sequence[StoredBlob], job: Job) -> None:
-        # The job carries its blobs itself, so it runs without these rows: they only let the uploads be named again.
-        try:
-            await self._services.ledger.put_blobs(blobs)
-        except Unavailable as error:
-            log.warning("job %s is accepted, but its uploads are not on record: %s", job.id, error)
 
     async def _enqueue(self, tickets: list[Ticket]) -> Sequence[bool]:
         # The insert was the promise, so nothing that goes wrong here may reach the client.

@@ -56,10 +56,25 @@ class StoredBlob(msgspec.Struct, frozen=True, kw_only=True):
     ref: BlobRef
     tenant: TenantId
     created_at_s: float
+    loose_since_s: float | None = None  # since when no job has it; None while one does
+
+
+class PendingUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob whose bytes a client was told where to put, and what it said of them."""
+
+    id: BlobId
+    tenant: TenantId
+    bytes: int
+    name: str | None
+    media_type: str | None
+    sha256: str | None
+    created_at_s: float
+    expires_at_s: float
+    token_sha256: str  # of the secret in the gateway's own upload URL
 
 
 class Ledger(Protocol):
-    """Jobs, their ends, and the blobs they own."""
+    """Jobs, their ends, and the blobs they have."""
 
     async def start(self) -> None:
         """Connect and migrate. Raises Unavailable, or ConfigError where the schema is newer than this code."""
@@ -99,6 +114,49 @@ class Ledger(Protocol):
         """Attempts on record, in order: those that ended in failure, loss or cancellation."""
         ...
 
-    async def put_blobs(self, blobs: Sequence[StoredBlob]) -> None: ...
+    async def put_blobs(self, blobs: Sequence[StoredBlob]) -> None:
+        """Note blobs that no job has yet. Those of a job are noted in its own commit, by `insert` and `record`."""
+        ...
 
     async def get_blobs(self, ids: Sequence[BlobId]) -> list[StoredBlob | None]: ...
+
+    # --- uploads that clients make themselves ---
+
+    async def put_upload(self, upload: PendingUpload) -> None: ...
+
+    async def get_upload(self, blob: BlobId) -> PendingUpload | None: ...
+
+    async def claim_upload(self, blob: BlobId, now_s: float, *, stale_before_s: float) -> bool:
+        """Whether the upload is ours to look at: of several that ask at once one gets it, until `release_upload`. A
+        claim from before `stale_before_s` is one that a crash left."""
+        ...
+
+    async def release_upload(self, blob: BlobId) -> None: ...
+
+    async def finish_upload(self, blob: StoredBlob) -> None:
+        """The blob is on record and its upload is not, in one commit: an upload on record is never a blob."""
+        ...
+
+    async def drop_uploads(self, blobs: Sequence[BlobId]) -> None: ...
+
+    async def stale_uploads(self, *, expired_before_s: float, limit: int) -> list[BlobId]:
+        """Uploads that were never completed, oldest first."""
+        ...
+
+    # --- what is kept for a time ---
+
+    async def ended(self, *, before_s: float, after: JobId | None, limit: int) -> list[JobId]:
+        """Jobs that ended before then, oldest first; `after` is the last one of the page before."""
+        ...
+
+    async def forget(self, jobs: Sequence[JobId], *, loose_since_s: float) -> None:
+        """Delete ended jobs with their attempts. Blobs that no other job has are loose, as if since `loose_since_s`."""
+        ...
+
+    async def loose_blobs(self, *, before_s: float, limit: int) -> list[BlobId]:
+        """Blobs that no job has had since before then, longest first."""
+        ...
+
+    async def drop_blobs(self, blobs: Sequence[BlobId]) -> None:
+        """Take loose blobs off the record; their bytes are gone by now."""
+        ...

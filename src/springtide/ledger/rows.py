@@ -6,7 +6,7 @@ caller who brought it, before it shares a transaction with others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import LiveJob, Outcome
-from springtide.ledger.protocol import Attempt, StoredBlob
+from springtide.ledger.protocol import Attempt, PendingUpload, StoredBlob
 
 Row = Sequence[Any]
 
@@ -24,6 +24,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 _files = msgspec.json.Decoder(tuple[BlobRef, ...])
 _error = msgspec.json.Decoder(JobError)
 _blob = msgspec.json.Decoder(BlobRef)
+_upload = msgspec.json.Decoder(PendingUpload)
 
 
 def job_row(job: Job) -> Row:
@@ -114,11 +115,26 @@ def attempt_from(row: Row) -> Attempt:
 
 def blob_row(blob: StoredBlob) -> Row:
     """A row of `tables.blobs`."""
-    return (blob.ref.id, blob.tenant, _text(blob.ref), blob.created_at_s)
+    return (blob.ref.id, blob.tenant, _text(blob.ref), blob.created_at_s, blob.loose_since_s)
 
 
 def blob_from(row: Row) -> tuple[BlobId, StoredBlob]:
-    return BlobId(row[0]), StoredBlob(ref=_blob.decode(row[2]), tenant=TenantId(row[1]), created_at_s=row[3])
+    ref = _blob.decode(row[2])
+    return ref.id, StoredBlob(ref=ref, tenant=TenantId(row[1]), created_at_s=row[3], loose_since_s=row[4])
+
+
+def file_rows(job: JobId, refs: Iterable[BlobRef], at_s: float) -> Sequence[Row]:
+    """Rows of `writes.FILE_COLUMNS`."""
+    return [(job, ref.id, _text(ref), at_s) for ref in refs]
+
+
+def upload_row(upload: PendingUpload) -> Row:
+    """A row of `tables.uploads`."""
+    return (upload.id, upload.tenant, _text(upload), upload.expires_at_s, None)
+
+
+def upload_from(row: Row) -> PendingUpload:
+    return _upload.decode(row[2])
 
 
 def _text(value: Any) -> str:

@@ -17,14 +17,14 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
 from springtide.domain.errors import ConfigError, InvalidInput, SpringtideError, Unavailable
-from springtide.domain.ids import BlobId, JobId
+from springtide.domain.ids import BlobId, JobId, first_job_id_at
 from springtide.domain.job import Job
 from springtide.domain.lease import LiveJob, Outcome
-from springtide.ledger import reads, rows, writes
+from springtide.ledger import keeping, reads, rows, writes
 from springtide.ledger.bulk import MAX_ROWS
 from springtide.ledger.database import Database
 from springtide.ledger.failures import FAILURES, is_own, translated
-from springtide.ledger.protocol import Attempt, Inserted, JobFilter, StoredBlob
+from springtide.ledger.protocol import Attempt, Inserted, JobFilter, PendingUpload, StoredBlob
 from springtide.ledger.sqlite import SqliteDatabase
 from springtide.ledger.writes import Kind, Uncertain, Write
 from springtide.runtime.batching import Batcher
@@ -59,7 +59,7 @@ class SqlLedger:
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     async def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
-        results = await self._write([Write(Kind.INSERT, rows.job_row(job)) for job in jobs])
+        results = await self._write([_insertion(job) for job in jobs])
         return [_inserted(job, result) for job, result in zip(jobs, results, strict=True)]
 
     async def insert_each(self, jobs: Sequence[Job]) -> list[Inserted | SpringtideError]:
@@ -68,7 +68,7 @@ class SqlLedger:
         sound: list[tuple[int, Write]] = []
         for job in jobs:
             try:
-                sound.append((len(results), Write(Kind.INSERT, rows.job_row(job))))
+                sound.append((len(results), _insertion(job)))
                 results.append(Inserted(job, True))
             except InvalidInput as refusal:
                 results.append(refusal)
@@ -98,7 +98,7 @@ class SqlLedger:
         await self._write([Write(Kind.RUNNING, rows.running_row(each)) for each in running])
 
     async def record(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        return await self._write([Write(Kind.OUTCOME, rows.outcome_row(outcome)) for outcome in outcomes])
+        return await self._write([_ending(outcome) for outcome in outcomes])
 
     async def attempts(self, job: JobId) -> list[Attempt]:
         return [rows.attempt_from(row) for row in await self._read(partial(reads.attempts_of, job=job))]
@@ -112,11 +112,57 @@ class SqlLedger:
         found = dict(rows.blob_from(row) for row in await self._read(partial(reads.blobs_by_ids, ids=ids)))
         return [found.get(blob) for blob in ids]
 
+    # --- uploads that clients make themselves ---------------------------------------------------------------------
+
+    async def put_upload(self, upload: PendingUpload) -> None:
+        await self._rare(partial(keeping.put_upload, row=rows.upload_row(upload)))
+
+    async def get_upload(self, blob: BlobId) -> PendingUpload | None:
+        row = await self._read(partial(keeping.upload_by_id, blob=blob))
+        return None if row is None else rows.upload_from(row)
+
+    async def claim_upload(self, blob: BlobId, now_s: float, *, stale_before_s: float) -> bool:
+        claim = partial(keeping.claim_upload, blob=blob, now_s=now_s, stale_before_s=stale_before_s)
+        return await self._rare(claim)
+
+    async def release_upload(self, blob: BlobId) -> None:
+        await self._rare(partial(keeping.release_upload, blob=blob))
+
+    async def finish_upload(self, blob: StoredBlob) -> None:
+        await self._rare(partial(keeping.finish_upload, blob=blob.ref.id, row=rows.blob_row(blob)))
+
+    async def drop_uploads(self, blobs: Sequence[BlobId]) -> None:
+        await self._rare(partial(keeping.drop_uploads, ids=blobs))
+
+    async def stale_uploads(self, *, expired_before_s: float, limit: int) -> list[BlobId]:
+        found = await self._read(partial(keeping.stale_uploads, before_s=expired_before_s, limit=limit))
+        return [BlobId(row[0]) for row in found]
+
+    # --- what is kept for a time --------------------------------------------------------------------------------------
+
+    async def ended(self, *, before_s: float, after: JobId | None, limit: int) -> list[JobId]:
+        oldest = partial(keeping.ended_jobs, after=after, born_before=first_job_id_at(before_s))
+        return [JobId(row[0]) for row in await self._read(partial(oldest, before_s=before_s, limit=limit))]
+
+    async def forget(self, jobs: Sequence[JobId], *, loose_since_s: float) -> None:
+        await self._rare(partial(keeping.forget_jobs, ids=jobs, loose_since_s=loose_since_s))
+
+    async def loose_blobs(self, *, before_s: float, limit: int) -> list[BlobId]:
+        found = await self._read(partial(keeping.loose_blobs, before_s=before_s, limit=limit))
+        return [BlobId(row[0]) for row in found]
+
+    async def drop_blobs(self, blobs: Sequence[BlobId]) -> None:
+        await self._rare(partial(keeping.drop_blobs, ids=blobs))
+
     # --- batches ----------------------------------------------------------------------------------------------------
 
     async def _write(self, operations: Sequence[Write]) -> list[Any]:
         self._check_running()
         return await self._writes.submit(operations)
+
+    async def _rare(self, work: Callable[[Connection], R]) -> R:
+        [result] = await self._write([Write(Kind.RARE, (work,))])
+        return result
 
     async def _flush(self, operations: list[Write]) -> list[Any]:
         """One transaction where all goes well. The second and third try cost time only where something is unusual."""
@@ -153,6 +199,16 @@ class SqlLedger:
 def _inserted(job: Job, result: Any) -> Inserted:
     """True, or the row of the job that was there already."""
     return Inserted(job, True) if result is True else Inserted(rows.job_from(result), False)
+
+
+def _insertion(job: Job) -> Write:
+    files = rows.file_rows(job.id, job.input_files, job.created_at_s) if job.input_files else ()
+    return Write(Kind.INSERT, rows.job_row(job), files)
+
+
+def _ending(outcome: Outcome) -> Write:
+    files = rows.file_rows(outcome.id, outcome.output_files, outcome.finished_at_s) if outcome.output_files else ()
+    return Write(Kind.OUTCOME, rows.outcome_row(outcome), files)
 
 
 def _one_by_one(connection: Connection, operations: Sequence[Write]) -> list[Any]:

@@ -1,4 +1,5 @@
-"""The ledger's tables as SQLAlchemy Core knows them: jobs, the attempts that gave no result, and blobs.
+"""The ledger's tables as SQLAlchemy Core knows them: jobs, the attempts that gave no result, blobs and
+who has them, and uploads under way.
 
 Promises: the same columns on SQLite and PostgreSQL, and exactly what the migrations build (a test compares the two).
 JSON is kept as text: it comes back with the key order and the numbers that went in, and PostgreSQL's JSONB would refuse
@@ -87,4 +88,33 @@ blobs = Table(
     Column("tenant", IdText, nullable=False),
     Column("ref", Text, nullable=False),
     Column("created_at_s", Double, nullable=False),
+    Column("loose_since_s", Double),  # since when no job has it; NULL while one does
+)
+# loose_blobs: what may go, longest loose first. Holds only those.
+Index(
+    "blobs_loose",
+    blobs.c.loose_since_s,
+    sqlite_where=text("loose_since_s IS NOT NULL"),
+    postgresql_where=text("loose_since_s IS NOT NULL"),
+)
+
+job_blobs = Table(
+    "job_blobs",
+    metadata,
+    # forget: the blobs of a job, by the primary key itself.
+    Column("job", IdText, primary_key=True),
+    Column("blob", IdText, primary_key=True),
+)
+# forget: has another job this blob, too?
+Index("job_blobs_by_blob", job_blobs.c.blob)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    # stale_uploads: oldest first, by the primary key itself.
+    Column("id", IdText, primary_key=True),
+    Column("tenant", IdText, nullable=False),
+    Column("declared", Text, nullable=False),
+    Column("expires_at_s", Double, nullable=False),
+    Column("claimed_at_s", Double),
 )

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     case,
     func,
+    null,
     or_,
     select,
     text,
@@ -27,10 +28,10 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import UpdateBase
 
 from springtide.domain.job import JobStatus
-from springtide.ledger.bulk import BulkStatement, InsertInto
+from springtide.ledger.bulk import MAX_ROWS, BulkStatement, InsertInto
 from springtide.ledger.reads import jobs_by_ids, jobs_by_keys
 from springtide.ledger.rows import Row
-from springtide.ledger.tables import LIVE, attempts, blobs, jobs
+from springtide.ledger.tables import LIVE, attempts, blobs, job_blobs, jobs
 
 Columns = Sequence[Column[Any]]
 
@@ -51,6 +52,12 @@ RUNNING_COLUMNS: Columns = (
     Column("worker", Text),
     Column("started_at_s", Double),
 )
+FILE_COLUMNS: Columns = (
+    Column("job", Text),
+    Column("blob", Text),
+    Column("ref", Text),
+    Column("at_s", Double),
+)
 _ID, _STATUS, _ATTEMPT = 0, 1, 2  # places in a row of OUTCOME_COLUMNS
 _JOB_TENANT, _JOB_KEY = 1, 13  # places in a row of jobs
 
@@ -62,6 +69,7 @@ class Kind(IntEnum):
     BLOB = 1
     RUNNING = 2
     OUTCOME = 3  # result: whether it is the job's end
+    RARE = 4  # `row` holds a function of the connection; result: what it returns
 
 
 class Write(NamedTuple):
@@ -69,6 +77,7 @@ class Write(NamedTuple):
 
     kind: Kind
     row: Row
+    files: Sequence[Row] = ()  # rows of FILE_COLUMNS: what a new job, or one that ended by this, has from now on
 
 
 class Uncertain(Exception):
@@ -89,7 +98,18 @@ def apply(connection: Connection, writes: Sequence[Write], *, careful: bool) -> 
         rows = [writes[place].row for place in places[kind]]
         for place, result in zip(places[kind], _APPLY[kind](connection, rows, careful), strict=True):
             results[place] = result
+    taken = (write.files for write, result in zip(writes, results, strict=True) if result is True)
+    _hold(connection, [row for files in taken for row in files])
     return results
+
+
+def _hold(connection: Connection, files: Sequence[Row]) -> None:
+    """Note that jobs have these blobs, and the blobs themselves where they are new."""
+    links = {(row[0], row[1]): row for row in files}
+    blobs_once = {row[1]: row for row in files}  # PostgreSQL refuses to touch a row twice in one statement
+    for statement, rows in ((_HOLD_BLOBS, list(blobs_once.values())), (_LINK_BLOBS, list(links.values()))):
+        for at in range(0, len(rows), MAX_ROWS):
+            statement.run(connection, rows[at : at + MAX_ROWS])
 
 
 def _insert(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
@@ -122,6 +142,10 @@ def _run(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any
             newest[row[0]] = row
     _NOTE_RUNNING.run(connection, list(newest.values()))
     return [None] * len(rows)
+
+
+def _one_at_a_time(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
+    return [row[0](connection) for row in rows]
 
 
 def _record(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
@@ -171,7 +195,13 @@ def _changed(
 
 
 _WITHOUT_RESULT = (JobStatus.FAILED, JobStatus.CANCELLED)
-_APPLY = {Kind.INSERT: _insert, Kind.BLOB: _put_blobs, Kind.RUNNING: _run, Kind.OUTCOME: _record}
+_APPLY = {
+    Kind.INSERT: _insert,
+    Kind.BLOB: _put_blobs,
+    Kind.RUNNING: _run,
+    Kind.OUTCOME: _record,
+    Kind.RARE: _one_at_a_time,
+}
 
 # --- the statements ---------------------------------------------------------------------------------------------------
 
@@ -185,6 +215,22 @@ def _insert_jobs(s: FromClause, insert: InsertInto) -> Any:
 
 def _insert_blobs(s: FromClause, insert: InsertInto) -> Any:
     return insert(blobs).from_select(list(blobs.c.keys()), select(*s.c).where(_ANY)).on_conflict_do_nothing()
+
+
+def _hold_blobs(s: FromClause, insert: InsertInto) -> Any:
+    owned = select(s.c.blob, jobs.c.tenant, s.c.ref, s.c.at_s, null()).join_from(s, jobs, jobs.c.id == s.c.job)
+    return (
+        insert(blobs)
+        .from_select(list(blobs.c.keys()), owned.where(_ANY))
+        .on_conflict_do_update(
+            index_elements=[blobs.c.id], set_={"loose_since_s": null()}, where=blobs.c.loose_since_s.is_not(None)
+        )
+    )
+
+
+def _link_blobs(s: FromClause, insert: InsertInto) -> Any:
+    rows = select(s.c.job, s.c.blob).where(_ANY)
+    return insert(job_blobs).from_select(list(job_blobs.c.keys()), rows).on_conflict_do_nothing()
 
 
 def _note_running(s: FromClause, insert: InsertInto) -> UpdateBase:
@@ -240,6 +286,8 @@ def _insert_attempts(s: FromClause, insert: InsertInto) -> UpdateBase:
 _INSERT_JOBS = BulkStatement(tuple(jobs.c), _insert_jobs)
 _INSERT_JOBS_RETURNING = BulkStatement(tuple(jobs.c), lambda s, insert: _insert_jobs(s, insert).returning(jobs.c.id))
 _INSERT_BLOBS = BulkStatement(tuple(blobs.c), _insert_blobs)
+_HOLD_BLOBS = BulkStatement(FILE_COLUMNS, _hold_blobs)
+_LINK_BLOBS = BulkStatement(FILE_COLUMNS, _link_blobs)
 _NOTE_RUNNING = BulkStatement(RUNNING_COLUMNS, _note_running)
 _END_JOBS = BulkStatement(OUTCOME_COLUMNS, _end_jobs)
 _END_JOBS_RETURNING = BulkStatement(OUTCOME_COLUMNS, lambda s, insert: _end_jobs(s, insert).returning(jobs.c.id))

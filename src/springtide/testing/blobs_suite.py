@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -214,6 +215,25 @@ class BlobsSuite:
         await blobs.delete(blob)
         await blobs.delete(blob)
         await _assert_absent(blobs, blob)
+
+    async def test_leftovers_are_removed_and_blobs_and_uploads_under_way_are_not(self, blobs: Blobs) -> None:
+        half_way, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield _pattern(2 * MIB)
+            half_way.set()
+            await go_on.wait()
+            yield b"the end"
+
+        kept, coming = new_blob_id(), new_blob_id()
+        await blobs.put(kept, stream(b"kept"), max_bytes=NO_LIMIT)
+        put = asyncio.create_task(blobs.put(coming, slow(), max_bytes=NO_LIMIT))
+        await half_way.wait()
+        assert await blobs.remove_leftovers(before_s=time.time() - 3600) == 0
+        go_on.set()
+        await put
+        assert await read_all(blobs, kept) == b"kept"
+        assert await blobs.size(coming) == 2 * MIB + len(b"the end")
 
     async def test_a_reader_may_stop_half_way(self, blobs: Blobs) -> None:
         blob = new_blob_id()

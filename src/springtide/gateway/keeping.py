@@ -1,0 +1,44 @@
+"""What is still here for a client: blobs that may be named, and what to say of a job or blob that is not here any more.
+
+An id tells when it was made. So a thing that is not on record and older than things are kept is answered 410 instead of
+404, and nobody has to remember the ids of what was deleted.
+"""
+
+from __future__ import annotations
+
+from springtide.domain.errors import NotFound
+from springtide.domain.ids import BlobId, JobId, is_blob_id, is_job_id, made_at_s
+from springtide.gateway.services import GatewayServices
+from springtide.ledger.protocol import StoredBlob
+
+SHOWN = 64  # characters of an id that is none
+
+
+def is_kept(blob: StoredBlob, services: GatewayServices) -> bool:
+    """Whether the blob may still be named. What is past its time is about to be deleted."""
+    if blob.loose_since_s is None:
+        return True
+    return services.clock.now_s() - blob.loose_since_s < services.settings.keep_orphans_s
+
+
+def missing_job(text: str, services: GatewayServices) -> NotFound:
+    keep_s = services.settings.keep_s
+    if is_job_id(text) and keep_s is not None and services.clock.now_s() - made_at_s(JobId(text)) > keep_s:
+        return NotFound(f"There is no job {text} any more: jobs are kept {_span(keep_s)}.", code="job_deleted")
+    return NotFound(f"There is no job {text[:SHOWN]!r}.", code="unknown_job")
+
+
+def missing_blob(text: str, services: GatewayServices) -> NotFound:
+    keep_s = services.settings.keep_orphans_s
+    if is_blob_id(text) and services.clock.now_s() - made_at_s(BlobId(text)) > keep_s:
+        return NotFound(
+            f"There is no blob {text} any more: one that no job has is kept {_span(keep_s)}.", code="blob_deleted"
+        )
+    return NotFound(f"There is no blob {text[:SHOWN]!r}.", code="unknown_blob")
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} seconds"
