@@ -32,6 +32,7 @@ from springtide.cli import build
 from springtide.cli.roles import record_keeping
 from springtide.config import Config, load_config
 from springtide.domain.job import JobRef, JobStatus
+from springtide.gateway.admission import Admission
 from springtide.gateway.app import GatewayServices
 from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
@@ -52,8 +53,9 @@ class Drive:
     """A client of the library."""
 
     def __init__(self, services: GatewayServices, config: Config) -> None:
-        self._submission = Submission(services)
-        self._live = Live(services, Outlook(services))
+        outlook = Outlook(services)
+        self._submission = Submission(services, Admission(services.models, outlook))
+        self._live = Live(services, outlook)
         self._ledger = services.ledger
         self._broker = services.broker
         self._config = config

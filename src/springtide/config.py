@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name, is_tenant_id
+from springtide.domain.tenant import MAX_QUEUED
 
 FILE_NAME = "springtide.toml"
 _SECRETS = re.compile("url|secret|token|password")  # keys whose values are never shown
@@ -166,6 +167,9 @@ class ModelConfig(_Section):
     max_running: int | None = Field(
         default=None, ge=1, le=1_000_000, description="Most jobs in progress at once; default: as many as workers take."
     )
+    max_queued: int = Field(
+        default=MAX_QUEUED, ge=1, le=100_000_000, description="Most jobs waiting; more are refused with 429."
+    )
 
     @model_validator(mode="after")
     def _bounds(self) -> ModelConfig:
@@ -188,6 +192,12 @@ class TenantConfig(_Section):
     )
     max_running: int | None = Field(
         default=None, ge=1, le=1_000_000, description="Most jobs of a model in progress at once; default: no limit."
+    )
+    max_queued: int = Field(
+        default=MAX_QUEUED,
+        ge=1,
+        le=100_000_000,
+        description="Most jobs of a model waiting; more are refused with 429.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from springtide.controller.recorder import Recorder
 from springtide.domain.ids import DEFAULT_TENANT, ModelName, WorkerId
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import Completion, Failure, Lease, Progress, WorkerState
+from springtide.domain.tenant import Tenant
 from springtide.engines.binding import describe
 from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
 from springtide.engines.synthetic.engine import Synthetic
@@ -185,7 +186,9 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def gateway_world(folder: Path, **settings: Any) -> AsyncGenerator[World]:
+async def gateway_world(
+    folder: Path, *, tenants: Sequence[Tenant] = (), max_queued: int | None = None, **settings: Any
+) -> AsyncGenerator[World]:
     """A gateway on `folder`."""
     clock, broker = SystemClock(), MemoryBroker()
     ledger, blobs, inspector = SqlLedger(f"sqlite:///{folder}/ledger.db"), FileBlobs(folder / "blobs"), Inspector()
@@ -195,6 +198,7 @@ async def gateway_world(folder: Path, **settings: Any) -> AsyncGenerator[World]:
             engine=engine({}, folder / "weights"),
             timeout_s=60.0,
             max_attempts=3,
+            max_queued=max_queued,
         )
         for name, engine in ENGINES.items()
     }
@@ -206,6 +210,7 @@ async def gateway_world(folder: Path, **settings: Any) -> AsyncGenerator[World]:
         inspector=inspector,
         clock=clock,
         models=served,
+        tenants={tenant.id: tenant for tenant in tenants},
         settings=msgspec.structs.replace(GatewaySettings(), **{**defaults, **settings}),
     )
     for service in (ledger, blobs, broker, inspector):

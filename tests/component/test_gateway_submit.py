@@ -14,6 +14,8 @@ from gateway_world import World, gateway_world, soon
 from springtide.domain.errors import Unavailable
 from springtide.domain.ids import JobId
 from springtide.domain.lease import Payload
+from springtide.gateway.admission import Admission
+from springtide.gateway.outlook import Outlook
 from springtide.gateway.submission import Submission, SubmitRequest
 from springtide.testing.media_makers import picture
 
@@ -203,6 +205,7 @@ async def test_nothing_is_accepted_while_the_ledger_is_down(
 
 
 async def test_submitting_without_http_gives_the_job(world: World) -> None:
-    job = await Submission(world.services).submit(SubmitRequest(model="synthetic", inputs={"steps": 3}))
+    submission = Submission(world.services, Admission(world.services.models, Outlook(world.services)))
+    job = await submission.submit(SubmitRequest(model="synthetic", inputs={"steps": 3}))
     assert job.inputs["steps"] == 3
     assert (await world.lease()).id == job.id

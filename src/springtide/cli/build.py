@@ -86,6 +86,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             timeout_s=model.timeout_s,
             max_attempts=model.max_attempts,
             max_replicas=model.max_replicas,
+            max_queued=model.max_queued,
         )
     return served
 
@@ -96,7 +97,9 @@ def tenants(config: Config) -> dict[TenantId, Tenant]:
     from springtide.domain.tenant import Tenant
 
     return {
-        TenantId(name): Tenant(id=TenantId(name), weight=one.weight, max_running=one.max_running)
+        TenantId(name): Tenant(
+            id=TenantId(name), weight=one.weight, max_running=one.max_running, max_queued=one.max_queued
+        )
         for name, one in config.tenants.items()
     }
 

@@ -15,6 +15,7 @@ from litestar.types import HTTPScope, Message, Scope
 
 from springtide.domain.errors import SpringtideError
 from springtide.gateway import docs, page, problems, routes_blobs, routes_health, routes_jobs, routes_models
+from springtide.gateway.admission import Admission
 from springtide.gateway.asgi import Application, refuse_unknown_parameters
 from springtide.gateway.context import Gateway
 from springtide.gateway.live import Live
@@ -35,7 +36,8 @@ def create_app(services: GatewayServices) -> Litestar:
     """The gateway over these services. Run one in each process."""
     tenancy = Tenancy(services.tenants, services.settings.tenant_header)
     outlook = Outlook(services)
-    gateway = Gateway(services, Submission(services), outlook, Live(services, outlook), tenancy)
+    submission = Submission(services, Admission(services.models, outlook))
+    gateway = Gateway(services, submission, outlook, Live(services, outlook), tenancy)
     return Application(
         route_handlers=[
             submit,

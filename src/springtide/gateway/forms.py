@@ -6,6 +6,7 @@ and the field's own afterwards. Two files where one is meant are an error, never
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -31,8 +32,18 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 class FormReader:
     """Reads one form."""
 
-    def __init__(self, submission: Submission, uploads: Uploads, *, max_text_bytes: int, max_parts: int) -> None:
+    def __init__(
+        self,
+        submission: Submission,
+        uploads: Uploads,
+        *,
+        max_text_bytes: int,
+        max_parts: int,
+        before_file: Callable[[ServedModel], Awaitable[None]] | None = None,
+    ) -> None:
+        """before_file: may raise to refuse a file before it is taken in, where its model is known by then."""
         self._submission = submission
+        self._before_file = before_file
         self._uploads = uploads
         self._max_text_bytes = max_text_bytes
         self._max_parts = max_parts
@@ -85,6 +96,8 @@ class FormReader:
         self._counts[name] = self._counts.get(name, 0) + 1
         if served and (field is None or (self._counts[name] > 1 and not field.many)):
             return  # reported by `_check_counts`; the reader skips its bytes
+        if served and self._before_file is not None:
+            await self._before_file(served)
         ref = await self._uploads.store(
             reader.data(),
             field=name,

@@ -36,6 +36,7 @@ class Outlook:
         self._views: Mapping[ModelName, QueueView] = {}
         self._asked_at_s = float("-inf")
         self._lock = asyncio.Lock()
+        self._asks = 0
 
     async def view(self, model: ModelName) -> QueueView | None:
         """A model's queue, at most `figures_kept_s` old."""
@@ -43,6 +44,14 @@ class Outlook:
             async with self._lock:
                 if not self._is_fresh():
                     await self._ask()
+        return self._views.get(model)
+
+    async def look_again(self, model: ModelName) -> QueueView | None:
+        """The queue as it is from now on: asked anew, once for all who want to know at the same time."""
+        asks = self._asks
+        async with self._lock:
+            if self._asks == asks:
+                await self._ask()
         return self._views.get(model)
 
     async def figures(self, model: ModelName) -> LiveFigures | None:
@@ -88,7 +97,7 @@ class Outlook:
         view = await self.view(job.model)
         if status is not JobStatus.QUEUED or view is None:
             return None
-        workers = sum(1 for worker in view.workers if worker.state in (WorkerState.READY, WorkerState.BUSY))
+        workers = workers_up(view)
         if not workers:
             return None
         waiting_s = view.predicted_s
@@ -110,6 +119,7 @@ class Outlook:
         return self._clock.monotonic_s() - self._asked_at_s < self._kept_s
 
     async def _ask(self) -> None:
+        self._asks += 1
         try:
             views = await self._broker.queues(tuple(self._models), self._clock.now_s())
             self._views = {view.model: view for view in views}
@@ -121,3 +131,8 @@ class Outlook:
 
 def _reason(problem: JobError | None) -> ReasonView | None:
     return None if problem is None else ReasonView(code=problem.code, message=without_paths(problem.message))
+
+
+def workers_up(view: QueueView) -> int:
+    """Workers that take jobs, or will when they have finished one."""
+    return sum(1 for worker in view.workers if worker.state in (WorkerState.READY, WorkerState.BUSY))

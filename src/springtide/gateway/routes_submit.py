@@ -11,7 +11,7 @@ import msgspec
 from litestar import post
 from litestar.response.base import ASGIResponse
 
-from springtide.domain.errors import CallerError, InvalidInput
+from springtide.domain.errors import CallerError, InvalidInput, Refused
 from springtide.domain.job import Job
 from springtide.gateway import body
 from springtide.gateway import headers as http
@@ -20,6 +20,7 @@ from springtide.gateway.envelope import FieldErrors, decode_body, read_envelope
 from springtide.gateway.forms import FormReader
 from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import AcceptedView
+from springtide.gateway.services import ServedModel
 from springtide.gateway.submission import SubmitRequest
 from springtide.gateway.tenancy import tenant_of
 from springtide.gateway.uploads import Uploads
@@ -62,9 +63,19 @@ async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) 
 async def _submit_form(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:
     settings = gateway.services.settings
     reader = MultipartReader(body.chunks(request), boundary_of(text(headers, b"content-type") or ""))
+    tenant, key = tenant_of(request), text(headers, b"idempotency-key")
+
+    async def check_room(served: ServedModel) -> None:
+        if key is None:  # with one it may be accepted already
+            await gateway.submission.check_room(served, tenant)
+
     async with Uploads(gateway.services.blobs) as uploads:
         form = FormReader(
-            gateway.submission, uploads, max_text_bytes=settings.max_json_bytes, max_parts=settings.max_parts
+            gateway.submission,
+            uploads,
+            max_text_bytes=settings.max_json_bytes,
+            max_parts=settings.max_parts,
+            before_file=check_room,
         )
         filled = await form.read(reader, max_file_bytes=settings.max_upload_bytes)
         asked = _request(request, headers, filled.envelope, errors=filled.errors)
@@ -75,7 +86,7 @@ async def _submit_form(request: AnyRequest, gateway: Gateway, headers: Headers) 
         uploads.refs = {blob: stored[blob] for blob in unused}
         try:
             inserted = await gateway.submission.commit(prepared)
-        except CallerError:
+        except (CallerError, Refused):
             uploads.refs = stored
             raise
         if not inserted.is_new:

@@ -15,7 +15,7 @@ import msgspec
 from springtide.domain.clock import Clock
 from springtide.domain.ids import ModelName, TenantId
 from springtide.domain.model import FileField, Model
-from springtide.domain.tenant import Tenant
+from springtide.domain.tenant import MAX_QUEUED, Tenant
 from springtide.engines.protocol import Engine
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     max_attempts: int
     max_replicas: int | None = None  # None: not known here
+    max_queued: int | None = MAX_QUEUED  # jobs waiting, of all tenants; None: no limit
 
     def file_field(self, name: str) -> FileField | None:
         return next((field for field in self.model.input_files if field.name == name), None)

@@ -31,6 +31,7 @@ from springtide.domain.lease import Ticket
 from springtide.domain.tenant import Tenant
 from springtide.domain.tickets import ticket_of
 from springtide.engines.binding import bind
+from springtide.gateway.admission import Admission
 from springtide.gateway.envelope import FieldErrors
 from springtide.gateway.intake import Intake, named_blobs, take_in
 from springtide.gateway.services import GatewayServices, ServedModel
@@ -66,13 +67,15 @@ class Prepared(msgspec.Struct, frozen=True):
     job: Job
     ticket: Ticket
     fresh: frozenset[BlobId]  # uploads of this request that the job has
+    tenant: Tenant
 
 
 class Submission:
     """`submit` does it all; `prepare` and `commit` are its halves, for callers that hold uploads in between."""
 
-    def __init__(self, services: GatewayServices) -> None:
+    def __init__(self, services: GatewayServices, admission: Admission) -> None:
         self._services = services
+        self._admission = admission
         self._enqueuing: Batcher[Ticket, bool] = Batcher(self._enqueue)
 
     async def submit(self, request: SubmitRequest) -> Job:
@@ -96,41 +99,77 @@ class Submission:
             ticket = ticket_of(job, traceparent=request.traceparent)
         except OverflowError as error:  # an integer beyond 64 bits in a field without a bound
             raise InvalidInput("An integer in the inputs has more than 64 bits.") from error
-        return Prepared(job, ticket, fresh)
+        return Prepared(job, ticket, fresh, request.tenant)
 
     async def commit(self, prepared: Prepared) -> Inserted:
-        """Record and enqueue. Not new: the job that already has this idempotency key. Raises InvalidInput
-        (idempotency_key_reused) where that one was asked for differently."""
+        """Record and enqueue. Not new: the job that already has this idempotency key. Raises Refused (queue_full), and
+        InvalidInput (idempotency_key_reused) where the job of that key was asked for differently."""
         job = prepared.job
-        [inserted] = await self._services.ledger.insert([job])
-        if not inserted.is_new:
-            return _replayed(prepared, inserted)
-        await self._enqueuing.submit([prepared.ticket])
-        return inserted
+        try:
+            await self._admission.enter(job.model, prepared.tenant)
+        except Refused as refusal:
+            return _or_raise(*await self._known([(prepared, refusal)]))
+        is_queued = False
+        try:
+            [inserted] = await self._services.ledger.insert([job])
+            if not inserted.is_new:
+                return _or_raise(_replayed(prepared, inserted))
+            is_queued = True
+            await self._enqueuing.submit([prepared.ticket])
+            return inserted
+        finally:
+            self._admission.leave(job.model, job.tenant, is_queued=is_queued)
 
     async def commit_each(self, prepared: Sequence[Prepared]) -> list[Inserted | SpringtideError]:
         """The same for many without uploads of their own, with one insert and one enqueue; each has its own result."""
-        results: list[Inserted | SpringtideError] = []
-        tickets: list[Ticket] = []
-        inserted = await self._services.ledger.insert_each([one.job for one in prepared])
-        for one, result in zip(prepared, inserted, strict=True):
-            if isinstance(result, Inserted) and result.is_new:
-                tickets.append(one.ticket)
-            elif isinstance(result, Inserted):
-                try:
-                    result = _replayed(one, result)
-                except InvalidInput as error:
-                    result = error
-            results.append(result)
-        if tickets:
-            await self._enqueuing.submit(tickets)
-        return results
+        entered: dict[int, Prepared] = {}
+        refused: dict[int, tuple[Prepared, Refused]] = {}
+        full: set[ModelName] = set()  # one look at a full queue is enough for all of them
+        for place, one in enumerate(prepared):
+            model = one.job.model
+            try:
+                await self._admission.enter(model, one.tenant, look_again=model not in full)
+                entered[place] = one
+            except Refused as refusal:
+                refused[place] = (one, refusal)
+                full.add(model)
+        results: dict[int, Inserted | SpringtideError] = {}
+        queued: dict[int, Ticket] = {}
+        try:
+            inserted = await self._services.ledger.insert_each([one.job for one in entered.values()])
+            for (place, one), result in zip(entered.items(), inserted, strict=True):
+                results[place] = _replayed(one, result) if isinstance(result, Inserted) else result
+                if isinstance(result, Inserted) and result.is_new:
+                    queued[place] = one.ticket
+            if queued:
+                await self._enqueuing.submit(list(queued.values()))
+        finally:
+            for place, one in entered.items():
+                self._admission.leave(one.job.model, one.job.tenant, is_queued=place in queued)
+        results.update(zip(refused, await self._known(list(refused.values())), strict=True))
+        return [results[place] for place in range(len(prepared))]
+
+    async def _known(self, refused: Sequence[tuple[Prepared, Refused]]) -> list[Inserted | SpringtideError]:
+        """What those get who may not wait: the job that is on record under their key already, else the refusal."""
+        keys = [(one.job.tenant, key) for one, _ in refused if (key := one.job.idempotency_key) is not None]
+        found = await self._services.ledger.keyed(keys) if keys else []
+        known = {(job.tenant, job.idempotency_key): job for job in found if job is not None}
+        return [
+            refusal
+            if (job := known.get((one.job.tenant, one.job.idempotency_key))) is None
+            else _replayed(one, Inserted(job, False))
+            for one, refusal in refused
+        ]
 
     def check_open(self) -> None:
         """Raises Refused while the server is stopping: a job taken in now would wait for the next start."""
         if self._services.stopping.is_set():
             message = "The server is stopping and takes in no more jobs. Send this one again."
             raise Refused(message, code="shutting_down", retry_after_s=RESTART_S)
+
+    async def check_room(self, served: ServedModel, tenant: Tenant) -> None:
+        """Raises Refused (queue_full) where a job could not wait now: before an upload, which would be in vain."""
+        await self._admission.check(served.model.name, tenant)
 
     def served(self, name: str) -> ServedModel:
         """The model of that name. Raises NotFound naming those there are."""
@@ -175,12 +214,19 @@ class Submission:
         return [False] * len(tickets)
 
 
-def _replayed(prepared: Prepared, inserted: Inserted) -> Inserted:
-    if inserted.job.fingerprint != prepared.job.fingerprint:
-        raise InvalidInput(
-            f"The idempotency key was used for another request ({inserted.job.id}).", code="idempotency_key_reused"
-        )
-    return inserted
+def _replayed(prepared: Prepared, inserted: Inserted) -> Inserted | InvalidInput:
+    """The job that a request got; an error where it is an older one that was asked for differently."""
+    if inserted.is_new or inserted.job.fingerprint == prepared.job.fingerprint:
+        return inserted
+    return InvalidInput(
+        f"The idempotency key was used for another request ({inserted.job.id}).", code="idempotency_key_reused"
+    )
+
+
+def _or_raise(result: Inserted | SpringtideError) -> Inserted:
+    if isinstance(result, SpringtideError):
+        raise result
+    return result
 
 
 def fingerprint(model: ModelName, inputs: Mapping[str, Any], files: Sequence[BlobRef]) -> str:

@@ -93,6 +93,10 @@ class Ledger(Protocol):
 
     async def get(self, ids: Sequence[JobId]) -> list[Job | None]: ...
 
+    async def keyed(self, keys: Sequence[tuple[TenantId, str]]) -> list[Job | None]:
+        """Jobs by tenant and idempotency key."""
+        ...
+
     async def list(self, where: JobFilter, *, after: JobId | None, limit: int) -> list[Job]:
         """Newest first; `after` is the last id of the page before (ids sort by time)."""
         ...

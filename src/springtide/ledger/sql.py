@@ -17,7 +17,7 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
 from springtide.domain.errors import ConfigError, InvalidInput, SpringtideError, Unavailable
-from springtide.domain.ids import BlobId, JobId, first_job_id_at
+from springtide.domain.ids import BlobId, JobId, TenantId, first_job_id_at
 from springtide.domain.job import Job
 from springtide.domain.lease import LiveJob, Outcome
 from springtide.ledger import keeping, reads, rows, writes
@@ -85,6 +85,11 @@ class SqlLedger:
     async def get(self, ids: Sequence[JobId]) -> list[Job | None]:
         self._check_running()
         return await self._gets.submit(ids)
+
+    async def keyed(self, keys: Sequence[tuple[TenantId, str]]) -> list[Job | None]:
+        found = [rows.job_from(row) for row in await self._read(partial(reads.jobs_by_keys, keys=keys))]
+        jobs = {(job.tenant, job.idempotency_key): job for job in found}
+        return [jobs.get(key) for key in keys]
 
     async def list(self, where: JobFilter, *, after: JobId | None, limit: int) -> list[Job]:
         found = await self._read(partial(reads.jobs_newest_first, where=where, after=after, limit=limit))

@@ -179,6 +179,13 @@ class InsertContract:
         (again,) = await ledger.insert([job(2, idempotency_key="k")])
         assert (again.job.id, again.job.status, again.is_new) == (first.id, JobStatus.COMPLETED, False)
 
+    async def test_jobs_are_found_by_tenant_and_key(self, ledger: Ledger) -> None:
+        first, other = job(1, idempotency_key="k"), job(2, idempotency_key="k", tenant=GLOBEX)
+        await ledger.insert([first, other, job(3)])
+        keys = [(first.tenant, "k"), (first.tenant, "none"), (GLOBEX, "k"), (first.tenant, "k")]
+        assert await ledger.keyed(keys) == [first, None, other, first]
+        assert await ledger.keyed([]) == []
+
     async def test_64_tasks_inserting_at_once_lose_nothing(self, ledger: Ledger, reopen: Reopen) -> None:
         async def insert_ten(task: int) -> None:
             for n in range(10):
