@@ -456,6 +456,15 @@ async def test_what_comes_later_has_the_verdict_at_once_and_a_load_that_works_ta
         await until(lambda: world.worker.state is WorkerState.READY)
         assert world.worker.problem is None
         assert (await world.outcome(await world.submit("ok"))).status is JobStatus.COMPLETED
+        # What went wrong before counts no more: one load that fails after a crash is the first of two.
+        (tmp_path / "count").write_text("1")
+        (tmp_path / "gate").unlink()
+        crashing = await world.submit("once", path=str(tmp_path / "note"))
+        assert _code(await world.outcome(crashing)) == "crashed"
+        later = await world.submit("ok")
+        await until(lambda: (tmp_path / "count").read_text() == "3")
+        (tmp_path / "gate").touch()
+        assert (await world.end_of(later)).status is (await world.end_of(crashing)).status is JobStatus.COMPLETED
 
 
 @pytest.mark.parametrize("state", [WorkerState.READY, WorkerState.BUSY, WorkerState.STARTING])

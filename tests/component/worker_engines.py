@@ -245,6 +245,9 @@ class Loading(Engine[Input, Output]):
         time.sleep(self.settings.get("seconds", 0))
 
     def run(self, inputs: Input, progress: Progress) -> Output:
+        if inputs.do == "once" and not Path(inputs.path).exists():
+            Path(inputs.path).touch()
+            os._exit(4)
         return Output()
 
 

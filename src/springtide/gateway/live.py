@@ -52,15 +52,13 @@ class Live:
     async def stream(self, job: Job, after: str | None) -> AsyncIterator[bytes] | None:
         """The events of `job` after event id `after`, as the bytes of an event stream. None: it is over, and all of it
         has been seen."""
-        first: list[LiveEvent] = []
-        if job.status.is_terminal:
-            first = await self._read(job, after, wait_s=0.0) or []
-            if not _has_end(first):
-                end = terminal_event(job)
-                seen = not seq_after(end.seq, after) or _has_end(await self._read(job, None, wait_s=0.0) or [])
-                if seen and after is not None and not first:
-                    return None
-                first.append(end)
+        first = await self._read(job, after, wait_s=0.0) or []  # before anything is explained
+        if job.status.is_terminal and not _has_end(first):
+            end = terminal_event(job)
+            seen = not seq_after(end.seq, after) or _has_end(await self._read(job, None, wait_s=0.0) or [])
+            if seen and after is not None and not first:
+                return None
+            first.append(end)
         return self._lines(job, after, first)
 
     async def wait(self, job: Job, wait_s: float) -> Job:

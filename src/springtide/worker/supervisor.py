@@ -175,7 +175,8 @@ class Supervisor:
             try:
                 await self._live_once()
             except (OSError, EOFError) as error:  # no processes or file descriptors left; the forkserver died
-                text = str(error) or "it ended while it imported the engine"
+                is_dead = isinstance(error, EOFError | ConnectionError)
+                text = "it ended while it imported the engine" if is_dead else str(error)
                 self._note_failed_load("load_failed", f"the engine's process cannot be started: {text}")
                 self._listener.on_child()
             if self._failed_starts > 1:  # the first time at once
