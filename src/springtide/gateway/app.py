@@ -38,7 +38,7 @@ def create_app(services: GatewayServices) -> Litestar:
     outlook = Outlook(services)
     submission = Submission(services, Admission(services.models, outlook))
     gateway = Gateway(services, submission, outlook, Live(services, outlook), tenancy)
-    return Application(
+    application = Application(
         route_handlers=[
             submit,
             submit_batch,
@@ -72,6 +72,8 @@ def create_app(services: GatewayServices) -> Litestar:
         state=State({"gateway": gateway}),
         debug=False,
     )
+    application.shorten("/v1/jobs", submit)
+    return application
 
 
 async def _stamp(message: Message, scope: Scope) -> None:
