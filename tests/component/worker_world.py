@@ -66,6 +66,7 @@ class World:
             **{"grace_s": 20.0, **settings},
         )
         self.outcomes: dict[JobId, list[Outcome]] = {}
+        self.tickets: dict[JobId, Ticket] = {}
         self.worker = self.new_worker("worker-1")
         self.running: asyncio.Task[None] | None = None
 
@@ -124,8 +125,17 @@ class World:
             )
             for each in inputs
         ]
+        self.tickets.update((ticket.id, ticket) for ticket in tickets)
         await self.broker.enqueue(tickets, now_s)
         return [ticket.id for ticket in tickets]
+
+    def forget_all(self) -> None:
+        """The broker loses its memory."""
+        self.broker = self.watched._broker = MemoryBroker()
+
+    async def put_back(self, job: JobId) -> None:
+        """What a sweep does for a job that nobody noted as running."""
+        assert await self.broker.enqueue([self.tickets[job]], time.time()) == [True]
 
     async def put(self, data: bytes, media_type: str = "text/plain", name: str | None = "in.txt") -> BlobRef:
         async def chunks() -> Any:

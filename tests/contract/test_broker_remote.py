@@ -39,16 +39,15 @@ class TestRemoteBroker(BrokerContract):
 
     @pytest.fixture
     async def rebuild(self, server: BrokerServer, broker: Broker, path: Path) -> AsyncIterator[Rebuild]:
-        servers: list[BrokerServer] = []
+        servers = [server]
 
         async def restart() -> Broker:
             await broker.stop()
-            await server.stop()
+            await servers[-1].stop()
             servers.append(BrokerServer(MemoryBroker(), path))
             await servers[-1].start()
             await broker.start()
             return broker
 
         yield restart
-        for started in servers:
-            await started.stop()
+        await servers[-1].stop()

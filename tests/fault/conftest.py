@@ -99,6 +99,11 @@ class World:
         with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=10)) as connection:
             return dict(connection.execute("SELECT id, status FROM jobs").fetchall())
 
+    def attempts(self) -> dict[str, int]:
+        """The number of the last attempt of every job, as far as it is on record."""
+        with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=10)) as connection:
+            return dict(connection.execute("SELECT id, attempt FROM jobs").fetchall())
+
     def done(self) -> int:
         return sum(status == "completed" for status in self.statuses().values())
 

@@ -62,3 +62,12 @@ def test_an_emptied_server_loses_no_job(roles: World, server: ValkeyServer) -> N
     server.ask("FLUSHALL")
     roles.wait_until_done(JOBS)
     roles.assert_each_completed_once(accepted)
+
+
+def test_an_emptied_server_interrupts_nothing(roles: World, server: ValkeyServer) -> None:
+    [job] = roles.submit(1, seconds=15)
+    roles.wait_for(lambda: roles.attempts() == {job: 1}, "the start to be on record")
+    server.ask("FLUSHALL")
+    roles.wait_until_done(1)
+    assert roles.attempts() == {job: 1}
+    assert "lease lost" not in roles.tail()

@@ -20,6 +20,7 @@ class Entry:
         "attempt",
         "expires_at_s",
         "fraction",
+        "given_back",
         "is_ready",
         "retry_at_s",
         "serial",
@@ -35,6 +36,7 @@ class Entry:
         self.serial = serial  # breaks ties between jobs accepted at the same time
         self.status = JobStatus.QUEUED
         self.attempt = ticket.attempt
+        self.given_back = 0  # the attempt that was granted and came back unspent
         self.is_ready = False  # in the ready queue
         self.retry_at_s: float | None = None  # set while it waits for its back-off
         self.worker: WorkerId | None = None

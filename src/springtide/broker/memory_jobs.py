@@ -140,7 +140,7 @@ class ModelJobs:
         cancelled: list[JobId] = []
         lost: list[JobId] = []
         for item in held:
-            entry = self._owned(worker, item.id, item.attempt)
+            entry = self._owned(worker, item.id, item.attempt, now_s)
             if entry is None:
                 lost.append(item.id)
                 continue
@@ -150,14 +150,14 @@ class ModelJobs:
         return BeatReply(cancelled=tuple(cancelled), lost=tuple(lost))
 
     def complete(self, worker: WorkerId, done: Completion, now_s: float) -> bool:
-        entry = self._owned(worker, done.id, done.attempt)
+        entry = self._owned(worker, done.id, done.attempt, now_s)
         if entry is None:
             return self._ended.get(done.id) == _Ended(JobStatus.COMPLETED, done.attempt, worker)
         self._close(entry, JobEvent.COMPLETED, now_s, done=done)
         return True
 
     def fail(self, worker: WorkerId, failed: Failure, now_s: float) -> bool:
-        entry = self._owned(worker, failed.id, failed.attempt)
+        entry = self._owned(worker, failed.id, failed.attempt, now_s)
         if entry is None:
             return False
         if failed.cancelled and entry.status is JobStatus.IN_PROGRESS:
@@ -171,7 +171,7 @@ class ModelJobs:
         return True
 
     def release(self, worker: WorkerId, item: Held, now_s: float) -> bool:
-        entry = self._owned(worker, item.id, item.attempt)
+        entry = self._owned(worker, item.id, item.attempt, now_s)
         if entry is None:
             return False
         if entry.status is JobStatus.CANCELLING:
@@ -179,6 +179,7 @@ class ModelJobs:
             return True
         entry.status = advance(entry.status, JobEvent.RELEASED)
         self._take(entry)
+        entry.given_back = entry.attempt
         entry.attempt -= 1
         self._stories.add(item.id, "queued", now_s, attempt=entry.attempt)
         self._wait_again(entry, now_s)
@@ -190,7 +191,7 @@ class ModelJobs:
         self._beats.pop(worker, None)
 
     def publish(self, worker: WorkerId, progress: Progress, now_s: float) -> bool:
-        entry = self._owned(worker, progress.id, progress.attempt)
+        entry = self._owned(worker, progress.id, progress.attempt, now_s)
         if entry is None:
             return False
         entry.fraction, entry.stage = progress.fraction, progress.stage
@@ -278,18 +279,21 @@ class ModelJobs:
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
-    def _owned(self, worker: WorkerId, job: JobId, attempt: int) -> Entry | None:
-        """The fence: the entry, if this worker's attempt is the one in force."""
+    def _owned(self, worker: WorkerId, job: JobId, attempt: int, now_s: float) -> Entry | None:
+        """The fence: the entry, if this worker's attempt is the one in force, or comes to be by being named."""
         entry = self._live.get(job)
-        if entry is None or entry.worker != worker or entry.attempt != attempt:
+        if entry is None:
             return None
-        return entry
+        if entry.worker == worker and entry.attempt == attempt:
+            return entry
+        # Nobody holds it, and the next attempt was never granted here: a broker whose memory was lost has granted it.
+        if entry.status is JobStatus.QUEUED and attempt == entry.attempt + 1 and attempt != entry.given_back:
+            self._begin(entry, worker, now_s)
+            return entry
+        return None
 
     def _lease(self, entry: Entry, worker: WorkerId, now_s: float) -> Lease:
-        self._unwait(entry)
-        entry.attempt += 1
-        self._grant(entry, worker, now_s, now_s)
-        self._stories.add(entry.ticket.id, "started", now_s, attempt=entry.attempt)
+        self._begin(entry, worker, now_s)
         ticket = entry.ticket
         return Lease(
             id=ticket.id,
@@ -302,6 +306,13 @@ class ModelJobs:
             timeout_s=ticket.timeout_s,
             enqueued_at_s=ticket.enqueued_at_s,
         )
+
+    def _begin(self, entry: Entry, worker: WorkerId, now_s: float) -> None:
+        """The next attempt, by this worker."""
+        self._unwait(entry)
+        entry.attempt += 1
+        self._grant(entry, worker, now_s, now_s)
+        self._stories.add(entry.ticket.id, "started", now_s, attempt=entry.attempt)
 
     def _grant(self, entry: Entry, worker: WorkerId, now_s: float, since_s: float) -> None:
         entry.status = advance(entry.status, JobEvent.LEASED)

@@ -4,6 +4,8 @@ Promises, held by `springtide.testing.broker_suite` for each implementation:
 
 - A job is queued at most once: enqueueing is idempotent by id, also for a short while (TOMBSTONE_S) after it ended.
 - At most one (worker, attempt) owns a job. A report from anybody else changes nothing and returns False.
+- An attempt outlives the broker's memory: whoever names the next attempt of a job that waits, one that this broker has
+  not granted, has it from before the loss, and owns it from then on. One that was given back is not taken up again.
 - Every lease ends: by a report, by release, or by `reap` once no beat of its worker has named it for LEASE_TTL_S since
   the grant. That covers the worker that died, the grant that never reached it and the attempt that it forgot.
 - A state change and its outcome are one step: an outcome stays readable until it is acked.

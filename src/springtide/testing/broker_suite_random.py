@@ -16,7 +16,7 @@ from springtide.domain.job import JobEvent, JobRef, JobStatus, Priority, advance
 from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Outcome, WorkerState
 from springtide.domain.tenant import Discipline, Tenant
 from springtide.policy.fairness import LEAST_COST_S, class_order, order_key
-from springtide.testing.broker_cases import ANN, BOB, MODEL, T0, failure, job, ticket
+from springtide.testing.broker_cases import ANN, BOB, MODEL, T0, Rebuild, failure, job, ticket
 
 WORKERS = (ANN, BOB, WorkerId("worker-cleo"))
 STEPS = 250
@@ -44,6 +44,8 @@ class Expected:
     due_at_s: float = 0.0
     expires_at_s: float = 0.0
     forget_at_s: float | None = None
+    given_back: int = 0
+    recorded: int = 0  # the last attempt that the ledger knows of
 
 
 @dataclass
@@ -126,35 +128,34 @@ class Model:
         return None
 
     def beat(self, worker: WorkerId, held: list[Held], now_s: float) -> tuple[set[JobId], set[JobId]]:
-        mine = [one for item in held if (one := self.owned(worker, item)) is not None]
+        mine = [one for item in held if (one := self.owned(worker, item, now_s)) is not None]
         for one in mine:
             one.expires_at_s = now_s + LEASE_TTL_S
-        lost = {item.id for item in held if self.owned(worker, item) is None}
+        lost = {item.id for item in held} - {one.id for one in mine}
         return {one.id for one in mine if one.status is _S.CANCELLING}, lost
 
-    def complete(self, worker: WorkerId, item: Held) -> bool:
-        one = self.jobs.get(item.id)
-        if one is None or (one.worker, one.attempt) != (worker, item.attempt):
-            return False
-        if one.status is _S.COMPLETED:
-            return True
-        return self._ends(one, _E.COMPLETED) if self.owned(worker, item) else False
+    def complete(self, worker: WorkerId, item: Held, now_s: float) -> bool:
+        if (one := self.owned(worker, item, now_s)) is not None:
+            return self._ends(one, _E.COMPLETED)
+        won = self.jobs.get(item.id)
+        return won is not None and (won.status, won.worker, won.attempt) == (_S.COMPLETED, worker, item.attempt)
 
     def fail(self, worker: WorkerId, item: Held, retry_after_s: float | None, now_s: float) -> bool:
-        one = self.owned(worker, item)
+        one = self.owned(worker, item, now_s)
         if one is None:
             return False
         retried = retry_after_s is not None and one.attempt < one.max_attempts
         due_at_s = now_s + retry_after_s if retry_after_s else 0.0
         return self._ends(one, _E.RETRIED if retried else _E.FAILED, "crashed", due_at_s)
 
-    def release(self, worker: WorkerId, item: Held) -> bool:
-        one = self.owned(worker, item)
+    def release(self, worker: WorkerId, item: Held, now_s: float) -> bool:
+        one = self.owned(worker, item, now_s)
         if one is None:
             return False
         if one.status is _S.CANCELLING:
             return self._ends(one, _E.RELEASED)
-        one.status, one.worker, one.attempt, one.due_at_s = advance(one.status, _E.RELEASED), None, one.attempt - 1, 0.0
+        one.status, one.worker, one.due_at_s = advance(one.status, _E.RELEASED), None, 0.0
+        one.given_back, one.attempt = one.attempt, one.attempt - 1
         self.settle()
         return True
 
@@ -182,16 +183,37 @@ class Model:
 
     def ack(self, now_s: float) -> list[Fact]:
         facts, self.facts = self.facts, []
-        for job_id, status, *_ in facts:
+        for job_id, status, attempt, *_ in facts:
+            self.jobs[job_id].recorded = attempt
             if status.is_terminal:
                 self.jobs[job_id].forget_at_s = now_s + TOMBSTONE_S
         return facts
 
-    def owned(self, worker: WorkerId, item: Held) -> Expected | None:
+    def rebuild(self, noted: set[JobId], now_s: float) -> list[Expected]:
+        """All is forgotten but what the ledger has: gives the jobs that are put back, those in `noted` as held."""
+        old = [one for one in self.jobs.values() if one.forget_at_s is None]
+        vars(self).update(vars(Model()))
+        for one in old:
+            new = Expected(one.id, one.tenant, one.priority, one.enqueued_at_s, one.predicted_s, one.max_attempts)
+            new.attempt = new.recorded = one.recorded
+            if one.id in noted:
+                new.status, new.attempt, new.worker = _S.IN_PROGRESS, one.attempt, one.worker
+                new.expires_at_s = now_s + LEASE_TTL_S
+            self.enqueue(new)
+        return list(self.jobs.values())
+
+    def owned(self, worker: WorkerId, item: Held, now_s: float) -> Expected | None:
         one = self.jobs.get(item.id)
-        if one is None or one.status.is_terminal or (one.worker, one.attempt) != (worker, item.attempt):
+        if one is None or one.status.is_terminal:
             return None
-        return one
+        if (one.worker, one.attempt) == (worker, item.attempt):
+            return one
+        if one.status is _S.QUEUED and item.attempt == one.attempt + 1 and item.attempt != one.given_back:
+            one.status, one.worker, one.attempt = advance(one.status, _E.LEASED), worker, item.attempt
+            one.expires_at_s = now_s + LEASE_TTL_S
+            self.settle()
+            return one
+        return None
 
     def _ends(self, one: Expected, event: JobEvent, code: str | None = None, due_at_s: float = 0.0) -> bool:
         """The attempt is over, and the job with it unless it goes back to the queue."""
@@ -291,7 +313,7 @@ class Walk:
         worker, items = self.reports()
         done = [Completion(id=item.id, attempt=item.attempt, outputs={}) for item in items]
         answers = await self.broker.complete(MODEL, worker, done, self.now_s)
-        assert answers == [self.model.complete(worker, item) for item in items]
+        assert answers == [self.model.complete(worker, item, self.now_s) for item in items]
 
     async def fail(self) -> None:
         worker, items = self.reports()
@@ -304,7 +326,7 @@ class Walk:
     async def release(self) -> None:
         worker, items = self.reports()
         answers = await self.broker.release(MODEL, worker, items, self.now_s)
-        assert answers == [self.model.release(worker, item) for item in items]
+        assert answers == [self.model.release(worker, item, self.now_s) for item in items]
 
     async def cancel(self) -> None:
         some = self.random.sample(self.names(), min(2, self.made))
@@ -327,6 +349,27 @@ class Walk:
         # What one call ends, it ends in an order of its own.
         assert sorted(facts, key=repr) == sorted(self.model.ack(self.now_s), key=repr)
 
+    async def rebuild(self, lose: Rebuild) -> None:
+        """The broker loses everything and is filled again from the ledger, where some of what runs is noted."""
+        running = [one for one in self.model.jobs.values() if one.worker is not None and not one.status.is_terminal]
+        noted = {one.id for one in running if self.random.random() < 0.4}
+        self.broker = await lose()
+        tickets = [
+            ticket(
+                "",
+                id=one.id,
+                tenant=one.tenant,
+                priority=one.priority,
+                enqueued_at_s=one.enqueued_at_s,
+                predicted_s=one.predicted_s,
+                max_attempts=one.max_attempts,
+                attempt=one.attempt,
+                held_by=one.worker,
+            )
+            for one in self.model.rebuild(noted, self.now_s)
+        ]
+        assert await self.broker.enqueue(tickets, self.now_s) == [True] * len(tickets)
+
     async def finish(self) -> None:
         """Whatever state the walk has led to, all jobs end and each is recorded."""
         await self.broker.configure(MODEL, Discipline())
@@ -338,7 +381,7 @@ class Walk:
             for worker, item in self.claims:
                 done = [Completion(id=item.id, attempt=item.attempt, outputs={})]
                 answers = await self.broker.complete(MODEL, worker, done, self.now_s)
-                assert answers == [self.model.complete(worker, item)]
+                assert answers == [self.model.complete(worker, item, self.now_s)]
         await self.record()
         assert all(one.status.is_terminal for one in self.model.jobs.values())
 
@@ -351,4 +394,15 @@ class RandomContract:
         walk = Walk(broker, seed)
         for _ in range(STEPS):
             await walk.step()
+        await walk.finish()
+
+    @pytest.mark.parametrize("seed", range(120, 128))
+    async def test_a_random_walk_through_losses_of_all_memory_agrees_with_the_model(
+        self, broker: Broker, rebuild: Rebuild, seed: int
+    ) -> None:
+        walk = Walk(broker, seed)
+        for step in range(STEPS):
+            await walk.step()
+            if step % 25 == 24:
+                await walk.rebuild(rebuild)
         await walk.finish()

@@ -17,6 +17,7 @@ from springtide.testing.broker_cases import (
     MODEL,
     MODELS,
     T0,
+    Rebuild,
     beat,
     done,
     failure,
@@ -73,7 +74,7 @@ class FencingContract:
     async def test_a_report_of_a_queued_or_unknown_job_is_void(self, broker: Broker, verb: str) -> None:
         await broker.enqueue([ticket("a")], T0)
         assert await report(broker, verb, ANN, "a", 0) is False
-        assert await report(broker, verb, ANN, "a", 1) is False
+        assert await report(broker, verb, ANN, "a", 2) is False
         assert await report(broker, verb, ANN, "nobody", 1) is False
         assert (await look(broker, "a")).attempt == 0
         assert await take_outcomes(broker) == []
@@ -109,6 +110,81 @@ class FencingContract:
         assert found.fraction is None
         assert await take_outcomes(broker) == []
         assert await broker.complete(MODEL, ANN, [done("a")], T0) == [True]
+
+
+class ResumeContract:
+    """A broker that was rebuilt from the ledger knows less than its workers: what they hold goes on where nobody else
+    has taken it up."""
+
+    @pytest.fixture
+    async def rebuilt(self, broker: Broker, rebuild: Rebuild) -> Broker:
+        """Ann held attempt 1 of `a` when everything was forgotten; `a` waits again as if it had never begun."""
+        await leased(broker, "a")
+        rebuilt = await rebuild()
+        assert await rebuilt.enqueue([ticket("a")], T0 + 1) == [True]
+        return rebuilt
+
+    async def test_an_attempt_goes_on_when_its_worker_names_it(self, rebuilt: Broker) -> None:
+        assert await beat(rebuilt, ANN, "a", now_s=T0 + 2) == ()
+        found = await look(rebuilt, "a")
+        assert (found.status, found.worker, found.attempt) == (JobStatus.IN_PROGRESS, ANN, 1)
+        assert await kinds(rebuilt, "a") == ["queued", "started"]
+        assert await rebuilt.lease(MODEL, BOB, 9, T0 + 2) == []
+        [view] = await rebuilt.queues([MODEL], T0 + 2)
+        assert (view.queued, view.leased, view.predicted_s) == (0, 1, 0.0)
+        assert await beat(rebuilt, BOB, "a", now_s=T0 + 2) == (job("a"),)
+        assert await rebuilt.reap(MODELS, T0 + 2 + LEASE_TTL_S - 1) == []
+        assert await rebuilt.reap(MODELS, T0 + 2 + LEASE_TTL_S + 1) == [job("a")]
+        assert (await look(rebuilt, "a")).attempt == 1
+
+    async def test_a_finished_result_is_taken(self, rebuilt: Broker) -> None:
+        assert await rebuilt.complete(MODEL, ANN, [done("a")], T0 + 2) == [True]
+        [outcome] = await take_outcomes(rebuilt)
+        assert (outcome.status, outcome.worker, outcome.attempt) == (JobStatus.COMPLETED, ANN, 1)
+        assert await rebuilt.lease(MODEL, BOB, 9, T0 + 2) == []
+        assert await rebuilt.complete(MODEL, ANN, [done("a")], T0 + 2) == [True]
+        assert await take_outcomes(rebuilt) == []
+
+    async def test_a_failure_spends_the_attempt(self, rebuilt: Broker) -> None:
+        assert await rebuilt.fail(MODEL, ANN, [failure("a", retry_after_s=0.0)], T0 + 2) == [True]
+        [lease] = await rebuilt.lease(MODEL, BOB, 9, T0 + 2)
+        assert lease.attempt == 2
+
+    async def test_what_is_given_back_waits_and_is_not_taken_up_again(self, rebuilt: Broker) -> None:
+        assert await rebuilt.release(MODEL, ANN, [held("a")], T0 + 2) == [True]
+        assert await beat(rebuilt, ANN, "a", now_s=T0 + 2) == (job("a"),)
+        [lease] = await rebuilt.lease(MODEL, BOB, 9, T0 + 2)
+        assert lease.attempt == 1
+        assert await rebuilt.complete(MODEL, ANN, [done("a")], T0 + 2) == [False]
+
+    @REPORTS
+    async def test_whoever_has_taken_the_job_up_meanwhile_keeps_it(self, rebuilt: Broker, verb: str) -> None:
+        [lease] = await rebuilt.lease(MODEL, BOB, 9, T0 + 1)
+        assert lease.attempt == 1
+        assert await report(rebuilt, verb, ANN, "a", 1) is False
+        assert await beat(rebuilt, ANN, "a", now_s=T0 + 2) == (job("a"),)
+        assert await rebuilt.complete(MODEL, BOB, [done("a")], T0 + 2) == [True]
+
+    async def test_of_two_that_name_the_same_attempt_the_first_has_it(self, rebuilt: Broker) -> None:
+        assert await beat(rebuilt, BOB, "a", now_s=T0 + 2) == ()
+        assert await beat(rebuilt, ANN, "a", now_s=T0 + 2) == (job("a"),)
+        assert await rebuilt.complete(MODEL, ANN, [done("a")], T0 + 2) == [False]
+
+    @pytest.mark.parametrize("attempt", [0, 2])
+    async def test_only_the_next_attempt_goes_on(self, rebuilt: Broker, attempt: int) -> None:
+        assert await beat(rebuilt, ANN, "a", now_s=T0 + 2, attempt=attempt) == (job("a"),)
+        assert await status(rebuilt, "a") == JobStatus.QUEUED
+
+    async def test_an_attempt_that_was_lost_here_does_not_go_on(self, rebuilt: Broker) -> None:
+        await beat(rebuilt, ANN, "a", now_s=T0 + 2)
+        await rebuilt.reap(MODELS, T0 + 2 + LEASE_TTL_S + 1)
+        assert await beat(rebuilt, ANN, "a", now_s=T0 + 60) == (job("a"),)
+        assert await rebuilt.complete(MODEL, ANN, [done("a")], T0 + 60) == [False]
+
+    async def test_a_job_that_was_cancelled_meanwhile_does_not_go_on(self, rebuilt: Broker) -> None:
+        assert await rebuilt.cancel([ref("a")], T0 + 2) == [JobStatus.CANCELLED]
+        assert await rebuilt.complete(MODEL, ANN, [done("a")], T0 + 2) == [False]
+        assert await beat(rebuilt, ANN, "a", now_s=T0 + 2) == (job("a"),)
 
 
 class CompleteContract:
@@ -414,5 +490,7 @@ class ReapContract:
         assert (await look(broker, "a")).attempt == 1
 
 
-class ReportsContract(FencingContract, CompleteContract, FailContract, ReleaseContract, CancelContract, ReapContract):
+class ReportsContract(
+    FencingContract, ResumeContract, CompleteContract, FailContract, ReleaseContract, CancelContract, ReapContract
+):
     """Part two of the suite."""

@@ -128,6 +128,8 @@ class Attempts:
 
     def accept(self, leases: Iterable[Lease]) -> None:
         for lease in leases:
+            if self.attempt_of(lease.id) == lease.attempt:  # ours before the broker lost its memory, and ours again
+                continue
             if lease.id in self._attempts:  # an older attempt of the same job: its lease is lost, as we now know
                 self.drop(lease.id)
             self._accept(lease)

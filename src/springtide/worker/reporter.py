@@ -2,7 +2,8 @@
 
 Promises: a report is repeated until the broker has answered it or the lease is lost; while one call is under way the
 next batch gathers, without a timer; progress of an attempt never follows its end. Progress itself may be dropped: only
-the newest counts, and only while the broker is there; what says nothing new is not sent.
+the newest counts, and only while the broker is there; what says nothing new is not sent. A result whose job the broker
+does not know is kept until it does (it was emptied, and is filled again from the ledger) or `forget` is called.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import JobId, ModelName, WorkerId
+from springtide.domain.job import JobRef
 from springtide.domain.lease import Completion, Failure, Held, Progress
 from springtide.runtime.backoff import Backoff
+from springtide.worker.waiting import first_of
 
 log = logging.getLogger(__name__)
 
 BATCH_ITEMS = 256
+UNKNOWN_AGAIN_S = 1.0  # between tries where the broker does not know the job
 BATCH_BYTES = 4 << 20  # of outputs in one call: a broker's connection is shared with the heartbeat
 
 ReportT = TypeVar("ReportT", Completion, Failure, Held)
@@ -53,6 +57,7 @@ class Reporter:
         self._told: dict[JobId, Progress] = {}  # the last that was published
         self._bytes: dict[JobId, int] = {}
         self._open: dict[JobId, int] = {}  # attempt by job, from its report to the broker's answer
+        self._is_kept = False  # some report was not taken because the broker does not know its job
         self._dirty = asyncio.Event()
         self._clean = asyncio.Event()
         self._clean.set()
@@ -111,8 +116,12 @@ class Reporter:
     async def _run(self) -> None:
         backoff = Backoff(0.1, 5.0)
         while True:
-            await self._dirty.wait()
+            if self._is_kept:
+                await first_of(self._dirty.wait(), self._clock.sleep(UNKNOWN_AGAIN_S))
+            else:
+                await self._dirty.wait()
             self._dirty.clear()
+            self._is_kept = False
             try:
                 await self._flush()
             except (Unavailable, OutcomeUnknown) as error:
@@ -153,39 +162,54 @@ class Reporter:
         queued: dict[JobId, ReportT],
         verb: Callable[[ModelName, WorkerId, Sequence[ReportT], float], Awaitable[list[bool]]],
     ) -> None:
-        while queued:
-            batch = self._take(queued)
-            try:
-                await self._call(batch, verb)
-            except BaseException:
-                # Not those whose lease was lost, or that were given another report, while the call was under way.
-                for report in batch:
-                    if self._open.get(report.id) == report.attempt:
-                        queued.setdefault(report.id, report)
-                raise
+        kept: list[ReportT] = []
+        try:
+            while queued:
+                batch = self._take(queued)
+                try:
+                    kept += await self._call(batch, verb)
+                except BaseException:
+                    kept += batch
+                    raise
+        finally:
+            # Not those whose lease was lost, or that were given another report, while the call was under way.
+            for report in kept:
+                if self._open.get(report.id) == report.attempt:
+                    queued.setdefault(report.id, report)
 
     async def _call(
         self,
         batch: list[ReportT],
         verb: Callable[[ModelName, WorkerId, Sequence[ReportT], float], Awaitable[list[bool]]],
-    ) -> None:
+    ) -> list[ReportT]:
+        """Gives those that are to be sent again."""
         try:
             accepted = await verb(self._model, self._worker, batch, self._clock.now_s())
         except (Unavailable, OutcomeUnknown):
             raise
         except Exception:
             if len(batch) > 1:  # one report spoils the call: find it
-                for report in batch:
-                    await self._call([report], verb)
-                return
+                return [kept for report in batch for kept in await self._call([report], verb)]
             # The lease is no longer named by the beat, so the broker takes it back.
             log.exception("the broker cannot take the report of job %s", batch[0].id)
             accepted = [True]
-        for report, is_taken in zip(batch, accepted, strict=True):
-            if not is_taken:
+        refused = [report for report, is_taken in zip(batch, accepted, strict=True) if not is_taken]
+        kept = await self._unknown(refused) if refused else []
+        self._is_kept = self._is_kept or bool(kept)
+        for report in refused:
+            if report not in kept:
                 # Its blobs stay: the answer to a repeated call is False too, and then they are the job's result.
                 log.warning("job %s, attempt %d: no longer this worker's, report dropped", report.id, report.attempt)
-        self._settled(batch)
+        self._settled([report for report in batch if report not in kept])
+        return kept
+
+    async def _unknown(self, refused: list[ReportT]) -> list[ReportT]:
+        """Results that were refused because the broker does not know their jobs. (Nothing is given back to it.)"""
+        results = [report for report in refused if not isinstance(report, Held)]
+        if not results:
+            return []
+        seen = await self._broker.peek([JobRef(self._model, report.id) for report in results], self._clock.now_s())
+        return [report for report, found in zip(results, seen, strict=True) if found is None]
 
     def _settled(self, batch: Sequence[Completion | Failure | Held]) -> None:
         settled: list[Held] = []

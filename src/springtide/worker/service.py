@@ -24,8 +24,8 @@ from springtide.blobs.protocol import Blobs
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
-from springtide.domain.ids import WorkerId
-from springtide.domain.job import JobError
+from springtide.domain.ids import JobId, WorkerId
+from springtide.domain.job import JobError, JobRef
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerState
 from springtide.policy.waiting import has_hope
 from springtide.runtime.backoff import Backoff
@@ -43,6 +43,8 @@ SAFETY_WAIT_S = 5.0  # a wake-up may be lost with a connection; nothing waits lo
 AHEAD_MIN_WAIT_S = 0.5  # a job this old was not taken by an idle colleague: it may be read ahead
 CANCEL_LISTEN_AFTER_S = 0.05  # jobs shorter than this are not worth a call to hear of their cancels
 FAIL_AT_ONCE = 100  # jobs taken in one call only to be failed
+UNKNOWN_BEAT_S = 1.0  # while the broker lacks a job that is held: be there when it is put back
+UNKNOWN_PATIENCE_S = 4 * LEASE_TTL_S  # an emptied broker is filled again within seconds, a large ledger takes longer
 REPORT_GRACE_S = 2 * LEASE_TTL_S  # a draining worker waits this long for a broker; then its leases are lost anyway
 
 
@@ -93,6 +95,8 @@ class Worker:
         self._reporter = Reporter(self._model, worker_id, broker=broker, clock=clock, on_settled=self._attempts.settled)
         self._attempts.supervisor = self._supervisor
         self._attempts.reporter = self._reporter
+        self._in_touch = asyncio.Event()  # the broker has heard what is held since it was last away
+        self._unknown: dict[JobId, float] = {}  # held and not known to the broker -> since when
         self._told_state: WorkerState | None = None
         self._told_problem: JobError | None = None
         self._ahead_at_s = 0.0
@@ -203,6 +207,8 @@ class Worker:
             try:
                 await once()
             except (Unavailable, OutcomeUnknown) as error:
+                self._in_touch.clear()
+                self._beat_now.set()
                 if backoff.failures == 0:
                     log.warning("%s waits for the broker: %s", name, error)
             except Exception:
@@ -220,6 +226,10 @@ class Worker:
         self._changed.clear()
         attempts, settings = self._attempts, self._settings
         free = settings.slots - attempts.occupied
+        if not self._in_touch.is_set() and attempts.held():
+            # It may have forgotten what is held: say that before anyone asks for work.
+            await first_of(self._in_touch.wait(), self._draining.wait())
+            return
         if self._supervisor.is_given_up:
             await self._fail_waiting()
             return
@@ -283,12 +293,27 @@ class Worker:
         state, problem = self._told_state, self._told_problem = self.state, self.problem
         now_s = self._clock.now_s()
         reply = await self._broker.beat(self._model, self._id, held, state, now_s, problem=problem)
+        self._in_touch.set()
         said = {each.id: each.attempt for each in held}
-        for job in reply.lost:
-            if job in said and self._attempts.attempt_of(job) == said[job]:
+        lost = [job for job in reply.lost if job in said and self._attempts.attempt_of(job) == said[job]]
+        for job in await self._gone(lost) if lost or self._unknown else ():
+            if self._attempts.attempt_of(job) == said[job]:
                 self._attempts.drop(job)
         self._attempts.cancel(reply.cancelled)
-        await first_of(self._beat_now.wait(), self._clock.sleep(BEAT_EVERY_S))
+        pause_s = UNKNOWN_BEAT_S if self._unknown else BEAT_EVERY_S
+        await first_of(self._beat_now.wait(), self._clock.sleep(pause_s))
+
+    async def _gone(self, lost: list[JobId]) -> list[JobId]:
+        """Those of `lost` that are somebody else's, or over. The others are unknown to the broker: it was emptied, and
+        they are held on to until they have been put back."""
+        now_s = self._clock.monotonic_s()
+        seen = await self._broker.peek([JobRef(self._model, job) for job in lost], self._clock.now_s()) if lost else []
+        unknown = [job for job, found in zip(lost, seen, strict=True) if found is None]
+        if unknown and not self._unknown:
+            log.warning("the broker has forgotten %d job(s) that are held here; they go on", len(unknown))
+        self._unknown = {job: self._unknown.get(job, now_s) for job in unknown}
+        patient = {job for job, since_s in self._unknown.items() if now_s - since_s < UNKNOWN_PATIENCE_S}
+        return [job for job in lost if job not in patient]
 
     async def _listen_once(self) -> None:
         """Hear of cancels at once while something is held; the lease loop listens while the worker is idle."""

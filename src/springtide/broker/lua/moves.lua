@@ -28,6 +28,27 @@ local function stop_waiting(job)
   count_waiting(job.t, -1)
 end
 
+-- The job, if `worker` holds `attempt` of it or comes to hold it by naming it; else nil and the job as it stands.
+local function load_held(id, worker, attempt)
+  local job = load_job(id)
+  if not job then return nil end
+  attempt = tonumber(attempt)
+  if job.o == worker and job.a == attempt and (job.s == IN_PROGRESS or job.s == CANCELLING) then return job end
+  -- Nobody holds it, and the next attempt was never granted here: a server whose memory was lost has granted it.
+  if job.s == QUEUED and job.a + 1 == attempt and job.n ~= attempt then
+    stop_waiting(job)
+    job.s, job.a, job.o, job.b = IN_PROGRESS, attempt, worker, now
+    redis.call('HSET', job.key, 's', IN_PROGRESS, 'a', attempt, 'o', worker, 'b', now)
+    redis.call('HDEL', job.key, 'r')
+    redis.call('ZADD', SEEN, now, id)
+    redis.call('SADD', own_key(worker), id)
+    count_running(job.t, 1)
+    add_event(id, 'started', attempt, now)
+    return job
+  end
+  return nil, job
+end
+
 -- The worker holds the job no longer.
 local function let_go(job)
   let_go_ids[#let_go_ids + 1] = job.id

@@ -18,6 +18,7 @@ local function open_key(class) return P .. ':a:' .. class end
 local function closed_key(class) return P .. ':f:' .. class end
 
 local shares, running, running_more, waiting_jobs = {}, {}, {}, {}
+local full = {}  -- tenants that this script has brought to their limit; an attempt may be taken up and end in one call
 
 -- A tenant's weight, and the most it may have leased or nil.
 local function share_of(tenant)
@@ -117,6 +118,7 @@ local function count_waiting(tenant, n) waiting_jobs[tenant] = (waiting_jobs[ten
 local function count_running(tenant, n)
   running_more[tenant] = (running_more[tenant] or 0) + n
   if n > 0 and not may_run(tenant) then
+    full[tenant] = true
     for class = 0, 2 do close_lane(class, tenant) end
   end
 end
@@ -128,11 +130,11 @@ local function settle_counts()
     if n ~= 0 and redis.call('HINCRBY', WAITING, tenant, n) <= 0 then redis.call('HDEL', WAITING, tenant) end
   end
   for tenant, n in pairs(running_more) do
-    if n ~= 0 then
+    if n ~= 0 or full[tenant] then
       local left = redis.call('HINCRBY', RUNNING, tenant, n)
       if left <= 0 then redis.call('HDEL', RUNNING, tenant) end
       local _, most = share_of(tenant)
-      if most and left < most and left - n >= most then
+      if most and left < most and (left - n >= most or full[tenant]) then
         set_open(tenant)
         room = room + most - left
       end

@@ -4,8 +4,9 @@
 -- `policy.fairness`.
 --
 --   :j:<id>   HASH    a job: s status, a attempt, mx most attempts, t tenant, pr class 0..2, q enqueued_at_s, c
---                     predicted microseconds, d start deadline, o owner, b attempt begun at, f fraction, g stage, r retry at.
---                     All short, so that the server keeps it compact; once the job has ended it is its tombstone
+--                     predicted microseconds, d start deadline, o owner, b attempt begun at, f fraction, g stage, r retry
+--                     at, n the attempt given back last. All short, so that the server keeps it compact; once the job has
+--                     ended it is its tombstone
 --   :t:<id>   STRING  its ticket (opaque), while it lives
 --   :e:<id>   LIST    its live events, oldest first; a PUBLISH of the same name says that there is a new one. A stream
 --                     would take 4 KiB a job, however few its events
@@ -42,19 +43,10 @@ local function cancel_key(worker) return P .. ':cx:' .. worker end
 -- A job as a table, or nil where it is not known.
 local function load_job(id)
   local key = job_key(id)
-  local v = redis.call('HMGET', key, 's', 'a', 'o', 'b', 'mx', 'pr', 'q', 'c', 'd', 't')
+  local v = redis.call('HMGET', key, 's', 'a', 'o', 'b', 'mx', 'pr', 'q', 'c', 'd', 't', 'n')
   if not v[1] then return nil end
   return {id = id, key = key, s = v[1], a = tonumber(v[2]), o = v[3] or '', b = v[4] or '', mx = tonumber(v[5]),
-          pr = v[6], q = v[7], c = v[8], d = v[9] or '', t = v[10]}
-end
-
--- The job, if `worker` holds `attempt` of it; else nil and the job as it stands.
-local function load_held(id, worker, attempt)
-  local job = load_job(id)
-  if job and job.o == worker and job.a == tonumber(attempt) and (job.s == IN_PROGRESS or job.s == CANCELLING) then
-    return job
-  end
-  return nil, job
+          pr = v[6], q = v[7], c = v[8], d = v[9] or '', t = v[10], n = tonumber(v[11] or '0')}
 end
 
 -- Add a live event and ring for it. Ids and times follow the caller's clock and never run backwards; nothing follows a

@@ -9,7 +9,7 @@ for i = 3, #ARGV, 2 do
       finish(job, CANCELLED)
     else
       job.a = job.a - 1
-      redis.call('HSET', job.key, 's', QUEUED, 'a', job.a)
+      redis.call('HSET', job.key, 's', QUEUED, 'a', job.a, 'n', job.a + 1)
       redis.call('HDEL', job.key, 'o', 'b', 'f', 'g')
       start_waiting(job)
       add_event(job.id, QUEUED, job.a, now)
