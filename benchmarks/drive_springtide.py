@@ -160,7 +160,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
         for service in services:
             await service.start()
             stack.push_async_callback(service.stop)
-        await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
+        await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
         yield Drive(
             GatewayServices(
                 ledger=ledger,

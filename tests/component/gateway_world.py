@@ -217,7 +217,7 @@ async def gateway_world(
         await service.start()
     app = create_app(services)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    recorder = Recorder(broker, ledger, list(served), clock)
+    recorder = Recorder(broker, ledger, list(served), clock, blobs=blobs)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://media.test") as http:
             yield World(services, app, http, recorder, folder)

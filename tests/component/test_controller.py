@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from springtide.blobs.files import FileBlobs
 from springtide.broker.memory import MemoryBroker
 from springtide.controller.reaper import Reaper
 from springtide.controller.recorder import Recorder
 from springtide.controller.scaler import Scaler
 from springtide.controller.sweeper import Sweeper
-from springtide.domain.errors import Unavailable
+from springtide.domain.errors import NotFound, Unavailable
 from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase
 from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId
-from springtide.domain.job import Job, JobError, JobRef, JobStatus, Priority
-from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Lease, WorkerState
+from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobRef, JobStatus, Priority
+from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Lease, Progress, WorkerState
 from springtide.domain.tickets import ticket_of
 from springtide.ledger.sql import SqlLedger
 from springtide.policy.scaling import ScalingSettings
 from springtide.policy.waiting import REMOVED_AFTER_S
-from springtide.runtime.ids import new_job_id
+from springtide.runtime.ids import new_blob_id, new_job_id
 from springtide.runtime.loops import Loop
 from springtide.testing.clock import ManualClock
 
@@ -34,11 +35,12 @@ WORKER = WorkerId("w-1")
 class World:
     """One broker, one ledger, one clock."""
 
-    def __init__(self, ledger: SqlLedger) -> None:
+    def __init__(self, ledger: SqlLedger, blobs: FileBlobs) -> None:
         self.clock = ManualClock()
+        self.blobs = blobs
         self.broker = MemoryBroker()
         self.ledger = ledger
-        self.recorder = Recorder(self.broker, ledger, [MODEL], self.clock)
+        self.recorder = Recorder(self.broker, ledger, [MODEL], self.clock, blobs=self.blobs)
         self.sweeper = Sweeper(self.broker, ledger, [MODEL], self.clock)
 
     def job(self, model: ModelName = MODEL) -> Job:
@@ -77,8 +79,61 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
     await ledger.start()
-    yield World(ledger)
+    blobs = FileBlobs(tmp_path / "blobs")
+    await blobs.start()
+    yield World(ledger, blobs)
     await ledger.stop()
+
+
+async def _keep(world: World, lease: Lease, checkpoint: Checkpoint) -> None:
+    told = Progress(id=lease.id, attempt=lease.attempt, fraction=0.5, checkpoint=checkpoint)
+    assert await world.broker.publish(MODEL, lease.worker, [told], world.clock.now_s()) == [True]
+
+
+async def _blob(world: World) -> BlobRef:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"state"
+
+    blob = new_blob_id()
+    written = await world.blobs.put(blob, chunks(), max_bytes=10)
+    return BlobRef(id=blob, media_type="application/octet-stream", bytes=written.bytes, sha256=written.sha256)
+
+
+async def test_the_checkpoint_of_a_running_job_survives_the_broker(world: World) -> None:
+    await world.submit()
+    (lease,) = await world.lease()
+    await world.clock.advance(5.0)
+    for _ in range(2):
+        checkpoint = Checkpoint(file=await _blob(world), older=(new_blob_id(),))
+        await _keep(world, lease, checkpoint)
+        await world.recorder.note_running()
+        (job,) = await world.ledger.get([lease.id])
+        assert job is not None
+        assert job.checkpoint == checkpoint
+    fresh = MemoryBroker()
+    assert await Sweeper(fresh, world.ledger, [MODEL], world.clock).sweep(settle_s=-1.0) == 1
+    await fresh.reap([MODEL], world.clock.now_s() + LEASE_TTL_S + 1)
+    (again,) = await fresh.lease(MODEL, WorkerId("w-2"), 1, world.clock.now_s())
+    assert (again.attempt, again.checkpoint) == (2, checkpoint)
+
+
+async def test_the_checkpoints_of_a_job_are_deleted_when_it_has_ended_and_not_before(world: World) -> None:
+    await world.submit()
+    (lease,) = await world.lease()
+    older, newest = await _blob(world), await _blob(world)
+    await _keep(world, lease, Checkpoint(file=newest, older=(older.id,)))
+    crashed = JobError(code="crashed", message="", retryable=True)
+    failure = Failure(id=lease.id, attempt=1, error=crashed, retry_after_s=0.0)
+    await world.broker.fail(MODEL, WORKER, [failure], world.clock.now_s())
+    await world.recorder.record_once()
+    assert [await world.blobs.size(each.id) for each in (older, newest)] == [5, 5]
+    (again,) = await world.lease()
+    done = Completion(id=again.id, attempt=2, outputs={})
+    await world.broker.complete(MODEL, WORKER, [done], world.clock.now_s())
+    await world.recorder.record_once()
+    for each in (older, newest):
+        with pytest.raises(NotFound):
+            await world.blobs.size(each.id)
 
 
 async def test_a_completion_is_recorded_before_anybody_hears_of_it(world: World) -> None:

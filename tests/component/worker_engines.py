@@ -228,6 +228,34 @@ class Breakable(Engine[Input, Output]):
         return [Output(number=len(inputs)) for _ in inputs]
 
 
+class Counting(Engine[Input, Output]):
+    """Counts to `number`, leaves a checkpoint after each step, and waits at `path` before the next where it is given.
+    Its text: the steps of this attempt."""
+
+    def load(self) -> None: ...
+
+    def run(self, inputs: Input, progress: Progress) -> Output:
+        done = 0 if progress.checkpoint is None else int(progress.checkpoint.read_text())
+        steps: list[int] = []
+        gate = Path(inputs.path) if inputs.path else None
+        for step in range(done + 1, inputs.number + 1):
+            while gate is not None and not gate.with_name(f"{gate.name}{step}").exists():
+                progress(done / inputs.number, "waits")
+                time.sleep(0.005)
+            steps.append(step)
+            if inputs.do == "files":
+                state = progress.folder / "state"
+                state.write_text(str(step))
+                progress(step / inputs.number, "counts", checkpoint=state)
+                assert not state.exists()
+            elif inputs.do == "steals":
+                progress(0.5, checkpoint=Path(inputs.path))
+            else:
+                progress(step / inputs.number, "counts", checkpoint=str(step).encode())
+            done = step
+        return Output(text=" ".join(map(str, steps)))
+
+
 class Loading(Engine[Input, Output]):
     """Loads as its settings say; counts its loads in a file."""
 

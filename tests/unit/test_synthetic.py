@@ -23,12 +23,16 @@ class Line:
 
     folder = NOWHERE
 
-    def __init__(self, cancel_after: int | None = None) -> None:
+    def __init__(self, cancel_after: int | None = None, checkpoint: Path | None = None) -> None:
         self.heard: list[float] = []
+        self.kept: list[bytes] = []
+        self.checkpoint = checkpoint
         self._cancel_after = cancel_after
 
-    def __call__(self, fraction: float, stage: str | None = None) -> None:
+    def __call__(self, fraction: float, stage: str | None = None, *, checkpoint: bytes | None = None) -> None:
         self.heard.append(fraction)
+        if checkpoint is not None:
+            self.kept.append(checkpoint)
         if self._cancel_after is not None and len(self.heard) > self._cancel_after:
             raise Cancelled
 
@@ -43,6 +47,24 @@ def test_every_step_is_reported_and_progress_never_goes_back() -> None:
     assert (output.seconds, output.steps) == (0.2, 4)
     assert line.heard == sorted(line.heard)
     assert {0.25, 0.5, 0.75, 1.0} <= set(line.heard)
+
+
+def test_steps_after_a_checkpoint_are_done_and_those_before_it_are_not(tmp_path: Path) -> None:
+    first = Line()
+    assert engine().run(Input(steps=10, checkpoint_every=4), first).resumed_at == 0
+    assert first.kept == [b"4", b"8"]
+    (tmp_path / "checkpoint").write_bytes(first.kept[-1])
+    second = Line(checkpoint=tmp_path / "checkpoint")
+    assert engine().run(Input(steps=10, checkpoint_every=4), second).resumed_at == 8
+    assert second.heard == [0.9, 1.0]
+    assert second.kept == []
+
+
+def test_a_checkpoint_that_cannot_be_read_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").write_bytes(b"of another engine")
+    inputs = Input(steps=2, checkpoint_every=2)
+    assert engine().run(inputs, Line(checkpoint=tmp_path / "checkpoint")).resumed_at == 0
+    assert engine().run(inputs, Line(checkpoint=tmp_path / "gone")).resumed_at == 0
 
 
 def test_a_long_sleep_hears_a_cancel() -> None:

@@ -18,6 +18,7 @@ class Entry:
 
     __slots__ = (
         "attempt",
+        "checkpoint",
         "expires_at_s",
         "fraction",
         "given_back",
@@ -44,6 +45,7 @@ class Entry:
         self.expires_at_s = 0.0  # of the lease, where one is in force
         self.fraction: float | None = None
         self.stage: str | None = None
+        self.checkpoint = ticket.checkpoint
 
 
 class LazyHeap:

@@ -195,6 +195,7 @@ class ModelJobs:
         if entry is None:
             return False
         entry.fraction, entry.stage = progress.fraction, progress.stage
+        entry.checkpoint = progress.checkpoint or entry.checkpoint
         self._stories.add(
             progress.id,
             "progress",
@@ -305,6 +306,7 @@ class ModelJobs:
             payload=ticket.payload,
             timeout_s=ticket.timeout_s,
             enqueued_at_s=ticket.enqueued_at_s,
+            checkpoint=entry.checkpoint,
         )
 
     def _begin(self, entry: Entry, worker: WorkerId, now_s: float) -> None:
@@ -418,6 +420,7 @@ class ModelJobs:
                 outputs=None if done is None else done.outputs,
                 output_files=() if done is None else done.output_files,
                 error=error,
+                checkpoint=entry.checkpoint,
             )
         )
         self._waits.ring(("outcomes",))
@@ -452,4 +455,5 @@ class ModelJobs:
             stage=entry.stage,
             ahead=ahead,
             retry_at_s=entry.retry_at_s,
+            checkpoint=entry.checkpoint,
         )

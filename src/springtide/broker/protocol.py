@@ -144,7 +144,8 @@ class Broker(Protocol):
     async def publish(
         self, model: ModelName, worker: WorkerId, progress: Sequence[Progress], now_s: float
     ) -> list[bool]:
-        """Add live progress events. False (and nothing is added): not this worker's attempt."""
+        """Add live progress events. False (and nothing is added): not this worker's attempt. A checkpoint is kept in
+        place of the job's last one: its next lease carries it, whoever takes that, and so does every outcome."""
         ...
 
     async def announce(self, model: ModelName, events: Sequence[LiveEvent]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from springtide.domain.fleet import QueueView, TenantLoad, WorkerView
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, JobError, JobStatus, Priority
+from springtide.domain.job import BlobRef, Checkpoint, JobError, JobStatus, Priority
 from springtide.domain.lease import (
     LEASE_TTL_S,
     Completion,
@@ -53,6 +53,7 @@ class _StoredTicket(msgspec.Struct, frozen=True, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_result = msgspec.msgpack.Decoder(_Result).decode
 _decode_error = msgspec.msgpack.Decoder(JobError).decode
+_decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
 _decode_ticket = msgspec.msgpack.Decoder(_StoredTicket).decode
 
 
@@ -77,6 +78,7 @@ def ticket_args(ticket: Ticket) -> tuple[Arg, ...]:
         ticket.held_by or "",
         "" if ticket.started_at_s is None else repr(ticket.started_at_s),
         ticket.tenant,
+        _checkpoint_blob(ticket.checkpoint),
         _encode(stored),
     )
 
@@ -114,7 +116,8 @@ def failure_args(now_s: float) -> Callable[[Failure], tuple[Arg, ...]]:
 
 
 def progress_args(progress: Progress) -> tuple[Arg, ...]:
-    return progress.id, progress.attempt, repr(progress.fraction), progress.stage or ""
+    checkpoint = _checkpoint_blob(progress.checkpoint)
+    return progress.id, progress.attempt, repr(progress.fraction), progress.stage or "", checkpoint
 
 
 def event_args(event: LiveEvent) -> tuple[Arg, ...]:
@@ -136,7 +139,7 @@ def outcome_args(outcome: Outcome) -> tuple[Arg, ...]:
 
 def leases(reply: Sequence[Any], model: ModelName, worker: WorkerId) -> list[Lease]:
     found: list[Lease] = []
-    for raw_id, attempt, blob in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+    for raw_id, attempt, blob, checkpoint in zip(reply[::4], reply[1::4], reply[2::4], reply[3::4], strict=True):
         ticket = _decode_ticket(blob)
         found.append(
             Lease(
@@ -149,6 +152,7 @@ def leases(reply: Sequence[Any], model: ModelName, worker: WorkerId) -> list[Lea
                 payload=ticket.payload,
                 timeout_s=ticket.timeout_s,
                 enqueued_at_s=ticket.enqueued_at_s,
+                checkpoint=_checkpoint(checkpoint),
             )
         )
     return found
@@ -167,7 +171,7 @@ def status(raw: bytes) -> JobStatus | None:
 
 
 def live_job(job: JobId, reply: Sequence[Any]) -> LiveJob | None:
-    state, attempt, owner, begun, fraction, stage, retry_at, ahead = reply
+    state, attempt, owner, begun, fraction, stage, retry_at, checkpoint, ahead = reply
     if not state:
         return None
     return LiveJob(
@@ -180,6 +184,7 @@ def live_job(job: JobId, reply: Sequence[Any]) -> LiveJob | None:
         stage=_text(stage),
         ahead=int(ahead) if ahead != b"" else None,
         retry_at_s=_number(retry_at),
+        checkpoint=_checkpoint(checkpoint),
     )
 
 
@@ -200,6 +205,7 @@ def outcome(model: ModelName, entry: Sequence[Any]) -> Outcome:
         outputs=result.outputs if result else None,
         output_files=result.output_files if result else (),
         error=_error(fields.get(b"e")),
+        checkpoint=_checkpoint(fields.get(b"k")),
     )
 
 
@@ -278,3 +284,11 @@ def _text(raw: bytes | None) -> str | None:
 
 def _error(raw: bytes | None) -> JobError | None:
     return _decode_error(raw) if raw else None
+
+
+def _checkpoint(raw: bytes | None) -> Checkpoint | None:
+    return _decode_checkpoint(raw) if raw else None
+
+
+def _checkpoint_blob(checkpoint: Checkpoint | None) -> bytes | str:
+    return "" if checkpoint is None else _encode(checkpoint)

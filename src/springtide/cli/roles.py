@@ -77,11 +77,11 @@ async def run_gateway(
         ledger = await _started(stack, build.ledger(config))
         blobs = await _started(stack, build.blobs(config))
         if build.is_embedded(config):
-            broker = await stack.enter_async_context(_embedded(config, ledger, clock))
+            broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock))
         else:
             broker = await _started(stack, build.client_broker(config))
             if with_controller:
-                await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
+                await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
         if with_controller or build.is_embedded(config):
             await _started(stack, retention(config, ledger, blobs, clock))
         inspector = await _started(stack, Inspector())
@@ -130,8 +130,8 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
         broker = await _started(stack, build.client_broker(config))
         if not build.is_embedded(config):
             ledger = await _started(stack, build.ledger(config))
-            await stack.enter_async_context(record_keeping(config, broker, ledger, clock))
             blobs = await _started(stack, build.blobs(config))
+            await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
             await _started(stack, retention(config, ledger, blobs, clock))
         await stack.enter_async_context(scaling(config, broker, clock))
         await stop.wait()
@@ -146,7 +146,9 @@ def retention(config: Config, ledger: Ledger, blobs: Blobs, clock: SystemClock) 
 
 
 @contextlib.asynccontextmanager
-async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: SystemClock) -> AsyncGenerator[None]:
+async def record_keeping(
+    config: Config, broker: Broker, ledger: Ledger, *, blobs: Blobs, clock: SystemClock
+) -> AsyncGenerator[None]:
     """Recorder, reaper and sweep, started and stopped together."""
     from springtide.controller.reaper import Reaper
     from springtide.controller.recorder import Recorder
@@ -154,7 +156,7 @@ async def record_keeping(config: Config, broker: Broker, ledger: Ledger, clock: 
 
     models = build.model_names(config)
     services = [
-        Recorder(broker, ledger, models, clock),
+        Recorder(broker, ledger, models, clock, blobs=blobs),
         Reaper(broker, models, clock),
         Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config)),
     ]
@@ -196,7 +198,7 @@ async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncGe
 
 
 @contextlib.asynccontextmanager
-async def _embedded(config: Config, ledger: Ledger, clock: SystemClock) -> AsyncGenerator[Broker]:
+async def _embedded(config: Config, ledger: Ledger, *, blobs: Blobs, clock: SystemClock) -> AsyncGenerator[Broker]:
     """The broker in memory, filled from the ledger, on record and served to workers; leaving takes in no report that
     could not be recorded any more."""
     from springtide.broker.memory import MemoryBroker
@@ -209,7 +211,7 @@ async def _embedded(config: Config, ledger: Ledger, clock: SystemClock) -> Async
     count = await sweeper.sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)
-    async with record_keeping(config, memory, ledger, clock):
+    async with record_keeping(config, memory, ledger, blobs=blobs, clock=clock):
         server = BrokerServer(memory, config.socket_path)
         await server.start()
         try:

@@ -1,21 +1,24 @@
 """Writes outcomes into the ledger, then tells the world: no client sees a terminal state that could be undone.
 
 Order: read outcomes → ledger commit → announce the terminal live event → ack. A crash anywhere repeats the tail,
-and every step is idempotent.
+and every step is idempotent. The checkpoints of a job that has ended are deleted in between: nobody goes on from there.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from itertools import groupby
 
 import msgspec
 
+from springtide.blobs.protocol import Blobs
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
-from springtide.domain.errors import OutcomeUnknown, Unavailable
-from springtide.domain.ids import JobId, ModelName
+from springtide.domain.errors import OutcomeUnknown, SpringtideError, Unavailable
+from springtide.domain.ids import BlobId, JobId, ModelName
+from springtide.domain.job import Checkpoint
 from springtide.domain.lease import LiveEvent, Outcome
 from springtide.ledger.protocol import Ledger
 from springtide.runtime.loops import Loop
@@ -29,12 +32,15 @@ NOTE_EVERY_S = 1.0
 class Recorder:
     """A service: `start`, `stop`."""
 
-    def __init__(self, broker: Broker, ledger: Ledger, models: Sequence[ModelName], clock: Clock) -> None:
+    def __init__(
+        self, broker: Broker, ledger: Ledger, models: Sequence[ModelName], clock: Clock, *, blobs: Blobs
+    ) -> None:
         self._broker = broker
         self._ledger = ledger
+        self._blobs = blobs
         self._models = models
         self._clock = clock
-        self._noted: dict[JobId, int] = {}  # running attempts already in the ledger
+        self._noted: dict[JobId, tuple[int, Checkpoint | None]] = {}  # running attempts as they are in the ledger
         self._loops = [
             Loop("recorder", self.record_once, every_s=0.0, clock=clock),
             Loop("recorder of running jobs", self.note_running, every_s=NOTE_EVERY_S, clock=clock),
@@ -68,16 +74,24 @@ class Recorder:
         by_model = sorted((o for o in outcomes if o.status.is_terminal), key=lambda outcome: outcome.model)
         for model, group in groupby(by_model, key=lambda outcome: outcome.model):
             await self._broker.announce(model, [_event(outcome) for outcome in group])
+        ended = [one.checkpoint for one in outcomes if one.checkpoint is not None and one.status.is_terminal]
+        await asyncio.gather(*(self._delete(blob) for each in ended for blob in (each.file.id, *each.older)))
         await self._broker.ack_outcomes(outcomes, self._clock.now_s())
         return len(outcomes)
+
+    async def _delete(self, blob: BlobId) -> None:
+        try:
+            await self._blobs.delete(blob)
+        except SpringtideError as error:
+            log.warning("the checkpoint %s of an ended job stays behind: %s", blob, error)
 
     async def note_running(self, *, min_age_s: float = NOTE_AFTER_S) -> None:
         """Note long attempts as in progress, so that a rebuilt broker knows who ran them."""
         held = await self._broker.held(self._models, self._clock.now_s(), min_age_s=min_age_s)
-        fresh = [job for job in held if self._noted.get(job.id) != job.attempt]
+        fresh = [job for job in held if self._noted.get(job.id) != (job.attempt, job.checkpoint)]
         if fresh:
             await self._ledger.record_running(fresh)
-        self._noted = {job.id: job.attempt for job in held}
+        self._noted = {job.id: (job.attempt, job.checkpoint) for job in held}
 
 
 def _event(outcome: Outcome) -> LiveEvent:

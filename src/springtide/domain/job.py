@@ -97,6 +97,13 @@ class BlobRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str | None = None  # the client's file name, for show only; never a path
 
 
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far an attempt has got, in its engine's own form: the job's next attempt goes on from here."""
+
+    file: BlobRef
+    older: tuple[BlobId, ...] = ()  # replaced by this one and not deleted yet
+
+
 class JobError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a job, or one of its attempts, gave no result."""
 
@@ -131,6 +138,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, Any] | None = None  # a file field holds a blob id
     output_files: tuple[BlobRef, ...] = ()
     error: JobError | None = None
+    checkpoint: Checkpoint | None = None  # while it lives
 
 
 class JobRef(msgspec.Struct, frozen=True):

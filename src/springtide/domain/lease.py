@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, JobError, JobStatus, Priority
+from springtide.domain.job import BlobRef, Checkpoint, JobError, JobStatus, Priority
 
 LEASE_TTL_S = 15.0  # three missed beats (reference: brokers that tie recovery to the longest job take minutes)
 BEAT_EVERY_S = 5.0
@@ -33,6 +33,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int = 0  # attempts already begun
     held_by: WorkerId | None = None  # rebuilding: last seen running `attempt`; it gets one TTL to say so
     started_at_s: float | None = None  # with `held_by`: when that attempt began
+    checkpoint: Checkpoint | None = None  # of the last attempt that made one
 
 
 class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,6 +56,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload: bytes
     timeout_s: float
     enqueued_at_s: float
+    checkpoint: Checkpoint | None = None  # of an earlier attempt: go on from there
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -126,6 +128,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: dict[str, Any] | None = None
     output_files: tuple[BlobRef, ...] = ()
     error: JobError | None = None
+    checkpoint: Checkpoint | None = None  # the newest: nobody needs it once the job has ended
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -135,6 +138,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int
     fraction: float  # 0 to 1
     stage: str | None = None
+    checkpoint: Checkpoint | None = None  # a new one; None leaves the one before in force
 
 
 class LiveEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -163,6 +167,7 @@ class LiveJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage: str | None = None
     ahead: int | None = None  # jobs that will be leased before it, where queued (counted within its model)
     retry_at_s: float | None = None  # where the next attempt waits for its back-off
+    checkpoint: Checkpoint | None = None
 
 
 def seq_after(seq: str, other: str | None) -> bool:

@@ -29,6 +29,7 @@ def ticket_of(job: Job, *, traceparent: str | None = None) -> Ticket:
         attempt=job.attempt,
         held_by=holder,
         started_at_s=None if holder is None else job.started_at_s,
+        checkpoint=job.checkpoint,
     )
 
 

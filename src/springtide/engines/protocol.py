@@ -126,9 +126,18 @@ class Progress(Protocol):
         """An empty folder for this attempt's files; removed afterwards."""
         ...
 
-    def __call__(self, fraction: float, stage: str | None = None) -> None:
+    @property
+    def checkpoint(self) -> Path | None:
+        """The last checkpoint of an earlier attempt of this job, to go on from; read it before anything else. Where it
+        cannot be used (another version of you made it), begin at the beginning."""
+        ...
+
+    def __call__(self, fraction: float, stage: str | None = None, *, checkpoint: bytes | Path | None = None) -> None:
         """Say how far the job is (0 to 1) and what it is doing. Cheap: call it as often as you like.
-        Raises Cancelled where the job was cancelled."""
+        Raises Cancelled where the job was cancelled.
+
+        checkpoint: all that another attempt needs to go on from here, as bytes or as a file under `folder`, which is
+        taken away. The newest is kept, about one a second: lost with the process is what was done since."""
         ...
 
 

@@ -106,12 +106,13 @@ class Ledger(Protocol):
         ...
 
     async def record_running(self, running: Sequence[LiveJob]) -> None:
-        """Note jobs as in progress (attempt, worker, start). Changes nothing for jobs that have ended, nor for an older
-        attempt than the one noted."""
+        """Note jobs as in progress: attempt, worker, start, and the checkpoint where there is one. Changes nothing for
+        jobs that have ended, nor for an older attempt than the one noted."""
         ...
 
     async def record(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Write outcomes; True for each terminal one that became its job's end now. Idempotent by (job, attempt)."""
+        """Write outcomes; True for each terminal one that became its job's end now. Idempotent by (job, attempt). A job
+        that goes on keeps its checkpoint; one that has ended has none."""
         ...
 
     async def attempts(self, job: JobId) -> list[Attempt]:

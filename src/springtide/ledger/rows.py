@@ -13,7 +13,7 @@ import msgspec
 
 from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
+from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import LiveJob, Outcome
 from springtide.ledger.protocol import Attempt, PendingUpload, StoredBlob
 
@@ -23,6 +23,7 @@ _encoder = msgspec.json.Encoder()
 _object = msgspec.json.Decoder(dict[str, Any])
 _files = msgspec.json.Decoder(tuple[BlobRef, ...])
 _error = msgspec.json.Decoder(JobError)
+_checkpoint = msgspec.json.Decoder(Checkpoint)
 _blob = msgspec.json.Decoder(BlobRef)
 _upload = msgspec.json.Decoder(PendingUpload)
 
@@ -52,6 +53,7 @@ def job_row(job: Job) -> Row:
         _text_or_none(job.outputs),
         _text(job.output_files) if job.output_files else "[]",
         _text_or_none(job.error),
+        _text_or_none(job.checkpoint),
     )
 
 
@@ -79,6 +81,7 @@ def job_from(row: Row) -> Job:
         outputs=None if row[19] is None else _object.decode(row[19]),
         output_files=_files.decode(row[20]),
         error=None if row[21] is None else _error.decode(row[21]),
+        checkpoint=None if row[22] is None else _checkpoint.decode(row[22]),
     )
 
 
@@ -94,12 +97,13 @@ def outcome_row(outcome: Outcome) -> Row:
         _text_or_none(outcome.outputs),
         _text(outcome.output_files) if outcome.output_files else "[]",
         _text_or_none(outcome.error),
+        _text_or_none(outcome.checkpoint),
     )
 
 
 def running_row(running: LiveJob) -> Row:
     """A row of `writes.RUNNING_COLUMNS`."""
-    return (running.id, running.attempt, running.worker, running.started_at_s)
+    return (running.id, running.attempt, running.worker, running.started_at_s, _text_or_none(running.checkpoint))
 
 
 def attempt_from(row: Row) -> Attempt:

@@ -49,6 +49,7 @@ jobs = Table(
     Column("outputs", Text),
     Column("output_files", Text, nullable=False),
     Column("error", Text),
+    Column("checkpoint", Text),
     # A fifth of each page stays free, so that a job's end finds room beside its beginning.
     postgresql_with={"fillfactor": "80"},
 )

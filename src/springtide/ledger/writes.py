@@ -45,12 +45,14 @@ OUTCOME_COLUMNS: Columns = (
     Column("outputs", Text),
     Column("output_files", Text),
     Column("error", Text),
+    Column("checkpoint", Text),
 )
 RUNNING_COLUMNS: Columns = (
     Column("id", Text),
     Column("attempt", Integer),
     Column("worker", Text),
     Column("started_at_s", Double),
+    Column("checkpoint", Text),
 )
 FILE_COLUMNS: Columns = (
     Column("job", Text),
@@ -240,7 +242,13 @@ def _note_running(s: FromClause, insert: InsertInto) -> UpdateBase:
     )
     return (
         update(jobs)
-        .values(status=text("'in_progress'"), attempt=s.c.attempt, worker=s.c.worker, started_at_s=s.c.started_at_s)
+        .values(
+            status=text("'in_progress'"),
+            attempt=s.c.attempt,
+            worker=s.c.worker,
+            started_at_s=s.c.started_at_s,
+            checkpoint=func.coalesce(s.c.checkpoint, jobs.c.checkpoint),
+        )
         .where(jobs.c.id == s.c.id, _IS_LIVE, newer)
     )
 
@@ -257,6 +265,7 @@ def _end_jobs(s: FromClause, insert: InsertInto) -> Any:
             outputs=s.c.outputs,
             output_files=s.c.output_files,
             error=s.c.error,
+            checkpoint=null(),
         )
         .where(jobs.c.id == s.c.id, _IS_LIVE)
     )
@@ -270,6 +279,7 @@ def _requeue_jobs(s: FromClause, insert: InsertInto) -> UpdateBase:
             attempt=s.c.attempt,
             worker=func.coalesce(s.c.worker, jobs.c.worker),
             started_at_s=func.coalesce(s.c.started_at_s, jobs.c.started_at_s),
+            checkpoint=func.coalesce(s.c.checkpoint, jobs.c.checkpoint),
         )
         .where(jobs.c.id == s.c.id, _IS_LIVE, jobs.c.attempt <= s.c.attempt)
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from springtide.broker.protocol import Broker
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, JobError, JobRef, JobStatus, Priority
+from springtide.domain.job import BlobRef, Checkpoint, JobError, JobRef, JobStatus, Priority
 from springtide.domain.lease import Completion, Failure, Held, Lease, LiveJob, Outcome, Progress, Ticket, WorkerState
 
 Rebuild = Callable[[], Awaitable[Broker]]
@@ -61,8 +61,17 @@ def held(name: str, attempt: int = 1) -> Held:
     return Held(job(name), attempt)
 
 
-def progress(name: str, fraction: float, *, attempt: int = 1, stage: str | None = None) -> Progress:
-    return Progress(id=job(name), attempt=attempt, fraction=fraction, stage=stage)
+def progress(
+    name: str, fraction: float, *, attempt: int = 1, stage: str | None = None, checkpoint: Checkpoint | None = None
+) -> Progress:
+    return Progress(id=job(name), attempt=attempt, fraction=fraction, stage=stage, checkpoint=checkpoint)
+
+
+def checkpoint(n: int) -> Checkpoint:
+    """A checkpoint that follows `n - 1` others."""
+    ids = [BlobId(f"blob_{each:032x}") for each in range(1, n + 1)]
+    newest = BlobRef(id=ids[-1], media_type="application/octet-stream", bytes=n, sha256="1" * 64)
+    return Checkpoint(file=newest, older=tuple(ids[:-1]))
 
 
 async def leased(broker: Broker, *names: str, worker: WorkerId = ANN, now_s: float = T0, **changes: Any) -> list[Lease]:

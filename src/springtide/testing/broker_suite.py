@@ -13,6 +13,7 @@ the protocol's verbs are used. Models used: `broker_cases.MODELS`.
 
 from __future__ import annotations
 
+from springtide.testing.broker_suite_checkpoints import CheckpointContract
 from springtide.testing.broker_suite_discipline import DisciplineContract
 from springtide.testing.broker_suite_live import LiveContract
 from springtide.testing.broker_suite_queue import QueueContract
@@ -22,5 +23,7 @@ from springtide.testing.broker_suite_reports import ReportsContract
 __all__ = ["BrokerContract"]
 
 
-class BrokerContract(QueueContract, ReportsContract, LiveContract, RandomContract, DisciplineContract):
+class BrokerContract(
+    QueueContract, ReportsContract, LiveContract, CheckpointContract, RandomContract, DisciplineContract
+):
     """Every promise of the protocol. Subclass it with the fixtures `broker` and `rebuild`."""

@@ -14,7 +14,7 @@ import pytest
 
 from springtide.domain.errors import Conflict, InvalidInput, Unavailable
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
+from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import LiveJob, Outcome
 from springtide.ledger.protocol import Attempt, Inserted, JobFilter, Ledger, PendingUpload, StoredBlob
 
@@ -89,10 +89,14 @@ def outcome(of: Job, status: JobStatus, attempt: int = 1, **changed: Any) -> Out
     return Outcome(seq=f"{attempt}-0", id=of.id, model=of.model, status=status, attempt=attempt, **(fields | changed))
 
 
-def running(of: Job, attempt: int, worker: str = "w") -> LiveJob:
-    started_at_s = NOW_S + 50 + attempt
+def running(of: Job, attempt: int, worker: str = "w", checkpoint: Checkpoint | None = None) -> LiveJob:
     return LiveJob(
-        id=of.id, status=JobStatus.IN_PROGRESS, attempt=attempt, worker=WorkerId(worker), started_at_s=started_at_s
+        id=of.id,
+        status=JobStatus.IN_PROGRESS,
+        attempt=attempt,
+        worker=WorkerId(worker),
+        started_at_s=NOW_S + 50 + attempt,
+        checkpoint=checkpoint,
     )
 
 
@@ -380,6 +384,29 @@ class RunningContract:
         await ledger.record_running([running(job(1), 1)])
         found = await only(await reopen(), job(1))
         assert found == job(1, status=JobStatus.IN_PROGRESS, attempt=1, worker=WorkerId("w"), started_at_s=NOW_S + 51)
+
+    async def test_a_job_keeps_its_newest_checkpoint_until_it_ends(self, ledger: Ledger) -> None:
+        async def kept() -> Checkpoint | None:
+            found = (await ledger.get([job(1).id]))[0]
+            assert found is not None
+            return found.checkpoint
+
+        first = Checkpoint(file=blob_ref(50))
+        second = Checkpoint(file=blob_ref(51), older=(blob_ref(50).id,))
+        third = Checkpoint(file=blob_ref(52))
+        await ledger.insert([job(1)])
+        assert await kept() is None
+        await ledger.record_running([running(job(1), 1, checkpoint=first)])
+        assert await kept() == first
+        await ledger.record_running([running(job(1), 1, checkpoint=second)])
+        await ledger.record_running([running(job(1), 1)])
+        assert await kept() == second
+        await ledger.record([outcome(job(1), JobStatus.QUEUED)])
+        assert await kept() == second
+        await ledger.record([outcome(job(1), JobStatus.QUEUED, attempt=2, checkpoint=third)])
+        assert await kept() == third
+        await ledger.record([outcome(job(1), JobStatus.COMPLETED, attempt=3, checkpoint=third)])
+        assert await kept() is None
 
     async def test_a_note_never_touches_a_job_that_ended(self, ledger: Ledger) -> None:
         await ledger.insert([job(1)])

@@ -23,10 +23,12 @@ from springtide.domain.ids import JobId
 from springtide.domain.job import BlobRef, JobError
 from springtide.domain.lease import Completion, Failure, Held, Lease, Progress
 from springtide.engines.places import place
-from springtide.policy.retry import decide_retry
+from springtide.policy.retry import decide_retry, is_retryable
+from springtide.worker.checkpoints import Checkpoints
 from springtide.worker.reporter import Reporter
 from springtide.worker.run import Ending, Run
 from springtide.worker.scratch import Scratch, remove
+from springtide.worker.settings import WorkerSettings
 from springtide.worker.supervisor import Supervisor
 from springtide.worker.transfer import Transfer
 
@@ -67,22 +69,21 @@ class Attempts:
 
     def __init__(
         self,
+        settings: WorkerSettings,
         *,
-        batch: int,
-        batch_wait_s: float,
-        default_timeout_s: float,
         transfer: Transfer,
+        checkpoints: Checkpoints,
         scratch: Scratch,
         clock: Clock,
         rand: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
-        """batch_wait_s: how long a job that could run now may wait for others to share its run.
-        on_change: told when a slot, the child or the number of held attempts has changed."""
-        self._batch = batch
-        self._batch_wait_s = batch_wait_s
-        self._default_timeout_s = default_timeout_s
+        """on_change: told when a slot, the child or the number of held attempts has changed."""
+        self._batch = settings.batch
+        self._batch_wait_s = settings.batch_wait_s
+        self._default_timeout_s = settings.timeout_s
         self._transfer = transfer
+        self._checkpoints = checkpoints
         self._scratch = scratch
         self._clock = clock
         self._rand = rand
@@ -197,6 +198,7 @@ class Attempts:
 
     async def stop(self) -> None:
         """End all transfers."""
+        await self._checkpoints.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -209,10 +211,15 @@ class Attempts:
         self._pump()
         self._on_change()
 
-    def on_progress(self, run: Run, fraction: float, stage: str | None) -> None:
+    def on_progress(self, run: Run, fraction: float, stage: str | None, checkpoint: str | None = None) -> None:
         attempt = self._attempts.get(run.id)
-        if attempt is not None and attempt.run is run:
-            self.reporter.progress(Progress(id=run.id, attempt=run.attempt, fraction=fraction, stage=stage))
+        if attempt is None or attempt.run is not run:
+            return
+        if checkpoint is not None:
+            run.needs_cleaning = True
+            self._checkpoints.offer(run, checkpoint)
+        self._checkpoints.note(run, fraction, stage)
+        self.reporter.progress(Progress(id=run.id, attempt=run.attempt, fraction=fraction, stage=stage))
 
     def on_endings(self, endings: Sequence[Ending]) -> None:
         again: list[_Attempt] = []
@@ -230,8 +237,12 @@ class Attempts:
         for attempt in reversed(again):
             run = attempt.run
             run.folder = f"{run.base}/out{run.handbacks}"
-            self._move(attempt, Stage.READY)
-            self._ready.appendleft(attempt)
+            if self._checkpoints.newest(run) is None:
+                self._move(attempt, Stage.READY)
+                self._ready.appendleft(attempt)
+            else:  # it need not begin at the beginning
+                self._move(attempt, Stage.FETCHING)
+                self._spawn(attempt, self._fetch(attempt, ()))
         self._pump()
         self._on_change()
 
@@ -258,16 +269,23 @@ class Attempts:
             message = f"the job's payload cannot be read: {error}"
             self._fail(attempt, JobError(code="invalid_input", message=message))
             return
-        if files:
+        if lease.checkpoint is not None:
+            self._checkpoints.inherit(run, lease.checkpoint)
+        if files or lease.checkpoint is not None:
             run.needs_cleaning = True
             self._spawn(attempt, self._fetch(attempt, files))
         else:
             self._make_ready(attempt)
 
     async def _fetch(self, attempt: _Attempt, files: Sequence[BlobRef]) -> None:
-        folder = attempt.run.base / "in"
+        run = attempt.run
+        folder = run.base / "in"
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        attempt.run.paths = await self._transfer.fetch(files, folder)
+        if files:
+            run.paths = await self._transfer.fetch(files, folder)
+        checkpoint = self._checkpoints.newest(run)
+        if checkpoint is not None:
+            run.checkpoint = await self._transfer.fetch_if_there(checkpoint, folder)
         self._make_ready(attempt)
         self._pump()
 
@@ -324,6 +342,10 @@ class Attempts:
             return
         if ending.outputs is not None:
             self._complete(attempt, ending, [])
+        elif ending.error is not None and is_retryable(ending.error) and self._checkpoints.is_busy(attempt.run):
+            self._move(attempt, Stage.STORING)
+            self._spawn(attempt, self._fail_with_checkpoint(attempt, ending.error))
+            return
         elif ending.error is not None:
             self._fail(attempt, ending.error)
         elif ending.cancelled or attempt.is_cancelled:
@@ -345,6 +367,11 @@ class Attempts:
             id=lease.id, attempt=lease.attempt, outputs=outputs, output_files=tuple(refs), run_s=ending.run_s
         )
         self.reporter.complete(completion, size=ending.outputs_bytes)
+
+    async def _fail_with_checkpoint(self, attempt: _Attempt, error: JobError) -> None:
+        """The next attempt shall have the last word of this one."""
+        await self._checkpoints.finish_run(attempt.run)
+        self._fail(attempt, error)
 
     def _fail(self, attempt: _Attempt, error: JobError) -> None:
         self._move(attempt, Stage.REPORTING)
@@ -411,6 +438,10 @@ class Attempts:
             self._clean(attempt.run)
 
     def _clean(self, run: Run) -> None:
+        busy = self._checkpoints.end(run)
+        if busy is not None:
+            busy.add_done_callback(lambda _: self._clean(run))
+            return
         if not run.needs_cleaning:
             return
         run.needs_cleaning = False

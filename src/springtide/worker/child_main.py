@@ -53,6 +53,7 @@ from springtide.worker.outcome import (
     describe_problem,
     finish_task,
     is_memory_death,
+    keep_checkpoint,
 )
 from springtide.worker.preload import ignore_signal
 
@@ -93,11 +94,13 @@ def _settle_in(stderr: Connection[Any, Any]) -> None:
 class _Progress:
     """`engines.protocol.Progress` of one task."""
 
-    __slots__ = ("_folder", "_outbox", "_seq", "is_cancelled", "may_raise", "was_stopped")
+    __slots__ = ("_checkpoint", "_folder", "_kept", "_outbox", "_seq", "is_cancelled", "may_raise", "was_stopped")
 
     def __init__(self, task: Task, outbox: Outbox, *, may_raise: bool) -> None:
         self._seq = task.seq
         self._folder = task.folder
+        self._checkpoint = task.checkpoint
+        self._kept = 0
         self._outbox = outbox
         self.is_cancelled = False
         self.was_stopped = False
@@ -109,12 +112,20 @@ class _Progress:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def __call__(self, fraction: float, stage: str | None = None) -> None:
+    @property
+    def checkpoint(self) -> Path | None:
+        return None if self._checkpoint is None else Path(self._checkpoint)
+
+    def __call__(self, fraction: float, stage: str | None = None, *, checkpoint: bytes | Path | None = None) -> None:
         if self.is_cancelled and self.may_raise:
             self.was_stopped = True
             raise Cancelled
+        kept = None
+        if checkpoint is not None:
+            self._kept += 1
+            kept = keep_checkpoint(checkpoint, self._folder, self._kept)
         share = float(fraction)
-        self._outbox.progress(self._seq, min(max(share, 0.0), 1.0) if share == share else 0.0, stage)
+        self._outbox.progress(self._seq, min(max(share, 0.0), 1.0) if share == share else 0.0, stage, kept)
 
 
 class _EngineProcess:

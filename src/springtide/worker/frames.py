@@ -55,6 +55,7 @@ class Task(msgspec.Struct, array_like=True):
     paths: dict[str, str]  # blob id -> local file
     folder: str  # the attempt's own; made when the engine first asks for it
     together: int = MOST_TOGETHER  # most tasks, this one included, that may share its run
+    checkpoint: str | None = None  # file of an earlier attempt to go on from
 
 
 class RunTasks(msgspec.Struct, tag="run"):
@@ -129,7 +130,7 @@ class Report(msgspec.Struct, tag="report"):
 
     running: list[int]  # seqs
     running_s: float  # since when
-    progress: list[tuple[int, float, str | None]]  # seq, fraction, stage
+    progress: list[tuple[int, float, str | None, str | None]]  # seq, fraction, stage, file of a new checkpoint
     results: list[TaskResult]
 
 

@@ -25,7 +25,7 @@ class Outbox:
         self._state = threading.Condition()
         self._sending = threading.Lock()  # frames go out whole and in order
         self._results: list[TaskResult] = []
-        self._progress: dict[int, tuple[float, str | None]] = {}
+        self._progress: dict[int, tuple[float, str | None, str | None]] = {}
         self._progress_due: dict[int, float] = {}
         self._running: list[int] = []
         self._running_since = 0.0
@@ -42,10 +42,13 @@ class Outbox:
             self._running_since = time.monotonic()
             self._wake_by(self._running_since + FLUSH_S)
 
-    def progress(self, seq: int, fraction: float, stage: str | None) -> None:
+    def progress(self, seq: int, fraction: float, stage: str | None, checkpoint: str | None = None) -> None:
         """Sent from the engine's own thread where it is due: what comes next may not let another thread run."""
         with self._state:
-            self._progress[seq] = (fraction, stage)
+            unsent = self._progress.get(seq, (0.0, None, None))[2]
+            if checkpoint is not None and unsent is not None:
+                os.unlink(unsent)  # noqa: PTH108 - as text, as everywhere on this way
+            self._progress[seq] = (fraction, stage, checkpoint or unsent)
             due = max(self._progress_due.get(seq, 0.0), self._flushed_at + FLUSH_S)
             is_due = due <= time.monotonic()
             if not is_due:
@@ -78,14 +81,14 @@ class Outbox:
         now = self._flushed_at = time.monotonic()
         self._due = None
         ended = {result.seq for result in self._results}
-        progress: list[tuple[int, float, str | None]] = []
-        for seq, (fraction, stage) in list(self._progress.items()):
+        progress: list[tuple[int, float, str | None, str | None]] = []
+        for seq, (fraction, stage, checkpoint) in list(self._progress.items()):
             due = self._progress_due.get(seq, 0.0)
             if due > now and seq not in ended:
                 self._wake_by(due)
                 continue
             del self._progress[seq]
-            progress.append((seq, fraction, stage))
+            progress.append((seq, fraction, stage, checkpoint))
             self._progress_due[seq] = now + PROGRESS_EVERY_S
         for seq in ended:
             self._progress_due.pop(seq, None)

@@ -65,6 +65,19 @@ def finish_task(output_type: type[BaseModel], task: Task, output: Any, run_s: fl
     return TaskResult(task.seq, run_s, outputs=encoded, files=made)
 
 
+def keep_checkpoint(checkpoint: bytes | Path, folder: str, number: int) -> str:
+    """Take a checkpoint of the run in `folder` out of the engine's hands, so that it never changes again; gives the
+    file. Raises ValueError for a file that is not the engine's to give."""
+    kept = f"{folder}.checkpoint{number}"  # beside the folder: removed with the attempt
+    if isinstance(checkpoint, bytes):
+        os.makedirs(os.path.dirname(kept), exist_ok=True)  # noqa: PTH103, PTH120 - as text, as below
+        with open(kept, "wb") as file:  # noqa: PTH123
+            file.write(checkpoint)
+    else:
+        os.replace(_own_file(checkpoint, folder), kept)  # noqa: PTH105
+    return kept
+
+
 def describe_problem(error: BaseException) -> Problem:
     """What the engine raised, as the platform's own codes."""
     if isinstance(error, CallerError):  # what only the engine could see is wrong with the input
@@ -98,12 +111,17 @@ def is_memory_death(error: BaseException) -> bool:
     )
 
 
-def _made(file: OutputFile, folder: str) -> Made:
-    path = os.path.realpath(file.path)
+def _own_file(given: Path, folder: str) -> str:
+    path = os.path.realpath(given)
     if not path.startswith(os.path.realpath(folder) + os.sep):
-        raise ValueError(f"{file.path} is not under progress.folder")
+        raise ValueError(f"{given} is not under progress.folder")
     if not os.path.isfile(path):  # noqa: PTH113 - as text, as above
-        raise ValueError(f"there is no file {file.path.name!r}")
+        raise ValueError(f"there is no file {given.name!r}")
+    return path
+
+
+def _made(file: OutputFile, folder: str) -> Made:
+    path = _own_file(file.path, folder)
     return Made(path, file.media_type, file.name or os.path.basename(path))  # noqa: PTH119
 
 

@@ -30,6 +30,7 @@ from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerSta
 from springtide.policy.waiting import has_hope
 from springtide.runtime.backoff import Backoff
 from springtide.worker.attempts import Attempts
+from springtide.worker.checkpoints import Checkpoints
 from springtide.worker.reporter import Reporter
 from springtide.worker.scratch import Scratch
 from springtide.worker.settings import WorkerSettings as WorkerSettings
@@ -72,11 +73,14 @@ class Worker:
         self._occupied = asyncio.Event()
         self._vacant = asyncio.Event()
         self._scratch = Scratch(settings.scratch_folder, worker_id)
+        transfer = Transfer(blobs, clock)
+        self._checkpoints = Checkpoints(
+            self._model, worker_id, broker=broker, blobs=blobs, transfer=transfer, clock=clock
+        )
         self._attempts = Attempts(
-            batch=settings.batch,
-            batch_wait_s=settings.batch_wait_s,
-            default_timeout_s=settings.timeout_s,
-            transfer=Transfer(blobs, clock),
+            settings,
+            transfer=transfer,
+            checkpoints=self._checkpoints,
             scratch=self._scratch,
             clock=clock,
             rand=rand,
@@ -173,6 +177,7 @@ class Worker:
         if attempts.running:
             log.warning("given back after %g s of grace: %d running job(s)", self._settings.grace_s, attempts.running)
             await self._supervisor.stop()
+            await first_of(self._checkpoints.finish(), self._clock.sleep(REPORT_GRACE_S))
             attempts.give_back_running()
         left_s = max(REPORT_GRACE_S, ends_at_s - self._clock.monotonic_s())
         await self._until(lambda: attempts.storing == 0, left_s)

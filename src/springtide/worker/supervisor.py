@@ -68,7 +68,9 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
 class Listener(Protocol):
     """Who is told. Called in the event loop; must not wait."""
 
-    def on_progress(self, run: Run, fraction: float, stage: str | None) -> None: ...
+    def on_progress(self, run: Run, fraction: float, stage: str | None, checkpoint: str | None = None) -> None:
+        """checkpoint: a file that the engine has left for the next attempt."""
+        ...
 
     def on_endings(self, endings: Sequence[Ending]) -> None: ...
 
@@ -154,7 +156,7 @@ class Supervisor:
             run.seq = self._last_seq
             self._runs[run.seq] = run
             together = min(run.together, self._batch_size.now)
-            tasks.append(Task(run.seq, run.payload, run.paths, run.folder, together))
+            tasks.append(Task(run.seq, run.payload, run.paths, run.folder, together, run.checkpoint))
         self._child.forget_printed()  # a crash report must not show what another tenant's job printed
         self._child.send(RunTasks(tasks))
         self._busy.set()
@@ -284,10 +286,10 @@ class Supervisor:
                 self._load_failed = message
 
     def _on_report(self, report: Report) -> None:
-        for seq, fraction, stage in report.progress:
+        for seq, fraction, stage, checkpoint in report.progress:
             run = self._runs.get(seq)
             if run is not None:
-                self._listener.on_progress(run, fraction, stage)
+                self._listener.on_progress(run, fraction, stage, checkpoint)
         endings: list[Ending] = []
         for result in report.results:
             run = self._runs.pop(result.seq, None)

@@ -51,6 +51,16 @@ class Transfer:
         unique = {ref.id: ref for ref in refs}
         return dict(await _all(one(ref) for ref in unique.values()))
 
+    async def fetch_if_there(self, ref: BlobRef, folder: Path) -> str | None:
+        """A local path; None for a blob that is gone. Raises AttemptFailed where the store stays down."""
+        try:
+            return (await self.fetch([ref], folder))[ref.id]
+        except AttemptFailed as error:
+            if error.code != "input_missing":
+                raise
+            log.warning("%s; the attempt begins at the beginning", error.message)
+            return None
+
     async def store(self, files: Sequence[Made]) -> list[BlobRef]:
         """One reference per file, in order. Raises AttemptFailed; then nothing stays stored."""
         stored: dict[str, tuple[BlobId, Written]] = {}

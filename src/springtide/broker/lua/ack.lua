@@ -15,6 +15,7 @@ for i = 2, #ARGV, 3 do
       local job = load_job(id)
       if current == QUEUED then stop_waiting(job) else let_go(job) end
       redis.call('HSET', key, 's', status)
+      redis.call('HDEL', key, 'k')
       spent_tickets[#spent_tickets + 1] = ticket_key(id)
     end
   end

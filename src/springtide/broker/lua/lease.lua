@@ -1,4 +1,5 @@
--- ARGV: now, worker, most jobs, latest acceptance or ''. Returns {id, attempt, ticket, ...}.
+-- ARGV: now, worker, most jobs, latest acceptance or ''. Returns {id, attempt, ticket,
+-- checkpoint or '', ...}.
 -- Turns are taken on a copy of the open lanes that stand first, which is written back at the end: picking n jobs moves
 -- at most n of them, so the first n lanes are enough.
 local worker, wanted, before = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -29,8 +30,9 @@ local function first_job(class, lane, lanes)
     id = lane.ids[at + 1]
     if not id then return nil end
   end
-  local v = redis.call('HMGET', job_key(id), 'a', 'c', 'd', 'q')
-  lane.job = {id = id, t = lane.tenant, a = tonumber(v[1]), c = tonumber(v[2]), d = v[3], q = tonumber(v[4])}
+  local v = redis.call('HMGET', job_key(id), 'a', 'c', 'd', 'q', 'k')
+  lane.job = {id = id, t = lane.tenant, a = tonumber(v[1]), c = tonumber(v[2]), d = v[3], q = tonumber(v[4]),
+              k = v[5] or ''}
   return lane.job
 end
 
@@ -127,7 +129,8 @@ for n, job in ipairs(jobs) do
   count_waiting(job.t, -1)
   if job.d ~= '' then redis.call('ZREM', DUE, job.id) end
   add_event(job.id, 'started', attempt, now)
-  replies[3 * n - 2], replies[3 * n - 1], replies[3 * n] = job.id, attempt, tickets[n]
+  local at = 4 * n
+  replies[at - 3], replies[at - 2], replies[at - 1], replies[at] = job.id, attempt, tickets[n], job.k
 end
 redis.call('ZADD', ALIVE, 'GT', now, worker)
 

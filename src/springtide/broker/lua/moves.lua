@@ -62,6 +62,7 @@ end
 -- The job has ended. Its ticket goes now, the rest some time after the outcome is acked.
 local function finish(job, status, ...)
   redis.call('HSET', job.key, 's', status)
+  if job.k then redis.call('HDEL', job.key, 'k') end
   spent_tickets[#spent_tickets + 1] = ticket_key(job.id)
   add_outcome(job, status, ...)
 end

@@ -1,5 +1,5 @@
 -- ARGV: now (unused), then ids. Returns for each: status or '', attempt, owner, begun at, fraction, stage, retry at,
--- jobs ahead or ''.
+-- checkpoint, jobs ahead or ''.
 local open_weights = {}
 
 -- The weights of all tenants that have a turn in the class; of many, by the mean of the first.
@@ -30,11 +30,11 @@ end
 local replies = {}
 for i = 2, #ARGV do
   local id = ARGV[i]
-  local v = redis.call('HMGET', job_key(id), 's', 'a', 'o', 'b', 'f', 'g', 'r', 'pr', 't')
-  local ahead = v[1] == QUEUED and not v[7] and ready_rank(id, v[8], v[9])
-  local reply = {v[1] or '', v[2] or '0', v[3] or '', '', '', '', '', ahead or ''}
+  local v = redis.call('HMGET', job_key(id), 's', 'a', 'o', 'b', 'f', 'g', 'r', 'k', 'pr', 't')
+  local ahead = v[1] == QUEUED and not v[7] and ready_rank(id, v[9], v[10])
+  local reply = {v[1] or '', v[2] or '0', v[3] or '', '', '', '', '', '', ahead or ''}
   if not TERMINAL[v[1]] then
-    for n = 4, 7 do reply[n] = v[n] or '' end
+    for n = 4, 8 do reply[n] = v[n] or '' end
   end
   replies[#replies + 1] = reply
 end

@@ -5,8 +5,8 @@
 --
 --   :j:<id>   HASH    a job: s status, a attempt, mx most attempts, t tenant, pr class 0..2, q enqueued_at_s, c
 --                     predicted microseconds, d start deadline, o owner, b attempt begun at, f fraction, g stage, r retry
---                     at, n the attempt given back last. All short, so that the server keeps it compact; once the job has
---                     ended it is its tombstone
+--                     at, n the attempt given back last, k checkpoint (opaque) where one was made. All others are short,
+--                     so that the server keeps it compact; once the job has ended it is its tombstone
 --   :t:<id>   STRING  its ticket (opaque), while it lives
 --   :e:<id>   LIST    its live events, oldest first; a PUBLISH of the same name says that there is a new one. A stream
 --                     would take 4 KiB a job, however few its events
@@ -43,10 +43,10 @@ local function cancel_key(worker) return P .. ':cx:' .. worker end
 -- A job as a table, or nil where it is not known.
 local function load_job(id)
   local key = job_key(id)
-  local v = redis.call('HMGET', key, 's', 'a', 'o', 'b', 'mx', 'pr', 'q', 'c', 'd', 't', 'n')
+  local v = redis.call('HMGET', key, 's', 'a', 'o', 'b', 'mx', 'pr', 'q', 'c', 'd', 't', 'n', 'k')
   if not v[1] then return nil end
   return {id = id, key = key, s = v[1], a = tonumber(v[2]), o = v[3] or '', b = v[4] or '', mx = tonumber(v[5]),
-          pr = v[6], q = v[7], c = v[8], d = v[9] or '', t = v[10], n = tonumber(v[11] or '0')}
+          pr = v[6], q = v[7], c = v[8], d = v[9] or '', t = v[10], n = tonumber(v[11] or '0'), k = v[12]}
 end
 
 -- Add a live event and ring for it. Ids and times follow the caller's clock and never run backwards; nothing follows a
@@ -76,16 +76,12 @@ end
 
 local outcomes_added = false
 
--- Put on the record-to-be that an attempt, or the job with it, has ended. Fields: u run_s, r result, e error.
-local function add_outcome(job, status, name, value, name2, value2)
-  local head = table.concat({job.id, status, job.a, now, job.b, job.o}, ' ')
-  if name2 then
-    redis.call('XADD', OUT, '*', 'h', head, name, value, name2, value2)
-  elseif name then
-    redis.call('XADD', OUT, '*', 'h', head, name, value)
-  else
-    redis.call('XADD', OUT, '*', 'h', head)
-  end
+-- Put on the record-to-be that an attempt, or the job with it, has ended. Fields: u run_s, r result, e error,
+-- k checkpoint.
+local function add_outcome(job, status, ...)
+  local fields = {'h', table.concat({job.id, status, job.a, now, job.b, job.o}, ' '), ...}
+  if job.k then fields[#fields + 1], fields[#fields + 2] = 'k', job.k end
+  redis.call('XADD', OUT, '*', unpack(fields))
   outcomes_added = true
 end
 

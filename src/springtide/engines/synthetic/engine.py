@@ -45,6 +45,9 @@ class Input(BaseModel):
     burn_cpu: bool = Field(default=False, description="Compute all the time instead of sleeping.")
     memory_mb: int = Field(default=0, ge=0, le=65_536, description="Memory held while it runs, MiB.")
     cold_start_s: float = Field(default=0.0, ge=0, le=3600, description="Extra wait before this process' first job.")
+    checkpoint_every: int = Field(
+        default=0, ge=0, description="Steps between two checkpoints, for another attempt to go on from; 0: none."
+    )
     outcome: Outcome = Field(default=Outcome.OK, description="How the job ends once its time is spent.")
 
 
@@ -53,6 +56,7 @@ class Output(BaseModel):
 
     seconds: float
     steps: int
+    resumed_at: int = 0  # steps that an earlier attempt has done
 
 
 class Settings(EngineSettings):
@@ -93,18 +97,19 @@ class Synthetic(Engine[Input, Output]):
             self._warm = True
             _spend(max(job.cold_start_s for job in inputs), lambda: _hear(progress), burn=False)
         held = [_touched(job.memory_mb) for job in inputs if job.memory_mb]
-        _work(inputs, progress)
-        results = [self._end(job, line) for job, line in zip(inputs, progress, strict=True)]
+        begun = [_steps_done(job, line) for job, line in zip(inputs, progress, strict=True)]
+        _work(inputs, progress, begun)
+        results = [self._end(job, line, at) for job, line, at in zip(inputs, progress, begun, strict=True)]
         held.clear()
         return results
 
     def estimate(self, inputs: Input) -> float:
         return inputs.seconds
 
-    def _end(self, job: Input, progress: Progress) -> Output | Exception:
+    def _end(self, job: Input, progress: Progress, begun: int) -> Output | Exception:
         match job.outcome:
             case Outcome.OK:
-                return Output.model_construct(seconds=job.seconds, steps=job.steps)
+                return Output.model_construct(seconds=job.seconds, steps=job.steps, resumed_at=begun)
             case Outcome.FAIL:
                 return RuntimeError("failed, as the request asked")
             case Outcome.CRASH:
@@ -120,15 +125,25 @@ def _hear(progress: Sequence[Progress]) -> None:
         line(0.0)
 
 
-def _work(jobs: Sequence[Input], progress: Sequence[Progress]) -> None:
+def _steps_done(job: Input, progress: Progress) -> int:
+    """By an earlier attempt, as its last checkpoint says."""
+    if not job.checkpoint_every or progress.checkpoint is None:
+        return 0
+    try:
+        return min(int(progress.checkpoint.read_text()), job.steps)
+    except (OSError, ValueError):  # of another version, or not there any more
+        return 0
+
+
+def _work(jobs: Sequence[Input], progress: Sequence[Progress], begun: Sequence[int]) -> None:
     """Pass the time of the longest job; every job hears of its own steps as they end."""
     ends = sorted(
-        (job.seconds * step / job.steps, index, step)
-        for index, job in enumerate(jobs)
+        (job.seconds * (step - at) / job.steps, index, step)
+        for index, (job, at) in enumerate(zip(jobs, begun, strict=True))
         if job.seconds or job.steps > 1  # nothing to report of a job that does nothing
-        for step in range(1, job.steps + 1)
+        for step in range(at + 1, job.steps + 1)
     )
-    done = [0.0] * len(jobs)
+    done = [at / job.steps for job, at in zip(jobs, begun, strict=True)]
     began = time.monotonic()
 
     def still_wanted() -> None:
@@ -137,8 +152,10 @@ def _work(jobs: Sequence[Input], progress: Sequence[Progress]) -> None:
 
     for at_s, index, step in ends:
         _spend(at_s - (time.monotonic() - began), still_wanted, burn=jobs[index].burn_cpu)
-        done[index] = step / jobs[index].steps
-        progress[index](done[index], "work")
+        job = jobs[index]
+        done[index] = step / job.steps
+        is_checkpoint = job.checkpoint_every and step % job.checkpoint_every == 0
+        progress[index](done[index], "work", checkpoint=str(step).encode() if is_checkpoint else None)
 
 
 def _spend(seconds: float, still_wanted: Callable[[], None], *, burn: bool) -> None:
