@@ -54,7 +54,7 @@ def test_only_the_first_and_the_last_of_quick_progress_leaves_the_child(monkeypa
         box.result(TaskResult(1))
         box.flush()
         reports = [msgspec.msgpack.decode(body, type=Report) for body in FrameBuffer().feed(ours.recv(1 << 20))]
-    told = [(fraction, bool(report.results)) for report in reports for _, fraction, _ in report.progress]
+    told = [(fraction, bool(report.results)) for report in reports for _, fraction, _, _ in report.progress]
     assert told == [(0.0, False), (1.0, True)]
 
 
