@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import psutil
 
+from springtide.config import load_config
+
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 PULL_WITHIN_S = 900.0
@@ -85,6 +87,26 @@ class Installation:
             url = self._wait_for_answer(process)
             yield Running(self, process, url, time.perf_counter() - began)
 
+    @contextlib.contextmanager
+    def gateway(self) -> Iterator[Running]:
+        """`springtide gateway`, answering: no worker takes the jobs."""
+        began = time.perf_counter()
+        with self.process("gateway") as process:
+            url = self._wait_for_answer(process)
+            yield Running(self, process, url, time.perf_counter() - began)
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where workers reach the embedded broker."""
+        kept, os.environ["SPRINGTIDE_SERVER__DATA_DIR"] = os.environ.get("SPRINGTIDE_SERVER__DATA_DIR"), str(self.data)
+        try:
+            return load_config(self.config).socket_path
+        finally:
+            if kept is None:
+                del os.environ["SPRINGTIDE_SERVER__DATA_DIR"]
+            else:
+                os.environ["SPRINGTIDE_SERVER__DATA_DIR"] = kept
+
     def pull(self, model: str) -> None:
         """Fetch the weights of `model` where they are not there yet."""
         with self.process("models", "pull", model) as process:
@@ -123,6 +145,10 @@ class Running:
         self.ready_after_s = ready_after_s
         self._process = process
         self.http = httpx.Client(base_url=url, timeout=180, trust_env=False)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def processes(self) -> dict[int, str]:
         """Every process of this server by id, with what it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from springtide.engines.binding import describe
 from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
 from springtide.engines.synthetic.engine import Synthetic
 from springtide.gateway.app import GatewayServices, GatewaySettings, ServedModel, create_app
+from springtide.gateway.server import serve
 from springtide.ledger.sql import SqlLedger
 from springtide.media.inspector import Inspector
 from springtide.runtime.clock import SystemClock
@@ -224,6 +226,21 @@ async def gateway_world(
     finally:
         for service in (inspector, broker, blobs, ledger):
             await service.stop()
+
+
+@contextlib.asynccontextmanager
+async def served(world: World) -> AsyncGenerator[tuple[str, int]]:
+    """The gateway on a real socket: its address. Leaving stops it as a signal would."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    ready, closing = asyncio.Event(), world.services.closing
+    serving = asyncio.create_task(serve(world.app, listener, closing, grace_s=1.0, on_ready=ready.set))
+    await ready.wait()
+    try:
+        yield listener.getsockname()[:2]
+    finally:
+        closing.set()
+        await serving
 
 
 def events_of(text: str) -> list[tuple[str | None, str, dict[str, Any]]]:

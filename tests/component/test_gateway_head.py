@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from gateway_world import World, gateway_world
+from gateway_world import World, gateway_world, served
 
 from springtide.gateway.context import Gateway
-from springtide.gateway.server import serve
 
 VARIES = {"x-request-id", "content-length"}  # an age or an estimate in the body is as long as it is
 
@@ -25,16 +23,8 @@ async def world(tmp_path: Path) -> AsyncGenerator[World]:
 
 @pytest.fixture
 async def address(world: World) -> AsyncGenerator[tuple[str, int]]:
-    """The gateway on a real socket."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    ready, stop = asyncio.Event(), asyncio.Event()
-    serving = asyncio.create_task(serve(world.app, listener, stop, grace_s=1.0, on_ready=ready.set))
-    await ready.wait()
-    yield listener.getsockname()[:2]
-    world.services.closing.set()
-    stop.set()
-    await serving
+    async with served(world) as where:
+        yield where
 
 
 async def talk(address: tuple[str, int], request: bytes) -> tuple[bytes, bytes]:

@@ -137,10 +137,8 @@ class Stories:
         if after is None:
             return [story.first, *story.others]
         newer: list[LiveEvent] = []
-        for event in reversed(story.others):
-            if not seq_after(event.seq, after):
+        for event in reversed(story.others):  # who keeps up knows the newest, or the one before it
+            if event.seq == after:
                 return newer[::-1]
             newer.append(event)
-        if seq_after(story.first.seq, after):
-            newer.append(story.first)
-        return newer[::-1]
+        return [event for event in (story.first, *story.others) if seq_after(event.seq, after)]

@@ -19,6 +19,9 @@ from springtide.gateway.admission import Admission
 from springtide.gateway.asgi import Application, refuse_unknown_parameters
 from springtide.gateway.context import Gateway
 from springtide.gateway.live import Live
+from springtide.gateway.live_all import AllJobs
+from springtide.gateway.live_hub import Hub
+from springtide.gateway.live_socket import live_socket
 from springtide.gateway.openapi import openapi_config
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.routes_batch import submit_batch
@@ -37,7 +40,9 @@ def create_app(services: GatewayServices) -> Litestar:
     tenancy = Tenancy(services.tenants, services.settings.tenant_header)
     outlook = Outlook(services)
     submission = Submission(services, Admission(services.models, outlook))
-    gateway = Gateway(services, submission, outlook, Live(services, outlook), tenancy)
+    live = Live(services, outlook)
+    hub = Hub(services, live)
+    gateway = Gateway(services, submission, outlook, live, tenancy, hub, AllJobs(services, hub))
     application = Application(
         route_handlers=[
             submit,
@@ -49,6 +54,7 @@ def create_app(services: GatewayServices) -> Litestar:
             routes_jobs.get_output_file,
             routes_jobs.get_attempts,
             routes_jobs.get_events,
+            live_socket,
             routes_blobs.upload_blob,
             routes_blobs.download_blob,
             routes_models.list_models,

@@ -12,6 +12,8 @@ from springtide.domain.job import Job
 from springtide.gateway.headers import base_url
 from springtide.gateway.keeping import missing_job
 from springtide.gateway.live import Live
+from springtide.gateway.live_all import AllJobs
+from springtide.gateway.live_hub import Hub
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.submission import Submission
@@ -30,6 +32,8 @@ class Gateway:
     outlook: Outlook
     live: Live
     tenancy: Tenancy
+    hub: Hub
+    all_jobs: AllJobs
 
 
 def gateway_of(request: AnyRequest) -> Gateway:

@@ -37,6 +37,7 @@ async def docs_page(request: AnyRequest) -> Response[str]:
     body = (
         "<h1>Springtide API</h1>"
         f'<p><a href="/">front page</a> · <a href="/openapi.json">OpenAPI {esc(document["openapi"])}</a></p>'
+        f"<p>{esc(document['info']['description'])}</p>"
         "<p>Errors are RFC 9457 problems; branch on <code>code</code>, show <code>detail</code>.</p>"
         f"{''.join(operations)}<h2>Shapes</h2>{''.join(schemas)}"
     )

@@ -6,6 +6,7 @@ Refuses what the grammar does not allow with a CallerError; unknown preferences 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,63}/[A-Za-z0-9!#$&^_.+-]{1,63}
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+@functools.lru_cache(maxsize=1024)  # events of one call have one time, and it is told more than once
 def iso8601(at_s: float) -> str:
     """An instant as RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -20,6 +20,7 @@ from springtide.domain.errors import OutcomeUnknown, SpringtideError, Unavailabl
 from springtide.domain.job import TERMINAL, Job, JobRef
 from springtide.domain.lease import LiveEvent, seq_after
 from springtide.gateway.outlook import Outlook
+from springtide.gateway.schemas import WaitingEventView
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.views import event_view, waiting_view
 from springtide.policy.waiting import Waiting
@@ -32,7 +33,7 @@ PAUSE_S = 1.0  # between looks where the broker does not know the job, or is dow
 KEEP_ALIVE = b": keep-alive\n\n"
 _LAST = 999_999  # number of an event made from the record: after every live event of the same millisecond
 _encoder = msgspec.json.Encoder()
-_WAITING_KINDS = frozenset({"queued", "retrying"})
+WAITING_KINDS = frozenset({"queued", "retrying"})
 _TERMINAL_KINDS = frozenset(status.value for status in TERMINAL)
 
 
@@ -89,26 +90,41 @@ class Live:
         self.streams += 1
         try:
             yield b"retry: %d\n\n" % RETRY_MS
-            async for chunk in self._follow(job, after, first):
-                yield chunk
+            async for news in self.follow(job, after, first):
+                if isinstance(news, WaitingEventView):
+                    yield _encode_waiting(news)
+                else:
+                    yield b"".join(map(encode_event, news)) or KEEP_ALIVE
         except SpringtideError as error:  # the client comes again by itself, with the id of the last event it saw
             log.warning("the event stream of %s ends early: %s", job.id, error)
         finally:
             self.streams -= 1
 
-    async def _follow(self, job: Job, after: str | None, events: list[LiveEvent]) -> AsyncIterator[bytes]:
+    async def follow(
+        self,
+        job: Job,
+        after: str | None,
+        events: list[LiveEvent],
+        *,
+        waits: bool = True,
+        until_closing: bool = True,
+    ) -> AsyncIterator[list[LiveEvent] | WaitingEventView]:
+        """`events` and then all that come after them, up to the job's end, and why it waits in between; an empty list
+        where it was silent for `keep_alive_s`. Raises Unavailable where the ledger is down too.
+
+        waits: whether the job may be queued now. until_closing: False for a reader that is cancelled at the end.
+        """
         told: str | None = None  # why it waits, as said last
-        waits = True
         young_s = max(0.0, self._explain_after_s - (self._clock.now_s() - job.created_at_s))
         look_at_s = self._clock.monotonic_s() + young_s  # most jobs begin before there is anything to explain
         quiet_since_s = self._clock.monotonic_s()
         while True:
-            for event in events:
-                yield encode_event(event)
-                after = event.seq
-                if event.kind in _TERMINAL_KINDS:
+            if events:
+                yield events
+                after, last = events[-1].seq, events[-1].kind
+                if last in _TERMINAL_KINDS:
                     return
-                waits, told = event.kind in _WAITING_KINDS, None
+                waits, told = last in WAITING_KINDS, None
             if self._closing.is_set():
                 return
             began_s = self._clock.monotonic_s()
@@ -117,10 +133,10 @@ class Live:
                 waiting = await self._why(job, told)
                 if waiting is not None:
                     told = waiting.code
-                    yield _encode_waiting(job, waiting, self._clock.now_s())
+                    yield waiting_view(job, waiting, self._clock.now_s())
             left_s = quiet_since_s + self._keep_alive_s - began_s
             wait_s = max(0.001, min(left_s, look_at_s - began_s) if waits else left_s)
-            found = await self._read(job, after, wait_s=wait_s)
+            found = await self._read(job, after, wait_s=wait_s, until_closing=until_closing)
             events = found or []
             if events:
                 quiet_since_s = self._clock.monotonic_s()
@@ -130,7 +146,7 @@ class Live:
                 quiet_since_s = self._clock.monotonic_s()
                 events = await self._end_on_record(job, after)
                 if not events:
-                    yield KEEP_ALIVE
+                    yield []
                     if is_early:
                         await self._unless_closing(self._clock.sleep(PAUSE_S))
 
@@ -155,11 +171,17 @@ class Live:
         waiting = of_its_model if live is None else await self._outlook.waiting(job, live)
         return None if waiting is None or waiting.code == told else waiting
 
-    async def _read(self, job: Job, after: str | None, *, wait_s: float) -> list[LiveEvent] | None:
+    async def read(self, job: Job, after: str | None, *, wait_s: float) -> list[LiveEvent]:
+        """Live events of a job as the broker keeps them. Raises Unavailable or OutcomeUnknown."""
+        return await self._broker.read_events(_ref(job), after, wait_s=wait_s)
+
+    async def _read(
+        self, job: Job, after: str | None, *, wait_s: float, until_closing: bool = True
+    ) -> list[LiveEvent] | None:
         """Events, none after `wait_s`, or None where the broker cannot be asked (or the server is closing)."""
-        reading = self._broker.read_events(_ref(job), after, wait_s=wait_s)
+        reading = self.read(job, after, wait_s=wait_s)
         try:
-            return await (reading if wait_s <= 0 else self._unless_closing(reading))
+            return await (self._unless_closing(reading) if until_closing and wait_s > 0 else reading)
         except (Unavailable, OutcomeUnknown) as error:
             log.debug("no live events of %s: %s", job.id, error)
             return None
@@ -195,8 +217,8 @@ def _has_end(events: list[LiveEvent]) -> bool:
     return any(event.kind in _TERMINAL_KINDS for event in events)
 
 
-def _encode_waiting(job: Job, waiting: Waiting, now_s: float) -> bytes:
-    return b"event: waiting\ndata: %s\n\n" % _encoder.encode(waiting_view(job, waiting, now_s))
+def _encode_waiting(view: WaitingEventView) -> bytes:
+    return b"event: waiting\ndata: %s\n\n" % _encoder.encode(view)
 
 
 def encode_event(event: LiveEvent) -> bytes:

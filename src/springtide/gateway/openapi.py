@@ -55,7 +55,9 @@ def openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Springtide",
         version=__version__,
-        description="Media AI jobs: submit, follow, fetch the result.",
+        description="Media AI jobs: submit, follow, fetch the result. Live events of many jobs at once: the WebSocket "
+        "`/v1/live?jobs=ID,ID` (or `?all=true`), whose messages are arrays of EventView, snapshots and problems; "
+        '`{"type": "subscribe", "jobs": [...]}` and `{"type": "unsubscribe", "jobs": [...]}` change what is followed.',
         use_handler_docstrings=True,
         path="/docs/framework",
     )

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,7 +17,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from springtide.gateway.problems import new_request_id, problem_body
 from springtide.runtime.memory import settle
 
+LARGEST_MESSAGE = 1 << 18  # from a WebSocket client: a thousand ids of jobs and events fit twice
 MOST_URL_BYTES = 65_535  # httptools keeps lengths of a URL in 16 bits
+
+
+def _web_socket(**uvicorns: Any) -> asyncio.Protocol:
+    """Imported with the first client: 30 ms that a start need not wait for."""
+    from springtide.gateway.ws_protocol import WebSocketProtocol
+
+    return WebSocketProtocol(**uvicorns)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -59,7 +67,9 @@ async def serve(
         app,
         loop="none",  # the running loop
         http=_Protocol,
-        ws="none",
+        ws=cast("type[asyncio.Protocol]", _web_socket),  # called like one
+        ws_max_size=LARGEST_MESSAGE,
+        ws_per_message_deflate=False,  # frames are shared between clients
         lifespan="off",
         log_config=None,
         access_log=False,

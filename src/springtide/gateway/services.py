@@ -37,6 +37,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_parts: int = 256  # of one form
     max_wait_s: float = 60.0  # longest `Prefer: wait`: below what proxies cut off
     max_streams: int = 1000  # live event streams at once; each holds a socket and a waiting read
+    max_sockets: int = 4000  # WebSocket clients at once, at about 30 kB each
     keep_alive_s: float = 15.0  # between comments on a silent event stream: half of a common proxy time-out
     record_wait_s: float = 1.0  # how long a cancel waits for its own end to be on record
     explain_after_s: float = 2.0  # a stream says why its job waits after this, and looks again as often

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from litestar import Request
+from litestar.connection import ASGIConnection
 
 from springtide.domain.errors import CallerError
 from springtide.domain.ids import DEFAULT_TENANT, TenantId, is_tenant_id
@@ -46,7 +46,7 @@ class Tenancy:
         return self.named(TenantId(names[0]))
 
 
-def tenant_of(request: Request[Any, Any, Any]) -> Tenant:
+def tenant_of(request: ASGIConnection[Any, Any, Any, Any]) -> Tenant:
     """The tenant that owns what this request makes, and whose things it may see."""
     gateway = cast("Gateway", request.app.state["gateway"])
     return gateway.tenancy.of(cast("list[tuple[bytes, bytes]]", request.scope["headers"]))
