@@ -46,11 +46,12 @@ class World:
         self.config.write_text(CONFIG.format(data=self.data, broker=broker))
         self.log = (folder / "log.txt").open("ab")
         self.started: list[psutil.Process] = []
+        self.environment: dict[str, str] = {}  # beyond that of the tests
 
     def start(self, *command: str) -> psutil.Process:
         """A `springtide` command as a process of its own group."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("SPRINGTIDE_")}
-        env["SPRINGTIDE_CONFIG"] = str(self.config)
+        env |= {"SPRINGTIDE_CONFIG": str(self.config), **self.environment}
         popen = subprocess.Popen(
             [sys.executable, "-m", "springtide", *command],
             env=env,

@@ -8,6 +8,8 @@ told by triggers inside the database, outside of the code under test.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import signal
 import sqlite3
 import subprocess
@@ -24,6 +26,7 @@ import psutil
 
 from springtide.testing.postgres import PostgresServer
 from springtide.testing.proxy import FaultProxy
+from springtide.testing.s3 import KEY, SECRET, S3Server
 from springtide.testing.servers import ValkeyServer
 
 from .conftest import World
@@ -55,6 +58,18 @@ url = "redis://127.0.0.1:{broker}/0"
 
 [ledger]
 url = "postgresql://springtide@127.0.0.1:{ledger}/{database}?sslmode=disable"
+"""
+
+FILES = """
+[blobs]
+url = "{blobs_url}"
+
+[models.copying]
+engine = "copying:Copying"
+max_replicas = 0
+slots = 8
+max_attempts = 10
+timeout_s = 10
 """
 
 # Every time a job's row becomes terminal, or changes once it is, there is a line in `ends`.
@@ -162,11 +177,14 @@ class Storm(World):
                     return
                 self._is_over.wait(PACE_S)
 
+    def request(self, key: str) -> dict[str, Any]:
+        """What a submit carries, as arguments of an HTTP client."""
+        return {"json": {"model": "synthetic", "inputs": {"seconds": JOB_S, "steps": 2}}}
+
     def _submit(self, http: httpx.Client, key: str) -> bool:
-        body = {"model": "synthetic", "inputs": {"seconds": JOB_S, "steps": 2}}
         while not self._is_over.is_set():
             with contextlib.suppress(httpx.HTTPError):
-                answer = http.post(f"{self.url}/v1/jobs", json=body, headers={"Idempotency-Key": key})
+                answer = http.post(f"{self.url}/v1/jobs", **self.request(key), headers={"Idempotency-Key": key})
                 if answer.status_code in (200, 202):
                     self._accepted[key] = answer.json()["id"]
                     return True
@@ -219,6 +237,45 @@ class ServersStorm(Storm):
             line.mend()
         super().close()
         self._stack.close()
+
+
+class FilesStorm(ServersStorm):
+    """The same with files in and out of a bucket, whose line can be broken too. Each job's file is its own."""
+
+    ROLES: ClassVar = {
+        **ServersStorm.ROLES,
+        "worker-1": ("worker", "--model", "copying"),
+        "worker-2": ("worker", "--model", "copying"),
+    }
+
+    def __init__(self, folder: Path, valkey: ValkeyServer, postgres: PostgresServer, bucket: S3Server) -> None:
+        super().__init__(folder, valkey, postgres)
+        self.bucket = bucket
+        self.lines["blobs"] = self._stack.enter_context(FaultProxy(("127.0.0.1", bucket.port)))
+        blobs_url = bucket.url("storm", port=self.lines["blobs"].port)
+        self.config.write_text(self.config.read_text() + FILES.format(blobs_url=blobs_url))
+        self.environment |= {
+            "SPRINGTIDE_BLOBS__ACCESS_KEY_ID": KEY,
+            "SPRINGTIDE_BLOBS__SECRET_ACCESS_KEY": SECRET,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+        }
+
+    def request(self, key: str) -> dict[str, Any]:
+        files = {"file": (f"{key}.bin", content_of(key), "application/octet-stream")}
+        return {"data": {"model": "copying", "seconds": str(JOB_S)}, "files": files}
+
+    def verdict(self, weather: str) -> None:
+        """Also: what each job gives back is what went in."""
+        super().verdict(weather)
+        with httpx.Client(base_url=str(self.url), follow_redirects=True, timeout=30) as http:
+            for key, job in self._accepted.items():
+                answer = http.get(f"/v1/jobs/{job}/files/file")
+                assert answer.content == content_of(key), (key, job, answer.status_code)
+
+
+def content_of(key: str) -> bytes:
+    """5 kB that no other job has."""
+    return hashlib.sha256(key.encode()).digest() * 160
 
 
 class EmbeddedStorm(Storm):

@@ -11,10 +11,11 @@ import pytest
 
 from springtide.testing.postgres import NoPostgres, PostgresServer, postgres_server
 from springtide.testing.proxy import FaultProxy
+from springtide.testing.s3 import S3Server, s3_server
 from springtide.testing.servers import NoServer, ValkeyServer, valkey_server
 
 from .conftest import kill
-from .storm import JOBS, EmbeddedStorm, ServersStorm, frozen, small_disk
+from .storm import JOBS, EmbeddedStorm, FilesStorm, ServersStorm, frozen, small_disk
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
@@ -32,6 +33,15 @@ def postgres() -> Iterator[PostgresServer]:
 def valkey() -> Iterator[ValkeyServer]:
     try:
         with valkey_server() as server:
+            yield server
+    except NoServer as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def bucket() -> Iterator[S3Server]:
+    try:
+        with s3_server() as server:
             yield server
     except NoServer as error:
         pytest.skip(str(error))
@@ -135,6 +145,27 @@ def test_a_broker_emptied_set_back_and_replaced_loses_and_doubles_nothing(storm:
     storm.valkey.start()
     storm.wait_until_all_ended()
     storm.verdict("FLUSHALL, an older copy, a deleted append-only file")
+
+
+def test_a_bucket_killed_frozen_and_cut_off_loses_and_doubles_nothing_and_every_file_is_whole(
+    tmp_path: Path, valkey: ValkeyServer, postgres: PostgresServer, bucket: S3Server
+) -> None:
+    with contextlib.closing(FilesStorm(tmp_path, valkey, postgres, bucket)) as storm:
+        storm.begin()
+        storm.wait_until_ended(50)
+        bucket.kill()
+        time.sleep(2)
+        bucket.start()
+        for number, way in enumerate([_cut, _lose_replies, _half_close, _stall]):
+            storm.wait_until_ended(100 + 50 * number)
+            way(storm.lines["blobs"])
+            storm.lines["blobs"].mend()
+        storm.wait_until_ended(300)
+        kill(storm.role("worker-1"))
+        storm.wait_until_ended(350)
+        kill(storm.role("gateway"))
+        storm.wait_until_all_ended()
+        storm.verdict("S3 killed, cut off, without replies, half-closed, silent; worker and gateway killed")
 
 
 def test_kill_9_of_every_part_of_up_in_turn_loses_and_doubles_nothing(tmp_path: Path) -> None:
