@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import uvloop
 
 from benchmarks.product import SYNTHETIC, Installation
@@ -45,6 +46,8 @@ POLL_S = 0.005
 LOOK_S = 0.0005  # as the peers' clients do
 DEADLINE_S = 120.0
 FIRST_JOBS = 300
+BATCH = 500
+BATCHED_PER_S = 8_000  # jobs for each aimed second: fewer than it takes, and the worker has to work them off
 MOST_JOBS = 100_000
 NO_OP = SubmitRequest(model="synthetic", inputs={})
 
@@ -75,6 +78,21 @@ class Drive:
         took = time.perf_counter() - began
         self._before += count
         return accepted, took
+
+    async def batches(self, count: int) -> float:
+        """Jobs accepted per second in calls of BATCH jobs, two calls in flight, while no worker takes any."""
+        left = iter(range(0, count, BATCH))
+
+        async def lane() -> None:
+            for _ in left:
+                await self._submission.commit_each([await self._submission.prepare(NO_OP) for _ in range(BATCH)])
+
+        began = time.perf_counter()
+        await asyncio.gather(lane(), lane())
+        took = time.perf_counter() - began
+        accepted = -(-count // BATCH) * BATCH
+        self._before += accepted
+        return accepted / took
 
     async def ends_s(self, count: int, spacing_s: float) -> list[float]:
         """Submit to the end in the broker, one job at a time, looked at as the peers' clients look at theirs."""
@@ -176,15 +194,24 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
 
 async def round_of(config: Config, home: Installation, options: argparse.Namespace) -> dict[str, float]:
     """Warm up, find how many jobs fill the time, measure."""
-    async with control_plane(config) as drive, _worker(home) as worker:
-        await _alive(worker, drive.throughput(FIRST_JOBS))
-        count = FIRST_JOBS
-        for share in (0.25, 1.0):
-            _, took = await drive.throughput(count)
-            count = max(FIRST_JOBS, min(MOST_JOBS, int(count / took * options.seconds * share)))
-        accepted, took = await drive.throughput(count)
-        to_accepted, to_done = await drive.latencies_s(options.latency_jobs, options.spacing)
-        to_end = await drive.ends_s(options.latency_jobs, options.spacing)
+    async with control_plane(config) as drive:
+        batched = await drive.batches(int(BATCHED_PER_S * options.seconds))
+        async with _worker(home) as worker:
+            return {"batch_submitted_per_s": batched, **await _with_worker(drive, worker, options)}
+
+
+async def _with_worker(drive: Drive, worker: subprocess.Popen[bytes], options: argparse.Namespace) -> dict[str, float]:
+    await _alive(worker, drive.throughput(FIRST_JOBS))
+    count = FIRST_JOBS
+    for share in (0.25, 1.0):
+        _, took = await drive.throughput(count)
+        count = max(FIRST_JOBS, min(MOST_JOBS, int(count / took * options.seconds * share)))
+    watched = {"control": os.getpid(), "worker": worker.pid, **dict(pair.split("=") for pair in options.watch)}
+    before = {name: _cpu_s(int(pid)) for name, pid in watched.items()}
+    accepted, took = await drive.throughput(count)
+    used = {name: (_cpu_s(int(pid)) - before[name]) / count * 1e6 for name, pid in watched.items()}
+    to_accepted, to_done = await drive.latencies_s(options.latency_jobs, options.spacing)
+    to_end = await drive.ends_s(options.latency_jobs, options.spacing)
     return {
         "jobs": count,
         "jobs_per_s": count / took,
@@ -195,7 +222,19 @@ async def round_of(config: Config, home: Installation, options: argparse.Namespa
         "ended_p99_ms": percentile(to_end, 0.99) * 1e3,
         "accepted_p50_ms": percentile(to_accepted, 0.5) * 1e3,
         "accepted_p99_ms": percentile(to_accepted, 0.99) * 1e3,
+        **{f"{name}_cpu_us_a_job": us for name, us in used.items()},
     }
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor seconds of a process and of those below it (not of this one's workers)."""
+    root = psutil.Process(pid)
+    found = 0.0
+    for process in [root] if pid == os.getpid() else [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            found += times.user + times.system
+    return found
 
 
 @contextlib.asynccontextmanager
@@ -224,6 +263,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--broker", default="memory://")
     parser.add_argument("--ledger", default="sqlite://")
+    parser.add_argument("--watch", action="append", default=[], help="name=pid whose processor time is told")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--latency-jobs", type=int, default=100)
     parser.add_argument("--spacing", type=float, default=0.02)
