@@ -33,6 +33,9 @@ class Seqs:
         return f"{self._ms}-{self._n}"
 
 
+_NOTHING: deque[LiveEvent] = deque(maxlen=0)  # of every queued job: an own one, empty, would take 0.7 KiB
+
+
 class _Story:
     """A job's events: the first, the newest others, and whether it is told to its end."""
 
@@ -40,9 +43,14 @@ class _Story:
 
     def __init__(self, first: LiveEvent) -> None:
         self.first = first
-        self.others: deque[LiveEvent] = deque(maxlen=EVENTS_PER_JOB - 1)
+        self.others = _NOTHING
         self.told = False
         self.forget_at_s: float | None = None
+
+    def append(self, event: LiveEvent) -> None:
+        if self.others is _NOTHING:
+            self.others = deque(maxlen=EVENTS_PER_JOB - 1)
+        self.others.append(event)
 
     @property
     def newest(self) -> LiveEvent:
@@ -96,7 +104,7 @@ class Stories:
         if story is None:
             story = self._stories[job] = _Story(event)
         else:
-            story.others.append(event)
+            story.append(event)
         if kind in TERMINAL:
             story.told = True
             self.end(job, now_s)

@@ -34,11 +34,17 @@ class _Queue:
             self.seen = {load.tenant: load.queued for load in view.tenants}
             self.entered = _Count()
 
+    def waiting(self) -> int:
+        return (self.view.queued if self.view else 0) + self.entering.all + self.entered.all
+
+    def waiting_of(self, tenant: TenantId) -> int:
+        return self.seen.get(tenant, 0) + self.entering.of(tenant) + self.entered.of(tenant)
+
     def crowd(self, tenant: TenantId) -> Crowd:
         view = self.view
         return Crowd(
-            queued=(view.queued if view else 0) + self.entering.all + self.entered.all,
-            tenant_queued=self.seen.get(tenant, 0) + self.entering.of(tenant) + self.entered.of(tenant),
+            queued=self.waiting(),
+            tenant_queued=self.waiting_of(tenant),
             predicted_s=view.predicted_s if view else 0.0,
             workers=workers_up(view) if view else 0,
         )
@@ -93,9 +99,10 @@ class Admission:
             queue.entered.add(tenant, 1)
 
     def _refusal(self, queue: _Queue, model: ModelName, tenant: Tenant) -> Refusal | None:
-        return decide_admission(
-            queue.crowd(tenant.id), model_limit=self._models[model].max_queued, tenant_limit=tenant.max_queued
-        )
+        most, of_tenant = self._models[model].max_queued, tenant.max_queued
+        if (most is None or queue.waiting() < most) and (of_tenant is None or queue.waiting_of(tenant.id) < of_tenant):
+            return None  # as nearly always: nothing more is worth knowing
+        return decide_admission(queue.crowd(tenant.id), model_limit=most, tenant_limit=of_tenant)
 
 
 def _refused(refusal: Refusal, model: ModelName, tenant: TenantId) -> Refused:

@@ -4,32 +4,33 @@
 -- at most n of them, so the first n lanes are enough.
 local worker, wanted, before = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local jobs, classes, at_limit = {}, {}, {}
+local virtual_at = {}  -- of each class, as it was
 
 local function load_class(class)
   local looks = wanted + (before and SPARE_LOOKS or 0)
   local flat = redis.call('ZRANGE', open_key(class), 0, looks - 1, 'WITHSCORES')
-  local lanes = {}
+  local lanes, tenants = {}, {}
   for i = 1, #flat, 2 do
+    tenants[#tenants + 1] = flat[i]
     lanes[#lanes + 1] = {tenant = flat[i], tag = tonumber(flat[i + 1]), ids = {}, taken = {}}
   end
-  local virtual = tonumber(redis.call('HGET', FAIR, 'v' .. class) or 0)
-  classes[class] = {lanes = lanes, virtual = virtual, taken = {}, touched = {}}
+  if #tenants > 0 then load_shares(tenants) end
+  classes[class] = {lanes = lanes, virtual = virtual_at[class], taken = {}, touched = {}}
   return classes[class]
 end
 
--- The job that stands first in the lane, with what its lease needs; nil where the lane is empty.
+-- The job that stands first in the lane, with what its lease needs; nil where the lane is empty. Ids are read as many
+-- at once as will be the lane's share of what is left, and one more, which tells whether it is empty then.
 local function first_job(class, lane, lanes)
   if lane.job then return lane.job end
   local at = #lane.taken
-  local id = lane.ids[at + 1]
-  if not id then  -- as many at once as will be its share of what is left
-    local chunk = math.ceil((wanted - #jobs) / lanes)
-    for _, more in ipairs(redis.call('ZRANGE', lane_key(class, lane.tenant), at, at + chunk - 1)) do
-      lane.ids[#lane.ids + 1] = more
-    end
-    id = lane.ids[at + 1]
-    if not id then return nil end
+  if #lane.ids <= at + 1 and not lane.is_whole then
+    local last = at + math.ceil((wanted - #jobs) / lanes)
+    lane.ids = redis.call('ZRANGE', lane_key(class, lane.tenant), 0, last)
+    lane.is_whole = #lane.ids <= last
   end
+  local id = lane.ids[at + 1]
+  if not id then return nil end
   local v = redis.call('HMGET', job_key(id), 'a', 'c', 'd', 'q', 'k')
   lane.job = {id = id, t = lane.tenant, a = tonumber(v[1]), c = tonumber(v[2]), d = v[3], q = tonumber(v[4]),
               k = v[5] or ''}
@@ -73,8 +74,10 @@ local function take_from(class)
 end
 
 local function take_turns()
-  local fair = redis.call('HMGET', FAIR, 'n', 'm')
-  local turn, most = tonumber(fair[1] or 0), tonumber(fair[2] or '')
+  local fair = redis.call('HMGET', FAIR, 'n', 'm', 'v0', 'v1', 'v2')
+  model_most = fair[2] or ''
+  local turn, most = tonumber(fair[1] or 0), model_limit()
+  for class = 0, 2 do virtual_at[class] = tonumber(fair[3 + class] or 0) end
   if most then wanted = math.min(wanted, most - redis.call('ZCARD', SEEN)) end
   while #jobs < wanted do
     local rest = (turn + 1) % TURNS
@@ -83,29 +86,34 @@ local function take_turns()
     if not job then break end
     jobs[#jobs + 1], turn = job, turn + 1
   end
-  if #jobs > 0 then redis.call('HSET', FAIR, 'n', turn) end
+  return turn
 end
 
-local function write_back(class, one)
+local function write_back(class, one, fair)
   redis.call('ZREM', class_key(class), unpack(one.taken))
-  local left = redis.call('EXISTS', class_key(class)) == 1
+  local open, closed = {}, {}
   for lane in pairs(one.touched) do
-    local key = lane_key(class, lane.tenant)
-    redis.call('ZREM', key, unpack(lane.taken))
-    if left then
-      redis.call('ZADD', open_key(class), lane.tag, lane.tenant)
-      if redis.call('EXISTS', key) == 0 then close_lane(class, lane.tenant) end
-    end
+    redis.call('ZREM', lane_key(class, lane.tenant), unpack(lane.taken))
+    local side = lane.is_whole and #lane.taken == #lane.ids and closed or open
+    side[#side + 1], side[#side + 2] = lane.tag, lane.tenant
   end
-  if left then redis.call('HSET', FAIR, 'v' .. class, one.virtual) else forget_class(class) end
+  if redis.call('EXISTS', class_key(class)) == 0 then return forget_class(class) end
+  if #open > 0 then redis.call('ZADD', open_key(class), unpack(open)) end
+  if #closed > 0 then
+    redis.call('ZADD', closed_key(class), unpack(closed))
+    for n = 2, #closed, 2 do redis.call('ZREM', open_key(class), closed[n]) end
+  end
+  fair[#fair + 1], fair[#fair + 2] = 'v' .. class, one.virtual
 end
 
 promote(100)
 expire(100)
-take_turns()
+settle_pushes()
+local fair = {'n', take_turns()}
 for class, one in pairs(classes) do
-  if #one.taken > 0 then write_back(class, one) end
+  if #one.taken > 0 then write_back(class, one, fair) end
 end
+if #jobs > 0 then redis.call('HSET', FAIR, unpack(fair)) end
 for tenant, is_there in pairs(at_limit) do
   for class = 0, 2 do
     if is_there then close_lane(class, tenant) end

@@ -119,9 +119,11 @@ end
 
 -- Do what was noted. Called once, when the script itself is through.
 local function settle()
+  settle_pushes()
   local ended = #let_go_ids
   if ended > 0 then
-    local most, leased = model_limit(), redis.call('ZCARD', SEEN)
+    local most = model_limit()
+    local leased = most and redis.call('ZCARD', SEEN)
     redis.call('ZREM', SEEN, unpack(let_go_ids))
     if most and leased >= most then woken = woken + math.max(0, math.min(ended, most - leased + ended)) end
   end

@@ -17,18 +17,25 @@ local function lane_key(class, tenant) return P .. ':l:' .. class .. ':' .. tena
 local function open_key(class) return P .. ':a:' .. class end
 local function closed_key(class) return P .. ':f:' .. class end
 
-local shares, running, running_more, waiting_jobs = {}, {}, {}, {}
+local shares, running, running_more, waiting_more_of = {}, {}, {}, {}
 local full = {}  -- tenants that this script has brought to their limit; an attempt may be taken up and end in one call
+
+-- Learn the weights and limits of these tenants in one go.
+local function load_shares(tenants)
+  for n, share in ipairs(redis.call('HMGET', SHARE, unpack(tenants))) do
+    if share then
+      local weight, most = string.match(share, '^(%S+) (%S*)$')
+      shares[tenants[n]] = {tonumber(weight), tonumber(most)}
+    else
+      shares[tenants[n]] = {1}
+    end
+  end
+end
 
 -- A tenant's weight, and the most it may have leased or nil.
 local function share_of(tenant)
-  local share = shares[tenant]
-  if not share then
-    local weight, most = string.match(redis.call('HGET', SHARE, tenant) or '1 ', '^(%S+) (%S*)$')
-    share = {tonumber(weight), tonumber(most)}
-    shares[tenant] = share
-  end
-  return share[1], share[2]
+  if not shares[tenant] then load_shares({tenant}) end
+  return shares[tenant][1], shares[tenant][2]
 end
 
 -- How many it has leased now, this script's own doing included.
@@ -42,8 +49,13 @@ local function may_run(tenant)
   return not most or running_of(tenant) < most
 end
 
+local model_most  -- '' where there is none
+
 -- Most that the model may have leased, or nil.
-local function model_limit() return tonumber(redis.call('HGET', FAIR, 'm') or '') end
+local function model_limit()
+  model_most = model_most or redis.call('HGET', FAIR, 'm') or ''
+  return tonumber(model_most)
+end
 
 -- Whether some job may be leased now, within all limits.
 local function has_turn()
@@ -81,25 +93,39 @@ local function forget_class(class)
   redis.call('HDEL', FAIR, 'v' .. class)
 end
 
-local known_lanes = {}
+local pushed = {}  -- key -> {score, id, ...}, not written yet
+local pushed_lanes = {}
+
+local function push_to(key, score, id)
+  local some = pushed[key] or {}
+  some[#some + 1], some[#some + 2] = score, id
+  pushed[key] = some
+end
 
 local function ready_push(job)
   local lane = lane_key(job.pr, job.t)
   local delay = DELAY_PER_PREDICTED_S * math.min(tonumber(job.c) / 1e6, PREDICTED_CAP_S)
-  redis.call('ZADD', class_key(job.pr), job.q, job.id)
-  redis.call('ZADD', lane, tonumber(job.q) + delay, job.id)
-  if known_lanes[lane] then return end
-  known_lanes[lane] = true
-  if not redis.call('ZSCORE', open_key(job.pr), job.t) and may_run(job.t) then open_lane(job.pr, job.t) end
+  push_to(class_key(job.pr), job.q, job.id)
+  push_to(lane, tonumber(job.q) + delay, job.id)
+  pushed_lanes[lane] = job
+end
+
+-- Write down what was pushed: many jobs of one lane at once. To be called before anything else looks at the order.
+local function settle_pushes()
+  for key, some in pairs(pushed) do redis.call('ZADD', key, unpack(some)) end
+  for _, job in pairs(pushed_lanes) do
+    if not redis.call('ZSCORE', open_key(job.pr), job.t) and may_run(job.t) then open_lane(job.pr, job.t) end
+  end
+  pushed, pushed_lanes = {}, {}
 end
 
 -- A ready job is gone, other than by a lease. False where it was not ready.
 local function ready_remove(job)
+  settle_pushes()
   if redis.call('ZREM', class_key(job.pr), job.id) == 0 then return false end
   local lane = lane_key(job.pr, job.t)
   redis.call('ZREM', lane, job.id)
   if redis.call('EXISTS', lane) == 0 then
-    known_lanes[lane] = nil
     close_lane(job.pr, job.t)
     if redis.call('EXISTS', class_key(job.pr)) == 0 then forget_class(job.pr) end
   end
@@ -113,7 +139,7 @@ local function ready_count()
 end
 
 -- The tenant waits with this many jobs more, or holds this many leases more.
-local function count_waiting(tenant, n) waiting_jobs[tenant] = (waiting_jobs[tenant] or 0) + n end
+local function count_waiting(tenant, n) waiting_more_of[tenant] = (waiting_more_of[tenant] or 0) + n end
 
 local function count_running(tenant, n)
   running_more[tenant] = (running_more[tenant] or 0) + n
@@ -123,21 +149,51 @@ local function count_running(tenant, n)
   end
 end
 
+-- Add to the counts of a hash, and drop those that are nothing. Returns {tenant, change, count after}, ... .
+local function add_counts(key, more)
+  local changes, names = {}, {}
+  for tenant, n in pairs(more) do
+    if n ~= 0 then
+      changes[#changes + 1] = {tenant, n}
+      names[#names + 1] = tenant
+    end
+  end
+  if #changes == 0 then return changes end
+  if #changes == 1 then
+    local change = changes[1]
+    change[3] = redis.call('HINCRBY', key, change[1], change[2])
+    if change[3] <= 0 then redis.call('HDEL', key, change[1]) end
+    return changes
+  end
+  local gone, kept = {}, {}
+  for n, before in ipairs(redis.call('HMGET', key, unpack(names))) do
+    local change = changes[n]
+    change[3] = tonumber(before or 0) + change[2]
+    if change[3] <= 0 then
+      gone[#gone + 1] = change[1]
+    else
+      kept[#kept + 1], kept[#kept + 2] = change[1], change[3]
+    end
+  end
+  if #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
+  if #kept > 0 then redis.call('HSET', key, unpack(kept)) end
+  return changes
+end
+
 -- Write down what was counted. Returns how many jobs may start because an end made room under a tenant's limit.
 local function settle_counts()
-  local room = 0
-  for tenant, n in pairs(waiting_jobs) do
-    if n ~= 0 and redis.call('HINCRBY', WAITING, tenant, n) <= 0 then redis.call('HDEL', WAITING, tenant) end
+  add_counts(WAITING, waiting_more_of)
+  local changes, room = add_counts(RUNNING, running_more), 0
+  for tenant in pairs(full) do
+    if running_more[tenant] == 0 then changes[#changes + 1] = {tenant, 0, running_of(tenant)} end
   end
-  for tenant, n in pairs(running_more) do
-    if n ~= 0 or full[tenant] then
-      local left = redis.call('HINCRBY', RUNNING, tenant, n)
-      if left <= 0 then redis.call('HDEL', RUNNING, tenant) end
-      local _, most = share_of(tenant)
-      if most and left < most and (left - n >= most or full[tenant]) then
-        set_open(tenant)
-        room = room + most - left
-      end
+  for _, change in ipairs(changes) do
+    local tenant, n, left = unpack(change)
+    local _, most = share_of(tenant)
+    running[tenant], running_more[tenant] = left, 0
+    if most and left < most and (left - n >= most or full[tenant]) then
+      set_open(tenant)
+      room = room + most - left
     end
   end
   return room

@@ -49,6 +49,7 @@ for class = 0, 2 do
   if now_at then redis.call('ZREMRANGEBYSCORE', closed_key(class), '-inf', now_at) end
 end
 
+settle_pushes()
 -- A token that was taken by a worker which then died must not leave its job waiting for the next arrival.
 if woken == 0 and has_turn() and redis.call('LLEN', WAKE) == 0 then ring(1) end
 return replies
