@@ -102,6 +102,15 @@ class BlobsConfig(_Section):
     )
     secret_access_key: SecretStr | None = Field(default=None, description="S3: the secret of that key.")
     session_token: SecretStr | None = Field(default=None, description="S3: token of temporary keys.")
+    public_endpoint: str | None = Field(
+        default=None, description="S3: https://host:port by which clients reach the store; default: as we do."
+    )
+    presigned_uploads: bool = Field(
+        default=True, description="S3: who asks for an upload URL gets one of the store; false: one of the gateway."
+    )
+    presigned_downloads: bool = Field(
+        default=False, description="S3: downloads are redirected to the store; false: only with ?redirect=1."
+    )
     keep_orphans_s: float = Field(
         default=86_400, ge=60, description="Seconds that an upload is kept that no job has used."
     )

@@ -17,6 +17,7 @@ from litestar import Litestar
 from pydantic import BaseModel, Field
 
 from springtide.blobs.files import FileBlobs
+from springtide.blobs.protocol import Blobs
 from springtide.broker.memory import MemoryBroker
 from springtide.controller.recorder import Recorder
 from springtide.domain.ids import DEFAULT_TENANT, ModelName, WorkerId
@@ -189,11 +190,17 @@ class World:
 
 @contextlib.asynccontextmanager
 async def gateway_world(
-    folder: Path, *, tenants: Sequence[Tenant] = (), max_queued: int | None = None, **settings: Any
+    folder: Path,
+    *,
+    blobs: Blobs | None = None,
+    tenants: Sequence[Tenant] = (),
+    max_queued: int | None = None,
+    **settings: Any,
 ) -> AsyncGenerator[World]:
-    """A gateway on `folder`."""
+    """A gateway on `folder`; `blobs`: a store that is not started."""
     clock, broker = SystemClock(), MemoryBroker()
-    ledger, blobs, inspector = SqlLedger(f"sqlite:///{folder}/ledger.db"), FileBlobs(folder / "blobs"), Inspector()
+    ledger, inspector = SqlLedger(f"sqlite:///{folder}/ledger.db"), Inspector()
+    blobs = FileBlobs(folder / "blobs") if blobs is None else blobs
     served = {
         ModelName(name): ServedModel(
             model=describe(ModelName(name), engine, engine_reference=name),

@@ -1,6 +1,7 @@
 """Every query of the ledger is served by the index that `tables` names for it, on both databases.
 
-PostgreSQL is asked with sequential scans priced out, since on a small table they are the better plan.
+PostgreSQL is asked with the other ways priced out (reading all, sorting), since on a small table they are the better
+plan.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ async def plans_of(ledger: SqlLedger, query: Query, how: str) -> str:
             asked.append((statement, parameters))
 
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            for other_way in ("seqscan", "bitmapscan", "sort"):
+                connection.execute(text(f"SET LOCAL enable_{other_way} = off"))
         event.listen(connection, "before_cursor_execute", note)
         query(connection)
         event.remove(connection, "before_cursor_execute", note)

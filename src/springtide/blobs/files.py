@@ -106,6 +106,21 @@ class FileBlobs:
             raise Unavailable(f"The file of {blob} is damaged: it has {size:,} bytes, {expected.bytes:,} were stored.")
         return path
 
+    async def upload_url(self, blob: BlobId, *, size: int, expires_s: float) -> str | None:
+        """None: the folder is reached through the gateway."""
+        return None
+
+    async def adopt(self, blob: BlobId) -> None:
+        """What the gateway stored is a blob already."""
+        await self.size(blob)
+
+    async def forget_upload(self, blob: BlobId) -> None:
+        """There is nothing besides the blob."""
+
+    async def download_url(self, blob: BlobId, *, media_type: str, disposition: str, expires_s: float) -> str | None:
+        """None: the folder is reached through the gateway."""
+        return None
+
     async def remove_leftovers(self, *, before_s: float) -> int:
         return await _in_thread(_remove_abandoned, self._incoming, before_s)
 

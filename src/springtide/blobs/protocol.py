@@ -58,6 +58,25 @@ class Blobs(Protocol):
         local file the size is looked at, what came over a network is also hashed."""
         ...
 
+    # --- bytes that go past the gateway; a store that clients cannot reach says None ---
+
+    async def upload_url(self, blob: BlobId, *, size: int, expires_s: float) -> str | None:
+        """Where a client may PUT exactly `size` bytes by itself. They are no blob before `adopt`, and what is put there
+        afterwards changes nothing."""
+        ...
+
+    async def adopt(self, blob: BlobId) -> None:
+        """Make what was put at the `upload_url` the blob. Again is no error. Raises NotFound without an upload."""
+        ...
+
+    async def forget_upload(self, blob: BlobId) -> None:
+        """The upload was adopted and looked at: what still lies at its `upload_url` may go. Raises nothing."""
+        ...
+
+    async def download_url(self, blob: BlobId, *, media_type: str, disposition: str, expires_s: float) -> str | None:
+        """Where a client may GET the blob by itself, with these headers on the answer."""
+        ...
+
     async def remove_leftovers(self, *, before_s: float) -> int:
         """Remove what was begun before then and broken off; returns how much."""
         ...

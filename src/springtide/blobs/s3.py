@@ -1,7 +1,7 @@
 """Blobs in an S3 bucket: what a cluster uses, so that media go from any gateway to any worker.
 
     s3://bucket/prefix/
-    ├── incoming/blob_0198…7a     the probe of a start
+    ├── incoming/blob_0198…7a     put by a client itself, not looked at yet: no job can name it
     └── 7a/blob_0198…7a           whole, never written again; fan-out by the random end of the id
 
 Promises what `blobs.protocol` does. An object appears when S3 has all of it (a single PUT, or the completion of a
@@ -25,13 +25,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from springtide.blobs.protocol import Written
 from springtide.blobs.s3_feed import Feed
-from springtide.blobs.s3_place import Credentials, S3Keys, parse_place
+from springtide.blobs.s3_place import Credentials, S3Keys, parse_endpoint, parse_place
+from springtide.blobs.s3_signing import signed_url
 from springtide.blobs.s3_unfinished import abort_unfinished
 from springtide.domain.errors import ConfigError, Conflict, NotFound, SpringtideError, Unavailable
 from springtide.domain.ids import BlobId, is_blob_id
@@ -39,6 +41,7 @@ from springtide.runtime.ids import new_blob_id
 
 MIB = 1 << 20
 PART_BYTES = 5 * MIB  # the least that S3 takes as a part
+MOST_PUT_BYTES = 5 << 30  # in one request, by S3's rules; also what it copies at once
 MOST_PARTS = 10_000  # of one upload, by S3's rules
 FILE_PARTS_AT_ONCE = 4  # a worker's result is on its disk: four connections fill most networks
 PIECE_BYTES = 4 * MIB  # of a download: large against a round trip, small against memory
@@ -53,8 +56,13 @@ _WRONG_REGION = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", 
 class S3Blobs:
     """`blobs.protocol.Blobs` in a bucket."""
 
-    def __init__(self, url: str, *, keys: S3Keys | None = None) -> None:
+    def __init__(self, url: str, *, keys: S3Keys | None = None, public_endpoint: str | None = None) -> None:
+        """public_endpoint: how clients reach the server, where that is not how we do."""
         self.place = parse_place(url)
+        self._public = self.place
+        if public_endpoint is not None:
+            endpoint = parse_endpoint(public_endpoint, key="blobs.public_endpoint")
+            self._public = msgspec.structs.replace(self.place, endpoint=endpoint)
         self._credentials = Credentials(keys)
         self._store = S3Store(
             self.place.bucket,
@@ -146,6 +154,32 @@ class S3Blobs:
                 f"{digest.hexdigest()}, stored were {expected.bytes:,} with {expected.sha256}."
             )
         return path
+
+    async def upload_url(self, blob: BlobId, *, size: int, expires_s: float) -> str | None:
+        if size > MOST_PUT_BYTES:
+            return None
+        # The length is signed: S3 refuses a body of any other, so nobody can fill the bucket through a signed URL.
+        headers = {"content-length": str(size)}
+        keys, key = await self._credentials.frozen(), self._incoming(blob)
+        return signed_url(self._public, keys, "PUT", key, expires_s=expires_s, headers=headers)
+
+    async def adopt(self, blob: BlobId) -> None:
+        """Copied inside S3 to where no client can write. (A signed URL can be used again until it expires.)"""
+        with contextlib.suppress(NotFound):
+            await self.size(blob)
+            return
+        with self._translated(absent="Nothing was uploaded."):
+            await obstore.copy_async(self._store, self._incoming(blob), self._key(blob))
+
+    async def forget_upload(self, blob: BlobId) -> None:
+        with contextlib.suppress(BaseError, FileNotFoundError):  # else it goes with the leftovers
+            await obstore.delete_async(self._store, self._incoming(blob))
+
+    async def download_url(self, blob: BlobId, *, media_type: str, disposition: str, expires_s: float) -> str | None:
+        keys = await self._credentials.frozen()
+        parameters = {"response-content-type": media_type, "response-content-disposition": disposition}
+        key = self._key_to_read(blob)
+        return signed_url(self._public, keys, "GET", key, expires_s=expires_s, parameters=parameters)
 
     async def remove_leftovers(self, *, before_s: float) -> int:
         count = 0
@@ -247,6 +281,8 @@ class S3Blobs:
         return self._key(blob)
 
     def _incoming(self, blob: BlobId) -> str:
+        if not is_blob_id(blob):
+            raise ValueError(f"{blob!r} is not the id of a blob")
         return f"{self.place.prefix}incoming/{blob}"
 
     @contextlib.contextmanager

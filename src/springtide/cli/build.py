@@ -62,6 +62,7 @@ def blobs_address(config: Config) -> BlobsAddress:
         access_key_id=given.access_key_id,
         secret_access_key=None if secret is None else secret.get_secret_value(),
         session_token=None if token is None else token.get_secret_value(),
+        public_endpoint=given.public_endpoint,
     )
 
 
@@ -124,6 +125,8 @@ def gateway_settings(config: Config) -> GatewaySettings:
         tenant_header=server.tenant_header,
         keep_s=config.ledger.keep_s,
         keep_orphans_s=config.blobs.keep_orphans_s,
+        presigned_uploads=config.blobs.presigned_uploads,
+        presigned_downloads=config.blobs.presigned_downloads,
     )
 
 

@@ -44,6 +44,7 @@ class BlobsAddress(msgspec.Struct, frozen=True, kw_only=True):
     access_key_id: str | None = None
     secret_access_key: str | None = None
     session_token: str | None = None
+    public_endpoint: str | None = None
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,14 +85,14 @@ def blob_store(address: BlobsAddress) -> Blobs:
     from springtide.blobs.s3 import S3Blobs
     from springtide.blobs.s3_place import S3Keys
 
-    if address.access_key_id is None or address.secret_access_key is None:
-        return S3Blobs(address.url)
-    keys = S3Keys(
-        access_key_id=address.access_key_id,
-        secret_access_key=address.secret_access_key,
-        session_token=address.session_token,
-    )
-    return S3Blobs(address.url, keys=keys)
+    keys: S3Keys | None = None
+    if address.access_key_id is not None and address.secret_access_key is not None:
+        keys = S3Keys(
+            access_key_id=address.access_key_id,
+            secret_access_key=address.secret_access_key,
+            session_token=address.session_token,
+        )
+    return S3Blobs(address.url, keys=keys, public_endpoint=address.public_endpoint)
 
 
 async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:

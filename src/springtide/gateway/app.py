@@ -14,7 +14,16 @@ from litestar.exceptions import HTTPException
 from litestar.types import HTTPScope, Message, Scope
 
 from springtide.domain.errors import SpringtideError
-from springtide.gateway import docs, page, problems, routes_blobs, routes_health, routes_jobs, routes_models
+from springtide.gateway import (
+    docs,
+    page,
+    problems,
+    routes_blobs,
+    routes_health,
+    routes_jobs,
+    routes_models,
+    routes_uploads,
+)
 from springtide.gateway.admission import Admission
 from springtide.gateway.asgi import Application, refuse_unknown_parameters
 from springtide.gateway.context import Gateway
@@ -57,6 +66,9 @@ def create_app(services: GatewayServices) -> Litestar:
             live_socket,
             routes_blobs.upload_blob,
             routes_blobs.download_blob,
+            routes_uploads.begin_upload,
+            routes_uploads.receive_upload,
+            routes_uploads.complete_upload,
             routes_models.list_models,
             routes_models.get_model,
             routes_health.healthz,

@@ -22,6 +22,8 @@ from litestar.types import HTTPScope, Message, Receive, Scope, Send
 from springtide.domain.errors import CallerError
 from springtide.gateway.context import AnyRequest
 
+IS_HEAD = "springtide.is_head"  # in the scope of a GET that is run for a HEAD
+
 
 class Application(Litestar):
     """Litestar, answering HEAD wherever it answers GET, and with a short way to routes that are called all the time.
@@ -82,7 +84,7 @@ async def _answer_head(app: Any, scope: Scope, receive: Receive, send: Send) -> 
     async def receive_until_over() -> Any:
         return {"type": "http.disconnect"} if is_over else await receive()
 
-    await app({**cast("HTTPScope", scope), "method": "GET"}, receive_until_over, send_head)
+    await app({**cast("HTTPScope", scope), "method": "GET", IS_HEAD: True}, receive_until_over, send_head)
 
 
 async def refuse_unknown_parameters(request: AnyRequest) -> None:

@@ -44,6 +44,9 @@ _RAISED = {
     ("/v1/jobs/{job_id}/events", "get"): ("400", "404", "410", "503"),
     ("/v1/blobs", "post"): ("400", "413", "422", "503"),
     ("/v1/blobs/{blob_id}", "get"): ("400", "404", "410", "416", "503"),
+    ("/v1/blobs/uploads", "post"): ("400", "413", "422", "503"),
+    ("/v1/blobs/uploads/{blob_id}", "put"): ("400", "404", "409", "410", "413", "422", "503"),
+    ("/v1/blobs/{blob_id}/complete", "post"): ("404", "409", "410", "422", "503"),
     ("/v1/models", "get"): ("400",),
     ("/v1/models/{name}", "get"): ("400", "404"),
     ("/readyz", "get"): ("503",),
@@ -80,9 +83,13 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     _describe_batch(paths["/v1/jobs/batch"]["post"], paths["/v1/jobs"]["post"])
     schemas["BatchItem"]["properties"]["problem"] = {"$ref": "#/components/schemas/Problem"}
     _describe_upload(paths["/v1/blobs"]["post"])
+    _describe_direct(paths["/v1/blobs/uploads"]["post"], paths["/v1/blobs/uploads/{blob_id}"]["put"])
+    complete_upload: Document = paths["/v1/blobs/{blob_id}/complete"]["post"]["responses"]
+    complete_upload["200"] = {**complete_upload["201"], "description": "It was complete already."}
     _describe_events(paths["/v1/jobs/{job_id}/events"]["get"])
     for path in ("/v1/blobs/{blob_id}", "/v1/jobs/{job_id}/files/{field}"):
         _describe_download(paths[path]["get"])
+        paths[path]["get"]["responses"]["307"] = {"description": "The same bytes from the blob store itself."}
     cancel: Document = paths["/v1/jobs/{job_id}/cancel"]["post"]["responses"]
     cancel["200"] = {**cancel["202"], "description": "The job is on record as cancelled."}
     return document
@@ -215,6 +222,19 @@ def _describe_upload(operation: Document) -> None:
         "required": True,
         "content": {"application/octet-stream": {"schema": binary}, "multipart/form-data": {"schema": form}},
     }
+
+
+def _describe_direct(ask: Document, put: Document) -> None:
+    properties: Document = {
+        "bytes": {"type": "integer", "minimum": 1, "description": "How many bytes will be sent."},
+        "name": {"type": "string", "description": "File name to show; never used as a path."},
+        "media_type": {"type": "string", "description": "Counts only where the bytes do not tell."},
+        "sha256": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "Checked where it is given."},
+    }
+    schema = {"type": "object", "properties": properties, "required": ["bytes"], "additionalProperties": False}
+    ask["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    put["requestBody"] = {"required": True, "content": {"application/octet-stream": binary}}
 
 
 def _describe_events(operation: Document) -> None:

@@ -42,6 +42,7 @@ UNAVAILABLE_RETRY_S = 2.0  # a restarted broker or database is back within a few
 STATUS_OF_CODE: dict[str, int] = {
     "job_deleted": 410,
     "blob_deleted": 410,
+    "upload_expired": 410,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
     "no_capacity": 503,

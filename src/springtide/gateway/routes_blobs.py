@@ -14,6 +14,7 @@ from springtide.domain.job import BlobRef
 from springtide.gateway import body, downloads
 from springtide.gateway import headers as http
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, text
+from springtide.gateway.downloads import Redirect
 from springtide.gateway.keeping import is_kept, missing_blob
 from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import BlobView
@@ -52,13 +53,13 @@ async def upload_blob(
 
 
 @get("/v1/blobs/{blob_id:str}", tags=["blobs"], summary="Download a file", media_type="application/octet-stream")
-async def download_blob(request: AnyRequest, blob_id: FromPath[str]) -> Response[bytes]:
+async def download_blob(request: AnyRequest, blob_id: FromPath[str], redirect: Redirect = None) -> Response[bytes]:
     """The bytes, whole or one range of them."""
     services = gateway_of(request).services
     if is_blob_id(blob_id):
         [blob] = await services.ledger.get_blobs([BlobId(blob_id)])
         if blob is not None and blob.tenant == tenant_of(request).id and is_kept(blob, services):
-            return await downloads.download(request, services.blobs, blob.ref)
+            return await downloads.download(request, services, blob.ref, redirect=redirect)
     raise missing_blob(blob_id, services)
 
 

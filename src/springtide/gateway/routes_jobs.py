@@ -19,6 +19,7 @@ from springtide.domain.tickets import end_of, ticket_of
 from springtide.gateway import downloads, problems
 from springtide.gateway import headers as http
 from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, job_of, text
+from springtide.gateway.downloads import Redirect
 from springtide.gateway.schemas import AttemptList, JobPage, JobView
 from springtide.gateway.tenancy import tenant_of
 from springtide.gateway.views import attempt_view, error_view, job_view, output_file, outputs_view
@@ -111,7 +112,9 @@ async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[dic
     summary="Bytes of an output file",
     media_type="application/octet-stream",
 )
-async def get_output_file(request: AnyRequest, job_id: FromPath[str], field: FromPath[str]) -> Response[bytes]:
+async def get_output_file(
+    request: AnyRequest, job_id: FromPath[str], field: FromPath[str], redirect: Redirect = None
+) -> Response[bytes]:
     """A file of the result, by the name of its output field (or the file's id where a field holds several)."""
     job = await job_of(request, job_id)
     if job.status is not JobStatus.COMPLETED:
@@ -119,7 +122,7 @@ async def get_output_file(request: AnyRequest, job_id: FromPath[str], field: Fro
     ref = output_file(job, field)
     if ref is None:
         raise NotFound(f"The result has no single file {field[:64]!r}.", code="unknown_file")
-    return await downloads.download(request, gateway_of(request).services.blobs, ref)
+    return await downloads.download(request, gateway_of(request).services, ref, redirect=redirect)
 
 
 @get("/v1/jobs/{job_id:str}/attempts", tags=["jobs"], summary="Attempts that gave no result")

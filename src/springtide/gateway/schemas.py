@@ -136,6 +136,19 @@ class BlobView(msgspec.Struct, kw_only=True):
     created_at_s: float
 
 
+class UploadView(msgspec.Struct, kw_only=True):
+    """Where to put a file: send `bytes` bytes to `url` by `method` with `headers`, then POST to `complete_url`."""
+
+    id: str
+    url: str
+    method: str
+    headers: dict[str, str]
+    bytes: int
+    expires_at: str
+    expires_at_s: float
+    complete_url: str
+
+
 class AttemptView(msgspec.Struct, kw_only=True):
     """An attempt that ended without a result."""
 

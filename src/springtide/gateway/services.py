@@ -45,6 +45,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     ready_timeout_s: float = 2.0  # a dependency that takes longer to answer counts as down
     keep_s: float | None = None  # ended jobs and their files; None: for ever
     keep_orphans_s: float = 86_400.0  # uploads that no job has
+    presigned_uploads: bool = True  # where the blob store can: an upload URL is the store's own
+    presigned_downloads: bool = False  # downloads are redirected to the store, not only those that ask
+    upload_url_s: float = 3600.0  # how long an upload URL holds: 2 GiB at 5 Mbit/s
+    download_url_s: float = 300.0  # how long a redirect may take to be followed; the download may last longer
     access_log: bool = False
 
 

@@ -67,7 +67,7 @@ class Uploads:
             raise too_large(max_bytes, what=f"The file for {field}", errors=errors) from error
         ref = BlobRef(
             id=blob,
-            media_type=_media_type(bytes(head), claimed_type),
+            media_type=media_type_of(bytes(head), claimed_type),
             bytes=written.bytes,
             sha256=written.sha256,
             name=safe_name(name),
@@ -88,7 +88,8 @@ async def _remembering(chunks: AsyncIterator[bytes], head: bytearray) -> AsyncIt
         yield chunk
 
 
-def _media_type(head: bytes, claimed: str | None) -> str:
+def media_type_of(head: bytes, claimed: str | None) -> str:
+    """What the first bytes say; what the client says counts only where they say nothing."""
     sniffed = sniff(head)
     if sniffed is not None:
         return sniffed

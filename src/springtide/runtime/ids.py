@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 
 import uuid_utils
@@ -16,6 +17,11 @@ def new_job_id() -> JobId:
 
 def new_blob_id() -> BlobId:
     return BlobId(BLOB_PREFIX + uuid_utils.uuid7().hex)
+
+
+def new_secret() -> str:
+    """What opens a URL to whoever knows it: 192 random bits, fit for a URL."""
+    return secrets.token_urlsafe(24)
 
 
 def new_worker_id(model: ModelName) -> WorkerId:
