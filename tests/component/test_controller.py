@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from springtide.blobs.files import FileBlobs
@@ -18,7 +19,7 @@ from springtide.domain.errors import NotFound, Unavailable
 from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase
 from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId
 from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobRef, JobStatus, Priority
-from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Lease, Progress, WorkerState
+from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Lease, Payload, Progress, WorkerState
 from springtide.domain.tickets import ticket_of
 from springtide.ledger.sql import SqlLedger
 from springtide.policy.scaling import ScalingSettings
@@ -196,6 +197,15 @@ async def test_a_long_run_is_noted_so_that_a_rebuilt_broker_leaves_it_with_its_w
     assert await rebuilt.complete(MODEL, WORKER, [done], world.clock.now_s()) == [True]
 
 
+async def test_a_recorder_that_ends_with_its_broker_writes_all_it_has_and_who_runs_what(world: World) -> None:
+    done, running = await world.submit(2)
+    await world.lease(2)
+    await world.broker.complete(MODEL, WORKER, [Completion(id=done.id, attempt=1, outputs={})], world.clock.now_s())
+    await world.recorder.stop(5.0)
+    assert await world.status(done.id) is JobStatus.COMPLETED
+    assert await world.status(running.id) is JobStatus.IN_PROGRESS  # though it has only begun
+
+
 async def test_a_lost_enqueue_is_put_back_once_it_has_settled(world: World) -> None:
     await world.submit(3, enqueue=False)
     assert await world.sweeper.sweep(settle_s=5) == 0
@@ -203,6 +213,14 @@ async def test_a_lost_enqueue_is_put_back_once_it_has_settled(world: World) -> N
     assert await world.sweeper.sweep(settle_s=5) == 3
     assert await world.sweeper.sweep(settle_s=5) == 0
     assert len(await world.lease(10)) == 3
+
+
+async def test_a_job_that_is_put_back_keeps_its_trace(world: World) -> None:
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    await world.ledger.insert([msgspec.structs.replace(world.job(), traceparent=trace)])
+    assert await world.sweeper.sweep(settle_s=-1) == 1
+    [lease] = await world.lease()
+    assert msgspec.msgpack.decode(lease.payload, type=Payload).traceparent == trace
 
 
 async def test_the_sweep_leaves_alone_what_ends_while_it_looks(world: World) -> None:

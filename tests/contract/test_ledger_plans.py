@@ -79,7 +79,13 @@ async def fill(url: str) -> None:
     await ledger.start()
     tenants = [ANN, *(TenantId(f"tenant{n}") for n in range(40))]
     models = [ModelName("matting"), *(ModelName(f"model{n}") for n in range(10))]
-    await ledger.insert([job(n, tenant=tenants[n % 41], model=models[n % 11], input_files=()) for n in range(4100)])
+    statuses = [JobStatus.QUEUED, JobStatus.FAILED, JobStatus.COMPLETED]  # where none has failed, any plan is as good
+    await ledger.insert(
+        [
+            job(n, tenant=tenants[n % 41], model=models[n % 11], status=statuses[n % 3], input_files=())
+            for n in range(4100)
+        ]
+    )
     await ledger._database.write(lambda on: on.execute(text("ANALYZE jobs")))
     await ledger.stop()
 

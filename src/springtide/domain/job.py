@@ -139,6 +139,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     output_files: tuple[BlobRef, ...] = ()
     error: JobError | None = None
     checkpoint: Checkpoint | None = None  # while it lives
+    traceparent: str | None = None  # W3C trace context of the request
 
 
 class JobRef(msgspec.Struct, frozen=True):

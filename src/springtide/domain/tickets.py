@@ -11,10 +11,10 @@ from springtide.domain.lease import Outcome, Payload, Ticket
 _encoder = msgspec.msgpack.Encoder()
 
 
-def ticket_of(job: Job, *, traceparent: str | None = None) -> Ticket:
+def ticket_of(job: Job) -> Ticket:
     """The ticket of a live job. One noted as in progress names its worker, which gets one TTL to say it still runs."""
     holder = job.worker if job.status is JobStatus.IN_PROGRESS else None
-    payload = Payload(inputs=job.inputs, files=job.input_files, traceparent=traceparent)
+    payload = Payload(inputs=job.inputs, files=job.input_files, traceparent=job.traceparent)
     return Ticket(
         id=job.id,
         model=job.model,

@@ -96,7 +96,7 @@ class Submission:
         job = msgspec.structs.replace(job, predicted_s=_estimate(served, bound))
         fresh = frozenset(ref.id for ref in job.input_files if ref.id in request.files)
         try:
-            ticket = ticket_of(job, traceparent=request.traceparent)
+            ticket = ticket_of(job)
         except OverflowError as error:  # an integer beyond 64 bits in a field without a bound
             raise InvalidInput("An integer in the inputs has more than 64 bits.") from error
         return Prepared(job, ticket, fresh, request.tenant)
@@ -201,6 +201,7 @@ class Submission:
             start_deadline_at_s=None if deadline_s is None else now_s + deadline_s,
             idempotency_key=request.idempotency_key,
             fingerprint=None if request.idempotency_key is None else fingerprint(served.model.name, inputs, files),
+            traceparent=request.traceparent,
         )
 
     async def _enqueue(self, tickets: list[Ticket]) -> Sequence[bool]:

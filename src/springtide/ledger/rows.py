@@ -54,6 +54,7 @@ def job_row(job: Job) -> Row:
         _text(job.output_files) if job.output_files else "[]",
         _text_or_none(job.error),
         _text_or_none(job.checkpoint),
+        job.traceparent,
     )
 
 
@@ -82,6 +83,7 @@ def job_from(row: Row) -> Job:
         output_files=_files.decode(row[20]),
         error=None if row[21] is None else _error.decode(row[21]),
         checkpoint=None if row[22] is None else _checkpoint.decode(row[22]),
+        traceparent=row[23],
     )
 
 

@@ -50,6 +50,7 @@ jobs = Table(
     Column("output_files", Text, nullable=False),
     Column("error", Text),
     Column("checkpoint", Text),
+    Column("traceparent", Text),
     # A fifth of each page stays free, so that a job's end finds room beside its beginning.
     postgresql_with={"fillfactor": "80"},
 )

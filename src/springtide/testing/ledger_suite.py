@@ -133,6 +133,7 @@ class InsertContract:
             outputs={"z": 1, "a": {"nested": [True, 2**53 + 1, 1e300, -0.0]}},
             output_files=(blob_ref(7), blob_ref(8, name=None)),
             error=JobError(code="timed_out", message="too long", retryable=True, details={"limit_s": 300}),
+            traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
         )
         await ledger.insert([full])
         assert await (await reopen()).get([full.id]) == [full]
