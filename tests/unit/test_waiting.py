@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
-from springtide.domain.fleet import QueueView, WorkerView
-from springtide.domain.ids import JobId, ModelName, WorkerId
+from springtide.domain.fleet import QueueView, TenantLoad, WorkerView
+from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import JobError, JobStatus
 from springtide.domain.lease import LiveJob, WorkerState
+from springtide.domain.tenant import Tenant
 from springtide.policy.waiting import Waiting, engine_problem, explain, explain_removed, has_hope
 
 NOW_S = 1000.0
@@ -41,8 +45,8 @@ def live(ahead: int | None = 0, retry_at_s: float | None = None) -> LiveJob:
     return LiveJob(id=JobId("j"), status=JobStatus.QUEUED, attempt=1, ahead=ahead, retry_at_s=retry_at_s)
 
 
-def why(queue: QueueView, job: LiveJob | None = None, max_replicas: int | None = None) -> Waiting:
-    waiting = explain(queue, job, NOW_S, max_replicas=max_replicas)
+def why(queue: QueueView, job: LiveJob | None = None, **known: Any) -> Waiting:
+    waiting = explain(queue, job, NOW_S, **known)
     assert waiting is not None
     return waiting
 
@@ -77,6 +81,25 @@ def test_the_reason_that_would_have_to_change_first_is_named(
     waiting = why(queue, job)
     assert waiting.code == code
     assert told in waiting.message
+
+
+@pytest.mark.parametrize(
+    ("running", "leased", "code"),
+    [(2, 2, "tenant_limit"), (1, 5, "model_limit"), (2, 5, "tenant_limit"), (1, 4, "queued_behind")],
+)
+def test_a_limit_that_is_reached_is_named_the_tenants_first(running: int, leased: int, code: str) -> None:
+    acme = Tenant(id=TenantId("acme"), max_running=2)
+    load = TenantLoad(tenant=acme.id, queued=1, running=running)
+    full = msgspec.structs.replace(view(BUSY), tenants=(load,), leased=leased)
+    waiting = why(full, live(0), tenant=acme, max_running=5)
+    assert waiting.code == code
+    assert "max_running" in waiting.message or code == "queued_behind"
+
+
+def test_without_a_worker_a_limit_is_not_the_reason() -> None:
+    acme = Tenant(id=TenantId("acme"), max_running=1)
+    load = TenantLoad(tenant=acme.id, queued=1, running=1)
+    assert why(msgspec.structs.replace(view(), tenants=(load,)), tenant=acme).code == "no_worker"
 
 
 def test_a_model_that_may_have_no_worker_says_so() -> None:

@@ -87,6 +87,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             timeout_s=model.timeout_s,
             max_attempts=model.max_attempts,
             max_replicas=model.max_replicas,
+            max_running=model.max_running,
             max_queued=model.max_queued,
         )
     return served

@@ -31,6 +31,7 @@ class Outlook:
     def __init__(self, services: GatewayServices) -> None:
         self._broker = services.broker
         self._clock = services.clock
+        self._tenants = services.tenants
         self._models = services.models
         self._kept_s = services.settings.figures_kept_s
         self._views: Mapping[ModelName, QueueView] = {}
@@ -86,7 +87,14 @@ class Outlook:
         if served is None:
             return explain_removed()
         view = await self.view(job.model)
-        waiting = explain(view, live, self._clock.now_s(), max_replicas=served.max_replicas)
+        waiting = explain(
+            view,
+            live,
+            self._clock.now_s(),
+            max_replicas=served.max_replicas,
+            max_running=served.max_running,
+            tenant=self._tenants.get(job.tenant),
+        )
         return waiting and Waiting(code=waiting.code, message=without_paths(waiting.message))
 
     async def eta_s(self, job: Job, live: LiveJob | None = None) -> float | None:

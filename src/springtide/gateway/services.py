@@ -60,6 +60,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     max_attempts: int
     max_replicas: int | None = None  # None: not known here
+    max_running: int | None = None  # attempts in progress; kept by the broker, told to who waits
     max_queued: int | None = MAX_QUEUED  # jobs waiting, of all tenants; None: no limit
 
     def file_field(self, name: str) -> FileField | None:

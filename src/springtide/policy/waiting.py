@@ -11,6 +11,7 @@ from springtide.domain.fleet import QueueView, WorkerView
 from springtide.domain.ids import WorkerId
 from springtide.domain.job import JobError
 from springtide.domain.lease import LiveJob, WorkerState
+from springtide.domain.tenant import Tenant
 
 REMOVED_AFTER_S = 600.0  # a rolling change of configuration takes minutes, and must not fail jobs
 _ABLE = frozenset({WorkerState.READY, WorkerState.BUSY})
@@ -24,12 +25,18 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explain(
-    view: QueueView | None, live: LiveJob | None, now_s: float, *, max_replicas: int | None = None
+    view: QueueView | None,
+    live: LiveJob | None,
+    now_s: float,
+    *,
+    max_replicas: int | None = None,
+    max_running: int | None = None,
+    tenant: Tenant | None = None,
 ) -> Waiting | None:
     """Why a queued job of a model that is served here waits.
 
     view: its model's queue, None where the broker cannot be asked. live: the job's own place there, where known.
-    max_replicas: of its model, where known.
+    max_replicas, max_running: of its model, where known. tenant: whose job it is.
     """
     if view is None:
         return None
@@ -41,7 +48,7 @@ def explain(
         return Waiting(code="retry_delay", message=message)
     able = sum(worker.state in _ABLE for worker in view.workers)
     if able:
-        return _behind(live, able)
+        return _at_limit(view, max_running, tenant) or _behind(live, able)
     starting = sum(worker.state is WorkerState.STARTING for worker in view.workers)
     if starting:
         return Waiting(code="worker_starting", message=f"{_count(starting, 'worker')} loading the model")
@@ -82,6 +89,19 @@ def _not_loading(problem: JobError) -> Waiting:
         else:
             tries = f" ({failed} loads in a row failed; waiting jobs are failed)"
     return Waiting(code="engine_not_loading", message=f"the model's engine does not load: {problem.message}{tries}")
+
+
+def _at_limit(view: QueueView, max_running: int | None, tenant: Tenant | None) -> Waiting | None:
+    """A limit that holds it back whoever is idle: the tenant's own, else the model's."""
+    if tenant is not None and tenant.max_running is not None:
+        running = next((load.running for load in view.tenants if load.tenant == tenant.id), 0)
+        if running >= tenant.max_running:
+            message = f"{running} of at most {tenant.max_running} jobs of its tenant are in progress (max_running)"
+            return Waiting(code="tenant_limit", message=message)
+    if max_running is not None and view.leased >= max_running:
+        message = f"{view.leased} of at most {max_running} jobs of its model are in progress (max_running)"
+        return Waiting(code="model_limit", message=message)
+    return None
 
 
 def _behind(live: LiveJob | None, able: int) -> Waiting:
