@@ -223,6 +223,13 @@ async def test_a_job_that_is_put_back_keeps_its_trace(world: World) -> None:
     assert msgspec.msgpack.decode(lease.payload, type=Payload).traceparent == trace
 
 
+async def test_jobs_from_before_the_clock_was_set_back_are_put_back_as_well(world: World) -> None:
+    await world.submit(2, enqueue=False)
+    world.clock.step(-3600)
+    assert await world.sweeper.sweep(settle_s=5) == 2
+    assert await Sweeper(MemoryBroker(), world.ledger, [MODEL], world.clock).sweep(settle_s=-1) == 2
+
+
 async def test_the_sweep_leaves_alone_what_ends_while_it_looks(world: World) -> None:
     """The broker forgets an ended job after its tombstone; the page read before that must not bring it back."""
     job = (await world.submit())[0]

@@ -13,8 +13,9 @@ from gateway_world import World, events_of, gateway_world, soon
 
 from springtide.broker.memory import MemoryBroker
 from springtide.domain.errors import Unavailable
-from springtide.domain.ids import JobId
-from springtide.domain.job import Job, JobError, JobStatus
+from springtide.domain.ids import JobId, ModelName
+from springtide.domain.job import Job, JobError, JobRef, JobStatus
+from springtide.domain.lease import seq_after
 from springtide.gateway.context import Gateway
 from springtide.gateway.live import KEEP_ALIVE
 
@@ -92,6 +93,35 @@ async def test_after_a_restart_the_end_is_told_once_from_the_ledger(
     resumed = events_of((await stream(world, job, seen[1][0])).text)
     assert [kind for _, kind, _ in from_start] == ["completed"] and resumed == from_start
     assert (await stream(world, job, from_start[0][0])).status_code == 204
+
+
+async def test_the_end_is_told_to_who_has_seen_events_of_a_clock_that_was_set_back_since(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await ended_job(world)
+    future = f"{events_of((await stream(world, job)).text)[-1][0].partition('-')[0]}9-7"
+    for _ in "announced", "only on record":
+        [(told, kind, _)] = events_of((await stream(world, job, future)).text)
+        assert kind == "completed" and told is not None and seq_after(told, future)
+        assert (await stream(world, job, told)).status_code == 204
+        monkeypatch.setattr(gateway_of(world).live, "_broker", MemoryBroker())
+
+
+async def test_an_end_that_is_announced_between_two_looks_is_not_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await ended_job(world)
+    whole = world.services.broker.read_events
+    story = await whole(JobRef(ModelName("synthetic"), JobId(job["id"])), None)
+    looks = 0
+
+    async def read(ref: JobRef, after: str | None, *, wait_s: float = 0.0) -> Any:
+        nonlocal looks
+        looks += 1
+        return await whole(ref, after) if looks > 1 else [event for event in story[:-1] if seq_after(event.seq, after)]
+
+    monkeypatch.setattr(world.services.broker, "read_events", read)
+    assert [kind for _, kind, _ in events_of((await stream(world, job, story[-2].seq)).text)] == ["completed"]
 
 
 async def test_an_end_whose_announcement_was_lost_is_told_from_the_ledger(

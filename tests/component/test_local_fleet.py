@@ -30,9 +30,10 @@ class Clock:
 
     def __init__(self) -> None:
         self.time_s = 1000.0
+        self.set_by_s = 0.0  # how far somebody has set the host's clock
 
     def now_s(self) -> float:
-        return self.time_s
+        return self.time_s + self.set_by_s
 
     def monotonic_s(self) -> float:
         return self.time_s
@@ -104,6 +105,16 @@ async def test_a_dead_worker_is_reported_at_once_and_restarted_after_a_delay_tha
         yard.clock.time_s += delays[-1]
     assert delays[3] > delays[0] * 2
     assert replica.restarts == 4
+
+
+async def test_a_restart_does_not_wait_for_a_clock_that_was_set_back(yard: Yard) -> None:
+    yard.code = DIE_AT_ONCE
+    await yard.want(1)
+    await asyncio.wait_for(yard.gone.get(), 10)
+    yard.clock.set_by_s -= 3600
+    yard.clock.time_s += 1.0
+    await yard.want(1)
+    assert await asyncio.wait_for(yard.gone.get(), 10) == "m-2"
 
 
 async def test_a_killed_worker_names_its_signal(yard: Yard) -> None:

@@ -9,7 +9,7 @@ import pytest
 from springtide.broker import memory_events
 from springtide.broker.memory import MemoryBroker
 from springtide.broker.memory_entries import SAMPLE, SPARE, Entry, LazyHeap
-from springtide.broker.memory_events import Seqs, Stories
+from springtide.broker.memory_events import Stories
 from springtide.broker.memory_ready import ReadyQueue
 from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import EVENTS_KEPT_S
@@ -101,7 +101,7 @@ class TestWaits:
 class TestStories:
     def test_only_the_newest_ended_stories_are_kept(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(memory_events, "ENDED_STORIES", 3)
-        stories = Stories(Seqs(), Waits())
+        stories = Stories(Waits())
         for number in range(10):
             stories.add(job(str(number)), "completed", T0)
         stories.add(job("running"), "started", T0)

@@ -11,9 +11,9 @@ from itertools import combinations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from springtide.broker.memory_events import Seqs, Stories
+from springtide.broker.memory_events import Stories
 from springtide.broker.memory_jobs import ModelJobs
-from springtide.broker.memory_outcomes import Outcomes
+from springtide.broker.memory_outcomes import Outcomes, Seqs
 from springtide.broker.memory_waits import Waits
 from springtide.domain.ids import TenantId
 from springtide.domain.job import Priority
@@ -32,7 +32,7 @@ slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 def queue(*named: Tenant, max_running: int | None = None) -> ModelJobs:
     """One model's jobs."""
     seqs, waits = Seqs(), Waits()
-    jobs = ModelJobs(MODEL, seqs=seqs, stories=Stories(seqs, waits), outcomes=Outcomes(), waits=waits)
+    jobs = ModelJobs(MODEL, seqs=seqs, stories=Stories(waits), outcomes=Outcomes(), waits=waits)
     jobs.configure(Discipline(max_running=max_running, tenants=named))
     return jobs
 

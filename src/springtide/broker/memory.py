@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from springtide.broker.memory_events import Seqs, Stories
+from springtide.broker.memory_events import Stories
 from springtide.broker.memory_jobs import ModelJobs
-from springtide.broker.memory_outcomes import Outcomes
+from springtide.broker.memory_outcomes import Outcomes, Seqs
 from springtide.broker.memory_waits import Waits
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import JobId, ModelName, WorkerId
@@ -39,7 +39,7 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._seqs = Seqs()
         self._waits = Waits()
-        self._stories = Stories(self._seqs, self._waits)
+        self._stories = Stories(self._waits)
         self._outcomes = Outcomes()
         self._models: dict[ModelName, ModelJobs] = {}
 

@@ -12,25 +12,9 @@ from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import EVENTS_KEPT_S, EVENTS_PER_JOB
 from springtide.domain.ids import JobId
 from springtide.domain.job import TERMINAL, JobError
-from springtide.domain.lease import LiveEvent, seq_after
+from springtide.domain.lease import LiveEvent, seq_after, seq_key
 
 ENDED_STORIES = 20_000  # at about 1 KiB each; EVENTS_KEPT_S alone would keep gigabytes at thousands of jobs a second
-
-
-class Seqs:
-    """Ids `<unix ms>-<n>` that rise whatever the clock does."""
-
-    def __init__(self) -> None:
-        self._ms = 0
-        self._n = 0
-
-    def next(self, now_s: float) -> str:
-        ms = int(now_s * 1000)
-        if ms > self._ms:
-            self._ms, self._n = ms, 0
-        else:
-            self._n += 1
-        return f"{self._ms}-{self._n}"
 
 
 _NOTHING: deque[LiveEvent] = deque(maxlen=0)  # of every queued job: an own one, empty, would take 0.7 KiB
@@ -60,8 +44,7 @@ class _Story:
 class Stories:
     """The live events of all jobs."""
 
-    def __init__(self, seqs: Seqs, waits: Waits) -> None:
-        self._seqs = seqs
+    def __init__(self, waits: Waits) -> None:
         self._waits = waits
         self._stories: dict[JobId, _Story] = {}
         self._ended: deque[tuple[float, JobId]] = deque()
@@ -92,7 +75,7 @@ class Stories:
         if story is not None and story.told:
             return False
         event = LiveEvent(
-            seq=self._seqs.next(now_s),
+            seq=f"{int(now_s * 1000)}-0" if story is None else _next_seq(story.newest.seq, now_s),
             job=job,
             kind=kind,
             at_s=now_s if story is None else max(now_s, story.newest.at_s),
@@ -150,3 +133,10 @@ class Stories:
                 return newer[::-1]
             newer.append(event)
         return [event for event in (story.first, *story.others) if seq_after(event.seq, after)]
+
+
+def _next_seq(newest: str, now_s: float) -> str:
+    """An id after `newest`, also where that one is from the future: the clock was set back since."""
+    ms, n = seq_key(newest)
+    now_ms = int(now_s * 1000)
+    return f"{now_ms}-0" if now_ms > ms else f"{ms}-{n + 1}"

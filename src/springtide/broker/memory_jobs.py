@@ -13,8 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from springtide.broker.memory_entries import Entry, LazyHeap
-from springtide.broker.memory_events import Seqs, Stories
-from springtide.broker.memory_outcomes import Outcomes
+from springtide.broker.memory_events import Stories
+from springtide.broker.memory_outcomes import Outcomes, Seqs
 from springtide.broker.memory_ready import ReadyQueue
 from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import TOMBSTONE_S

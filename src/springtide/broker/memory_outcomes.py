@@ -9,6 +9,22 @@ from itertools import islice
 from springtide.domain.lease import Outcome
 
 
+class Seqs:
+    """Ids `<unix ms>-<n>` that rise whatever the clock does."""
+
+    def __init__(self) -> None:
+        self._ms = 0
+        self._n = 0
+
+    def next(self, now_s: float) -> str:
+        ms = int(now_s * 1000)
+        if ms > self._ms:
+            self._ms, self._n = ms, 0
+        else:
+            self._n += 1
+        return f"{self._ms}-{self._n}"
+
+
 class Outcomes:
     """Facts by id. An OrderedDict, for a plain dict gets slow where the front is taken away all the time."""
 

@@ -11,6 +11,7 @@ REMOVED_AFTER_S on end, a job is recorded as failed (`model_removed`): nobody wo
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 
 from springtide.broker.protocol import Broker
@@ -45,7 +46,7 @@ class Sweeper:
         self._ledger = ledger
         self._models = frozenset(models)
         self._clock = clock
-        self._since_s = clock.now_s()  # as long as this, at most, a model has been unknown here
+        self._since_s = clock.monotonic_s()  # as long as this, at most, a model has been unknown here
         self._told: set[ModelName] = set()
         self._disciplines = disciplines or {}
         self._loop = Loop("sweep", self._sweep_settled, every_s=SWEEP_EVERY_S, clock=clock)
@@ -62,12 +63,14 @@ class Sweeper:
             await self._broker.configure(model, discipline)
         put_back, after = 0, None
         while True:
-            created_before_s = self._clock.now_s() - settle_s
-            jobs = await self._ledger.live(after=after, limit=PAGE, created_before_s=created_before_s)
+            jobs = await self._ledger.live(after=after, limit=PAGE, created_before_s=math.inf)
             if not jobs:
                 return put_back
-            put_back += await self._put_back([job for job in jobs if job.model in self._models])
-            await self._end_removed([job for job in jobs if job.model not in self._models])
+            # By this clock's age and no other measure: where the clock was set back, jobs are from the future.
+            now_s = self._clock.now_s()
+            jobs_of_age = [job for job in jobs if not 0 <= now_s - job.created_at_s < settle_s]
+            put_back += await self._put_back([job for job in jobs_of_age if job.model in self._models])
+            await self._end_removed([job for job in jobs_of_age if job.model not in self._models])
             after = jobs[-1].id
 
     async def _sweep_settled(self) -> None:
@@ -79,10 +82,11 @@ class Sweeper:
         """Fail jobs of models that have been unknown for long enough. A broker that outlived the model may still queue
         some of them: they are taken out there, so that none runs should the model ever come back."""
         now_s = self._clock.now_s()
-        for model in {job.model for job in jobs} - self._told:
+        for model in sorted({job.model for job in jobs} - self._told):
             self._told.add(model)
             log.warning("jobs wait for model %s, which is not configured; they fail after %g s", model, REMOVED_AFTER_S)
-        due = [job for job in jobs if now_s - max(self._since_s, job.created_at_s) >= REMOVED_AFTER_S]
+        unknown_s = self._clock.monotonic_s() - self._since_s  # a clock that is set ahead makes nothing old
+        due = [job for job in jobs if min(unknown_s, now_s - job.created_at_s) >= REMOVED_AFTER_S]
         if not due:
             return
         ends = [end_of(job, JobStatus.FAILED, now_s, error=_removed(job.model)) for job in due]

@@ -172,7 +172,7 @@ class LiveJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def seq_after(seq: str, other: str | None) -> bool:
     """Whether event id `seq` comes after `other` (None: before everything)."""
-    return other is None or _seq_key(seq) > _seq_key(other)
+    return other is None or seq_key(seq) > seq_key(other)
 
 
 def is_seq(text: str) -> bool:
@@ -181,6 +181,7 @@ def is_seq(text: str) -> bool:
     return ms.isascii() and ms.isdigit() and n.isascii() and n.isdigit()
 
 
-def _seq_key(seq: str) -> tuple[int, int]:
+def seq_key(seq: str) -> tuple[int, int]:
+    """An event id as numbers: milliseconds, and the place among those of the same one."""
     ms, _, n = seq.partition("-")
     return int(ms), int(n)

@@ -35,10 +35,11 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class _Process:
-    def __init__(self, worker: WorkerId, process: asyncio.subprocess.Process, started_at_s: float) -> None:
+    def __init__(self, worker: WorkerId, process: asyncio.subprocess.Process, clock: Clock) -> None:
         self.worker = worker
         self.process = process
-        self.started_at_s = started_at_s
+        self.started_at_s = clock.now_s()
+        self.began_s = clock.monotonic_s()  # a clock that is set does not change how long it lived
         self.draining = False
         self.watcher: asyncio.Task[None] | None = None
 
@@ -53,7 +54,7 @@ class _ModelFleet:
         self.wanted = 0
         self.processes: dict[WorkerId, _Process] = {}
         self.backoff = Backoff(FIRST_RESTART_S, MOST_RESTART_S)
-        self.not_before_s = 0.0
+        self.not_before_s = float("-inf")  # monotonic
         self.restarts = 0
         self.last_exit: str | None = None
 
@@ -111,7 +112,8 @@ class LocalFleet:
                 replicas.append(self._replica(model, fleet, phase, process.worker, process.started_at_s))
             for n in range(fleet.wanted - len(fleet.staying)):
                 worker = WorkerId(f"{model}-waiting-{n}")
-                replicas.append(self._replica(model, fleet, ReplicaPhase.BACKING_OFF, worker, fleet.not_before_s))
+                starts_at_s = self._clock.now_s() + max(0.0, fleet.not_before_s - self._clock.monotonic_s())
+                replicas.append(self._replica(model, fleet, ReplicaPhase.BACKING_OFF, worker, starts_at_s))
         return replicas
 
     async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
@@ -124,7 +126,7 @@ class LocalFleet:
             for process in sorted(fleet.staying, key=lambda one: one.worker not in drain_first)[:surplus]:
                 log.info("worker %s drains", process.worker)
                 process.drain()
-        while len(fleet.staying) < fleet.wanted and self._clock.now_s() >= fleet.not_before_s:
+        while len(fleet.staying) < fleet.wanted and self._clock.monotonic_s() >= fleet.not_before_s:
             await self._start_one(decision.model, fleet)
 
     async def _start_one(self, model: ModelName, fleet: _ModelFleet) -> None:
@@ -136,7 +138,7 @@ class LocalFleet:
             stdin=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in the terminal is for `up`, which drains its workers itself
         )
-        one = _Process(worker, process, self._clock.now_s())
+        one = _Process(worker, process, self._clock)
         fleet.processes[worker] = one
         one.watcher = asyncio.create_task(self._watch(model, fleet, one))
         log.info("worker %s started (pid %d)", worker, process.pid)
@@ -148,8 +150,8 @@ class LocalFleet:
         if code == 0 and not one.draining:
             log.info("worker %s has left: somebody told it to stop", one.worker)
         elif not one.draining and not self._stopping:
-            now_s = self._clock.now_s()
-            if now_s - one.started_at_s > STEADY_AFTER_S:
+            now_s = self._clock.monotonic_s()
+            if now_s - one.began_s > STEADY_AFTER_S:
                 fleet.backoff.reset()
             delay_s = fleet.backoff.next_s()
             fleet.not_before_s = now_s + delay_s

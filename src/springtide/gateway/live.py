@@ -31,7 +31,7 @@ T = TypeVar("T")
 RETRY_MS = 2000  # what a browser waits before it reconnects
 PAUSE_S = 1.0  # between looks where the broker does not know the job, or is down
 KEEP_ALIVE = b": keep-alive\n\n"
-_LAST = 999_999  # number of an event made from the record: after every live event of the same millisecond
+_MADE = f"-{10**15 - 1}"  # ends the id of an event made from the record: after every live one of the same millisecond
 _encoder = msgspec.json.Encoder()
 WAITING_KINDS = frozenset({"queued", "retrying"})
 _TERMINAL_KINDS = frozenset(status.value for status in TERMINAL)
@@ -53,13 +53,13 @@ class Live:
     async def stream(self, job: Job, after: str | None) -> AsyncIterator[bytes] | None:
         """The events of `job` after event id `after`, as the bytes of an event stream. None: it is over, and all of it
         has been seen."""
-        first = await self._read(job, after, wait_s=0.0) or []  # before anything is explained
-        if job.status.is_terminal and not _has_end(first):
-            end = terminal_event(job)
-            seen = not seq_after(end.seq, after) or _has_end(await self._read(job, None, wait_s=0.0) or [])
-            if seen and after is not None and not first:
+        told = await self._read(job, None, wait_s=0.0) or []  # one look, for the end may be announced at any moment
+        first = [event for event in told if seq_after(event.seq, after)]
+        if job.status.is_terminal:
+            if after is not None and (after.endswith(_MADE) or after in [end.seq for end in told if _is_end(end)]):
                 return None
-            first.append(end)
+            if not _has_end(first):
+                first.append(terminal_event(job, first[-1].seq if first else after))
         return self._lines(job, after, first)
 
     async def wait(self, job: Job, wait_s: float) -> Job:
@@ -115,7 +115,8 @@ class Live:
         waits: whether the job may be queued now. until_closing: False for a reader that is cancelled at the end.
         """
         told: str | None = None  # why it waits, as said last
-        young_s = max(0.0, self._explain_after_s - (self._clock.now_s() - job.created_at_s))
+        age_s = max(0.0, self._clock.now_s() - job.created_at_s)
+        young_s = max(0.0, self._explain_after_s - age_s)
         look_at_s = self._clock.monotonic_s() + young_s  # most jobs begin before there is anything to explain
         quiet_since_s = self._clock.monotonic_s()
         while True:
@@ -157,7 +158,7 @@ class Live:
             return []
         # Its announcement may have come between the two looks; else it is lost, and the ledger tells the end.
         events = await self._read(job, after, wait_s=0.0) or []
-        return events if _has_end(events) else [*events, terminal_event(fresh)]
+        return events if _has_end(events) else [*events, terminal_event(fresh, events[-1].seq if events else after)]
 
     async def _why(self, job: Job, told: str | None) -> Waiting | None:
         """Why the job still waits, where that is not what was told before."""
@@ -201,11 +202,14 @@ class Live:
                         await each
 
 
-def terminal_event(job: Job) -> LiveEvent:
-    """The end of an ended job, made from its record: the same each time, so that a client sees it once."""
+def terminal_event(job: Job, after: str | None = None) -> LiveEvent:
+    """The end of an ended job, made from its record. Its id comes after `after` also where clocks were set back, and
+    shows what it is, so that a client sees it once."""
     at_s = job.finished_at_s if job.finished_at_s is not None else job.created_at_s
     error = job.error and msgspec.structs.replace(job.error, details={})
-    seq = f"{int(at_s * 1000)}-{_LAST}"
+    seq = f"{int(at_s * 1000)}{_MADE}"
+    if not seq_after(seq, after) and after is not None:
+        seq = f"{after.partition('-')[0]}{_MADE}"
     return LiveEvent(seq=seq, job=job.id, kind=job.status.value, at_s=at_s, attempt=job.attempt, error=error)
 
 
@@ -214,7 +218,11 @@ def _ref(job: Job) -> JobRef:
 
 
 def _has_end(events: list[LiveEvent]) -> bool:
-    return any(event.kind in _TERMINAL_KINDS for event in events)
+    return any(map(_is_end, events))
+
+
+def _is_end(event: LiveEvent) -> bool:
+    return event.kind in _TERMINAL_KINDS
 
 
 def _encode_waiting(view: WaitingEventView) -> bytes:

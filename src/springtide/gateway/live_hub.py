@@ -127,7 +127,7 @@ class Hub:
             log.debug("no story of %s: %s", job.id, error)
             story = []
         if job.status.is_terminal and not (story and story[-1].kind in END_KINDS):
-            story = [*story, terminal_event(job)]
+            story = [*story, terminal_event(job, story[-1].seq if story else None)]
         return story
 
     async def _read(self, feed: _Feed, after: str | None, waits: bool) -> None:

@@ -15,9 +15,9 @@ from springtide.domain.errors import CallerError, Conflict, NotFound, OutcomeUnk
 from springtide.domain.ids import JobId, ModelName, is_job_id
 from springtide.domain.job import Job, JobRef, JobStatus
 from springtide.domain.lease import LiveJob, is_seq
-from springtide.domain.tickets import end_of, ticket_of
 from springtide.gateway import downloads, problems
 from springtide.gateway import headers as http
+from springtide.gateway.cancelling import ask_to_stop
 from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, job_of, text
 from springtide.gateway.downloads import Redirect
 from springtide.gateway.schemas import AttemptList, JobPage, JobView
@@ -85,7 +85,7 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[Job
     job = await job_of(request, job_id)
     base = base_of(request, headers_of(request))
     if not job.status.is_terminal:
-        status = await _cancel(gateway, job)
+        status = await ask_to_stop(gateway.services, job)
         settle_s = gateway.services.settings.record_wait_s if status in (None, *_ENDED) else 0.0
         job = await gateway.live.wait(await job_of(request, job_id), settle_s)
     if not job.status.is_terminal:
@@ -174,35 +174,6 @@ async def _peek(gateway: Gateway, jobs: list[Job]) -> list[LiveJob | None]:
     except (Unavailable, OutcomeUnknown):
         found = {}
     return [found.get(job.id) for job in jobs]
-
-
-async def _cancel(gateway: Gateway, job: Job) -> JobStatus | None:
-    services = gateway.services
-    if job.model not in services.models:
-        return await _cancel_removed(gateway, job)
-    ref = JobRef(job.model, job.id)
-    [status] = await services.broker.cancel([ref], services.clock.now_s())
-    if status is None:
-        # On record and not queued: its enqueue was lost and the sweep has not come by. Enqueueing is idempotent.
-        [fresh] = await services.ledger.get([job.id])
-        if fresh is not None and not fresh.status.is_terminal:
-            await services.broker.enqueue([ticket_of(fresh)], services.clock.now_s())
-            [status] = await services.broker.cancel([ref], services.clock.now_s())
-    return status
-
-
-async def _cancel_removed(gateway: Gateway, job: Job) -> JobStatus:
-    """Cancel a job of a model that is not served here: perhaps no worker and no recorder are left for it."""
-    services = gateway.services
-    now_s = services.clock.now_s()
-    [live] = await services.broker.peek([JobRef(job.model, job.id)], now_s)
-    [status] = await services.broker.cancel([JobRef(job.model, job.id)], now_s)
-    if live is not None and status is JobStatus.CANCELLING:
-        [view] = await services.broker.queues([job.model], now_s)
-        if any(worker.worker == live.worker for worker in view.workers):
-            return status  # a rolling change: it still runs, and its worker will stop it
-    await services.ledger.record([end_of(job, JobStatus.CANCELLED, now_s)])
-    return JobStatus.CANCELLED
 
 
 async def _no_result(request: AnyRequest, job: Job) -> Response[Any]:

@@ -6,17 +6,16 @@ import os
 import secrets
 import socket
 
-import uuid_utils
-
 from springtide.domain.ids import BLOB_PREFIX, JOB_PREFIX, BlobId, JobId, ModelName, WorkerId
+from springtide.runtime.chance import new_hex
 
 
 def new_job_id() -> JobId:
-    return JobId(JOB_PREFIX + uuid_utils.uuid7().hex)
+    return JobId(JOB_PREFIX + new_hex())
 
 
 def new_blob_id() -> BlobId:
-    return BlobId(BLOB_PREFIX + uuid_utils.uuid7().hex)
+    return BlobId(BLOB_PREFIX + new_hex())
 
 
 def new_secret() -> str:
@@ -26,4 +25,4 @@ def new_secret() -> str:
 
 def new_worker_id(model: ModelName) -> WorkerId:
     """Unique for ever: a restarted worker is another worker. Host and pid are in it for who reads logs."""
-    return WorkerId(f"{model}-{socket.gethostname()}-{os.getpid()}-{uuid_utils.uuid7().hex[-6:]}")
+    return WorkerId(f"{model}-{socket.gethostname()}-{os.getpid()}-{new_hex()[-6:]}")

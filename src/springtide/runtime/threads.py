@@ -9,12 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 R = TypeVar("R")
+_inline: ContextVar[bool] = ContextVar("inline", default=False)
 _Call = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+@contextlib.contextmanager
+def inline() -> Generator[None]:
+    """For a simulation: in this context work is done at once and by the caller, so that no run depends on how the
+    system schedules threads."""
+    before = _inline.set(True)
+    try:
+        yield
+    finally:
+        _inline.reset(before)
 
 
 class Threads:
@@ -23,12 +36,17 @@ class Threads:
     def __init__(self, name: str, count: int = 1) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         # Daemons: a program that forgets `stop` must still be able to end; who was answered has had its work done.
-        self._threads = [threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True) for n in range(count)]
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True)
+            for n in range(0 if _inline.get() else count)
+        ]
         for thread in self._threads:
             thread.start()
 
     async def run(self, work: Callable[[], R]) -> R:
         """The result of `work()` or what it raises. A caller that gives up does not stop the work."""
+        if not self._threads:
+            return work()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._calls.put((work, loop, future))

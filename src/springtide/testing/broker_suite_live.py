@@ -292,6 +292,20 @@ class EventsContract:
         [next_one] = await rebuilt.read_events(ref("a"), told[-1].seq)
         assert (next_one.kind, next_one.at_s) == ("progress", T0 + 8)
 
+    async def test_a_story_goes_on_in_order_where_the_clock_was_set_back_before_the_rebuild(
+        self, broker: Broker, rebuild: Rebuild
+    ) -> None:
+        await leased(broker, "a", now_s=T0)
+        rebuilt = await rebuild()
+        await rebuilt.enqueue([ticket("a", attempt=1, held_by=ANN, started_at_s=T0)], T0 - 3600)
+        await rebuilt.publish(MODEL, ANN, [progress("a", 0.5)], T0 - 3599)
+        await rebuilt.fail(MODEL, ANN, [failure("a", 1, retry_after_s=0.0)], T0 - 3598)
+        events = await rebuilt.read_events(ref("a"), None)
+        assert [event.kind for event in events] == ["started", "progress", "retrying"]
+        assert all(seq_after(b.seq, a.seq) for a, b in itertools.pairwise(events))
+        for seen, event in enumerate(events):
+            assert await rebuilt.read_events(ref("a"), event.seq) == events[seen + 1 :]
+
     async def test_events_of_an_ended_job_stay_for_a_while(self, broker: Broker) -> None:
         await leased(broker, "a")
         await broker.complete(MODEL, ANN, [done("a")], T0)

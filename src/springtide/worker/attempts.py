@@ -92,7 +92,7 @@ class Attempts:
         self._ready: deque[_Attempt] = deque()
         self._in_stage = [0] * len(Stage)
         self._gathering: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order they began
         self._is_draining = False
         self.supervisor: Supervisor
         self.reporter: Reporter
@@ -321,8 +321,7 @@ class Attempts:
             return False
         if self._gathering is None:
             self._gathering = asyncio.create_task(self._pump_after(left_s))
-            self._tasks.add(self._gathering)
-            self._gathering.add_done_callback(self._tasks.discard)
+            self._keep(self._gathering)
         return True
 
     async def _pump_after(self, wait_s: float) -> None:
@@ -423,8 +422,7 @@ class Attempts:
                 self._on_change()
 
         attempt.task = asyncio.create_task(guarded())
-        self._tasks.add(attempt.task)
-        attempt.task.add_done_callback(self._tasks.discard)
+        self._keep(attempt.task)
 
     def _fail_transfer(self, attempt: _Attempt, error: JobError) -> None:
         if self._attempts.get(attempt.lease.id) is attempt:
@@ -446,5 +444,8 @@ class Attempts:
             return
         run.needs_cleaning = False
         task = asyncio.create_task(asyncio.to_thread(remove, run.base))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(task)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)

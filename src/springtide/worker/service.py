@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 
 from springtide.blobs.protocol import Blobs
@@ -29,12 +28,14 @@ from springtide.domain.job import JobError, JobRef
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerState
 from springtide.policy.waiting import has_hope
 from springtide.runtime.backoff import Backoff
+from springtide.runtime.chance import draw
 from springtide.worker.attempts import Attempts
 from springtide.worker.checkpoints import Checkpoints
+from springtide.worker.child import Child
 from springtide.worker.reporter import Reporter
 from springtide.worker.scratch import Scratch
 from springtide.worker.settings import WorkerSettings as WorkerSettings
-from springtide.worker.supervisor import EngineSpec, Supervisor
+from springtide.worker.supervisor import EngineSpec, StartChild, Supervisor
 from springtide.worker.transfer import Transfer
 from springtide.worker.waiting import first_of, stop_task
 
@@ -60,8 +61,10 @@ class Worker:
         broker: Broker,
         blobs: Blobs,
         clock: Clock,
-        rand: Callable[[], float] = random.random,
+        rand: Callable[[], float] = draw,
+        start_child: StartChild = Child.start,
     ) -> None:
+        """start_child: only a simulation has another one."""
         self._settings = settings
         self._model = settings.model
         self._id = worker_id
@@ -95,7 +98,7 @@ class Worker:
             memory_limit_mb=settings.memory_limit_mb,
             batch=settings.batch,
         )
-        self._supervisor = Supervisor(spec, self._attempts, clock)
+        self._supervisor = Supervisor(spec, self._attempts, clock, start_child=start_child)
         self._reporter = Reporter(self._model, worker_id, broker=broker, clock=clock, on_settled=self._attempts.settled)
         self._attempts.supervisor = self._supervisor
         self._attempts.reporter = self._reporter

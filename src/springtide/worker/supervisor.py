@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +39,7 @@ from springtide.worker.frames import (
     RunTasks,
     Task,
     TaskResult,
+    ToChild,
     Withdraw,
 )
 from springtide.worker.memory_watch import oom_kills, rss_mb
@@ -83,14 +84,37 @@ class Listener(Protocol):
         ...
 
 
+class ChildProcess(Protocol):
+    """What is supervised: `worker.child.Child`, or a simulated one."""
+
+    pid: int
+    exited: asyncio.Future[int]  # its exit code, set once everything it said has been heard
+
+    def send(self, message: ToChild) -> None: ...
+
+    def running(self) -> tuple[int, ...]: ...
+
+    def kill(self) -> None: ...
+
+    def printed(self) -> str: ...
+
+    def forget_printed(self) -> None: ...
+
+
+StartChild = Callable[[str, Callable[[FromChild], None]], Awaitable[ChildProcess]]
+
+
 class Supervisor:
     """Runs the child. `start`, `dispatch` whenever `is_idle`, `stop`."""
 
-    def __init__(self, spec: EngineSpec, listener: Listener, clock: Clock) -> None:
+    def __init__(
+        self, spec: EngineSpec, listener: Listener, clock: Clock, *, start_child: StartChild = Child.start
+    ) -> None:
         self._spec = spec
         self._listener = listener
         self._clock = clock
-        self._child: Child | None = None
+        self._start_child = start_child
+        self._child: ChildProcess | None = None
         self._task: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._runs: dict[int, Run] = {}
@@ -189,7 +213,7 @@ class Supervisor:
         self._oom_kills = oom_kills()
         self._verdict = self._load_failed = None
         self._has_run = False
-        child = self._child = await Child.start(self._spec.engine_reference, self._on_message)
+        child = self._child = await self._start_child(self._spec.engine_reference, self._on_message)
         spec = self._spec
         child.send(Load(spec.engine_reference, spec.settings, str(spec.weights_folder)))
         self._watcher = asyncio.create_task(self._watch(child), name="child watch")
@@ -206,7 +230,7 @@ class Supervisor:
             self._child = None
         self._after_death(child, code)
 
-    def _after_death(self, child: Child, code: int) -> None:
+    def _after_death(self, child: ChildProcess, code: int) -> None:
         was_ready, self.is_ready = self.is_ready, False
         error = self._verdict or self._cause_of_death(child, code)
         lived_s = self._clock.monotonic_s() - self._started_s
@@ -250,7 +274,7 @@ class Supervisor:
         self.problem = JobError(code=code, message=message, retryable=True, details=counts)
         log.error("the engine is not up (%d in a row): %s", self._failed_starts, message)
 
-    def _cause_of_death(self, child: Child, code: int) -> JobError:
+    def _cause_of_death(self, child: ChildProcess, code: int) -> JobError:
         printed = child.printed()
         details: dict[str, Any] = {"stderr": printed} if printed else {}
         if code >= 0:
@@ -327,7 +351,7 @@ class Supervisor:
 
     # --- limits -------------------------------------------------------------------------------------------------
 
-    async def _watch(self, child: Child) -> None:
+    async def _watch(self, child: ChildProcess) -> None:
         while not self.is_ready:
             await self._clock.sleep(WATCH_EVERY_S)
             if self._clock.monotonic_s() - self._started_s > self._spec.load_timeout_s and not self.is_ready:
@@ -352,7 +376,7 @@ class Supervisor:
         soonest = min((instant - now_s for instant in instants if instant > now_s), default=WATCH_EVERY_S)
         return min(WATCH_EVERY_S, soonest + 0.001)
 
-    def _check_memory(self, child: Child) -> None:
+    def _check_memory(self, child: ChildProcess) -> None:
         limit = self._spec.memory_limit_mb
         if limit is None:
             return
@@ -362,7 +386,7 @@ class Supervisor:
             details = {"used_mb": round(used), "limit_mb": limit}
             self._kill(child, JobError(code="out_of_memory", message=message, retryable=True, details=details))
 
-    def _check_time(self, child: Child, runs: list[Run], now_s: float) -> None:
+    def _check_time(self, child: ChildProcess, runs: list[Run], now_s: float) -> None:
         """A batch is as patient as its most patient job."""
         if not runs or now_s < self._running_since_s + max(run.timeout_s for run in runs):
             return
@@ -371,7 +395,7 @@ class Supervisor:
         else:
             self._kill(child, timed_out(runs[0]))  # each is tried again alone: then the slow one is known
 
-    def _check_stops(self, child: Child, runs: list[Run], now_s: float) -> None:
+    def _check_stops(self, child: ChildProcess, runs: list[Run], now_s: float) -> None:
         """Kill what does not heed; but a batch goes on without the cancelled one where others in it are wanted."""
         overdue = [run for run in runs if run.stop is not None and now_s >= run.kill_at_s]
         if not overdue:
@@ -391,7 +415,7 @@ class Supervisor:
         run.kill_at_s = self._clock.monotonic_s() + grace_s
         self._child.send(Cancel([run.seq]))
 
-    def _kill(self, child: Child, verdict: JobError) -> None:
+    def _kill(self, child: ChildProcess, verdict: JobError) -> None:
         self._verdict = self._verdict or verdict
         child.kill()
 

@@ -70,7 +70,7 @@ class Transfer:
                 stored[path] = await self._patiently(lambda: self._put(Path(path)), "stored")
 
         try:
-            await _all(one(path) for path in {file.path for file in files})
+            await _all(one(path) for path in dict.fromkeys(file.path for file in files))
         except BaseException:
             for blob, _ in stored.values():
                 with contextlib.suppress(SpringtideError):

@@ -12,9 +12,10 @@ async def first_of(*things: Awaitable[Any]) -> None:
     first one raised."""
     tasks = {asyncio.ensure_future(thing): isinstance(thing, asyncio.Future) for thing in things}
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
     finally:
         for task, is_foreign in tasks.items():
             if not is_foreign:
