@@ -11,10 +11,21 @@ import os
 import re
 import tempfile
 import tomllib
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from springtide.domain.errors import ConfigError
@@ -22,6 +33,8 @@ from springtide.domain.ids import is_model_name, is_tenant_id
 from springtide.domain.tenant import MAX_QUEUED
 
 FILE_NAME = "springtide.toml"
+EngineCheck = Callable[[str, Mapping[str, Any] | None], None]  # an engine's reference, and settings for it
+_engine_check: ContextVar[EngineCheck | None] = ContextVar("engine_check", default=None)
 _SECRETS = re.compile("url|secret|token|password")  # keys whose values are never shown
 
 
@@ -180,6 +193,19 @@ class ModelConfig(_Section):
         default=MAX_QUEUED, ge=1, le=100_000_000, description="Most jobs waiting; more are refused with 429."
     )
 
+    @field_validator("engine")
+    @classmethod
+    def _is_an_engine(cls, value: str) -> str:
+        _check_engine(value, None)
+        return value
+
+    @field_validator("settings")
+    @classmethod
+    def _suit_the_engine(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "engine" in info.data:
+            _check_engine(info.data["engine"], value)
+        return value
+
     @model_validator(mode="after")
     def _bounds(self) -> ModelConfig:
         if self.min_replicas > self.max_replicas:
@@ -297,9 +323,10 @@ class Config(BaseSettings):
         return self.server.data_dir / "scratch"
 
 
-def load_config(path: Path | None = None) -> Config:
+def load_config(path: Path | None = None, *, check_engine: EngineCheck | None = None) -> Config:
     """Read the file (`path`, else $SPRINGTIDE_CONFIG, else ./springtide.toml where it exists) and the environment.
 
+    check_engine: raises ConfigError for an engine, or for settings of one, that cannot be used; told with the rest.
     Raises ConfigError that lists every problem with key, value and what is allowed.
     """
     named = path or (Path(env) if (env := os.environ.get("SPRINGTIDE_CONFIG")) else None)
@@ -312,11 +339,24 @@ def load_config(path: Path | None = None) -> Config:
             raise ConfigError(f"cannot read {file}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    token = _engine_check.set(check_engine)
     try:
         return Config(**data)
     except ValidationError as error:
         where = str(file) if data else "environment"
         raise ConfigError(f"{where} has {error.error_count()} problem(s):\n" + _problems(error)) from error
+    finally:
+        _engine_check.reset(token)
+
+
+def _check_engine(reference: str, settings: Mapping[str, Any] | None) -> None:
+    check = _engine_check.get()
+    if check is None:
+        return
+    try:
+        check(reference, settings)
+    except ConfigError as error:
+        raise ValueError(error.message) from error
 
 
 def _problems(error: ValidationError) -> str:
@@ -326,5 +366,5 @@ def _problems(error: ValidationError) -> str:
         given = item["input"]
         is_shown = isinstance(given, str | int | float | bool) and not _SECRETS.search(key)
         shown = f" (given: {given!r})" if is_shown else ""
-        lines.append(f"  {key}: {item['msg']}{shown}")
+        lines.append(f"  {key}: {item['msg'].removeprefix('Value error, ')}{shown}")
     return "\n".join(lines)

@@ -5,9 +5,11 @@ Imports are inside the functions: a worker must not pay for the gateway's librar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from springtide.config import Config
+from springtide.config import Config, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
     from springtide.domain.ids import TenantId
     from springtide.domain.tenant import Discipline, Tenant
+    from springtide.engines.catalog import AnyEngine
     from springtide.gateway.services import GatewaySettings, ServedModel
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.scaling import ScalingSettings
@@ -72,25 +75,64 @@ def blobs(config: Config) -> Blobs:
     return blob_store(blobs_address(config))
 
 
+def load(path: Path | None = None) -> Config:
+    """The configuration. Where it is wrong, ConfigError tells all that is wrong with it, engines and their settings
+    included; where only those are, `served_models` does."""
+    try:
+        return load_config(path)
+    except ConfigError:
+        return load_config(path, check_engine=_check_engine)
+
+
 def served_models(config: Config) -> dict[ModelName, ServedModel]:
-    """Every configured model with its engine, never loaded. Raises ConfigError for a wrong engine or setting."""
+    """Every configured model with its engine, never loaded. Raises ConfigError that tells every wrong engine or
+    setting."""
     from springtide.engines.binding import describe
-    from springtide.engines.catalog import load_engine
     from springtide.gateway.services import ServedModel
 
     served: dict[ModelName, ServedModel] = {}
+    problems: list[str] = []
     for name, model in config.models.items():
-        engine = load_engine(model.engine)
+        try:
+            engine = _engine(model.engine, model.settings, config.weights_folder)
+            description = describe(ModelName(name), type(engine), engine_reference=model.engine)
+        except ConfigError as error:
+            problems.append(f"  models.{name}: {error.message}")
+            continue
         served[ModelName(name)] = ServedModel(
-            model=describe(ModelName(name), engine, engine_reference=model.engine),
-            engine=engine(model.settings, config.weights_folder),
+            model=description,
+            engine=engine,
             timeout_s=model.timeout_s,
             max_attempts=model.max_attempts,
             max_replicas=model.max_replicas,
             max_running=model.max_running,
             max_queued=model.max_queued,
         )
+    if problems:
+        raise ConfigError(f"{len(problems)} of {len(config.models)} model(s) cannot be served:\n" + "\n".join(problems))
     return served
+
+
+def _engine(reference: str, settings: Mapping[str, Any], weights_folder: Path) -> AnyEngine:
+    """An engine, never loaded. Raises ConfigError for one that is not there, and for settings that it refuses."""
+    from springtide.engines.catalog import load_engine
+
+    engine = load_engine(reference)
+    try:
+        return engine(settings, weights_folder)
+    except ConfigError:
+        raise
+    except Exception as error:  # an author's constructor may raise anything
+        raise ConfigError(f"engine {reference!r} refuses its settings: {type(error).__name__}: {error}") from error
+
+
+def _check_engine(reference: str, settings: Mapping[str, Any] | None) -> None:
+    if settings is None:
+        from springtide.engines.catalog import load_engine
+
+        load_engine(reference)
+    else:
+        _engine(reference, settings, Path())  # it keeps the folder for later, and looks at nothing yet
 
 
 def tenants(config: Config) -> dict[TenantId, Tenant]:

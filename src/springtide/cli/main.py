@@ -64,6 +64,7 @@ def up(
     """Start everything on this machine. Ctrl-C drains and stops it."""
     from springtide.cli.folder import taken_by_up
     from springtide.cli.up import GatewayProcess, run_up
+    from springtide.config import load_config
 
     if config is not None:
         os.environ["SPRINGTIDE_CONFIG"] = str(config.absolute())
@@ -74,10 +75,11 @@ def up(
     first = GatewayProcess.begin()  # it takes the longest: let it load while this process reads its own settings
     with contextlib.ExitStack() as stack:
         try:
-            settings = _config(config)
+            settings = load_config(config)
             stack.enter_context(taken_by_up(settings.server.data_dir))
         except SpringtideError:
             first.abandon()
+            _config(config)  # where this is what is wrong, it tells all of it
             raise
 
         def on_ready(url: str) -> None:
@@ -215,11 +217,11 @@ def pull(
 
 
 def _config(path: Path | None) -> Config:
-    from springtide.config import load_config
+    from springtide.cli import build
 
     if path is not None:
         os.environ["SPRINGTIDE_CONFIG"] = str(path.absolute())  # children read the same file
-    return load_config(path)
+    return build.load(path)
 
 
 def _run(role: str, run_until: Callable[[asyncio.Event], Awaitable[None]], *, supervised: bool) -> None:

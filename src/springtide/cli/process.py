@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from springtide.domain.errors import ConfigError, SpringtideError
 
+CONFIG_EXIT = 2  # exit code of a process that cannot use its configuration
 SAME_SIGNAL_S = 1.0  # one Ctrl-C may arrive twice: from the terminal and from a parent that passes it on
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(role)s: %(message)s"
 
@@ -37,7 +38,7 @@ def run_role(
             runner.run(_with_signals(main, supervised=supervised, parted=parted))
     except ConfigError as error:
         logging.getLogger(role).error("%s", error)
-        return 2
+        return CONFIG_EXIT
     except SpringtideError as error:
         logging.getLogger(role).error("%s", error)
         return 1

@@ -39,13 +39,12 @@ STOP_GRACE_S = 3.0  # open connections at shutdown: long enough for an answer un
 def main() -> None:
     """The gateway as `springtide up` starts it."""
     from springtide.cli.process import run_role
-    from springtide.config import load_config
 
     os.environ.pop(GATEWAY_VARIABLE, None)
     parted = asyncio.Event()
 
     async def gateway(stop: asyncio.Event) -> None:
-        await run_gateway(load_config(), stop, with_controller=True, parted=parted)
+        await run_gateway(build.load(), stop, with_controller=True, parted=parted)
 
     sys.exit(run_role("gateway", gateway, supervised=True, parted=parted))
 

@@ -19,7 +19,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from springtide.domain.errors import SpringtideError
+from springtide.cli.process import CONFIG_EXIT
+from springtide.domain.errors import ConfigError, SpringtideError
 
 if TYPE_CHECKING:
     from springtide.config import Config
@@ -60,6 +61,8 @@ class GatewayProcess:
             raise SpringtideError(f"the gateway did not answer within {READY_WITHIN_S:.0f} s") from None
         if not line:
             code = await self.ended()
+            if code == CONFIG_EXIT:
+                raise ConfigError("the gateway cannot use this configuration; the lines above say why")
             raise SpringtideError(f"the gateway ended with exit code {code} before it was ready; its log says why")
         url = str(json.loads(line)["ready"])
         # Started again it must be found where it was, also where the port was picked freely.
