@@ -20,6 +20,7 @@ from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase
 from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId
 from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobRef, JobStatus, Priority
 from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Lease, Payload, Progress, WorkerState
+from springtide.domain.tenant import Discipline, Tenant
 from springtide.domain.tickets import ticket_of
 from springtide.ledger.sql import SqlLedger
 from springtide.policy.scaling import ScalingSettings
@@ -228,6 +229,14 @@ async def test_jobs_from_before_the_clock_was_set_back_are_put_back_as_well(worl
     world.clock.step(-3600)
     assert await world.sweeper.sweep(settle_s=5) == 2
     assert await Sweeper(MemoryBroker(), world.ledger, [MODEL], world.clock).sweep(settle_s=-1) == 2
+
+
+async def test_each_sweep_says_how_the_queues_are_shared_also_to_an_emptied_broker(world: World) -> None:
+    await world.submit(3)
+    one = Discipline(tenants=(Tenant(id=DEFAULT_TENANT, max_running=1),))
+    for broker in (world.broker, MemoryBroker()):
+        await Sweeper(broker, world.ledger, [MODEL], world.clock, disciplines={MODEL: one}).sweep(settle_s=-1.0)
+        assert len(await broker.lease(MODEL, WORKER, 3, world.clock.now_s())) == 1
 
 
 async def test_the_sweep_leaves_alone_what_ends_while_it_looks(world: World) -> None:

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from springtide.cli import build
 from springtide.config import Config, load_config
 from springtide.domain.errors import ConfigError
+from springtide.domain.ids import ModelName, TenantId
+from springtide.domain.tenant import Discipline, Tenant
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +58,10 @@ def test_a_variable_overrides_the_file(tmp_path: Path, monkeypatch: pytest.Monke
         ('[models.a]\nengine = "x"\nmin_replicas = 3\n', "above max_replicas"),
         ('[models.a]\nengine = "x"\nslots = 2\nbatch = 3\n', "above slots"),
         ("[models.a]\n", "models.a.engine"),
+        ("[tenants.'a b']\n", "not a tenant's name"),
+        ("[tenants.a]\nweight = 0\n", "tenants.a.weight.*0.01"),
+        ("[tenants.a]\nmax_running = 0\n", "tenants.a.max_running"),
+        ("[server]\ntenant_header = 'X Tenant'\n", "server.tenant_header"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(tmp_path: Path, text: str, told: str) -> None:
@@ -77,3 +84,20 @@ def test_a_long_data_folder_gets_a_short_socket(tmp_path: Path) -> None:
     config = Config(server={"data_dir": tmp_path / ("x" * 120)})
     assert len(str(config.socket_path)) <= 100
     assert str(config.socket_path) == str(Config(server={"data_dir": tmp_path / ("x" * 120)}).socket_path)
+
+
+def test_tenants_and_models_say_how_the_queues_are_shared(tmp_path: Path) -> None:
+    text = """
+    [models.a]
+    engine = "synthetic"
+    max_running = 7
+    [tenants.acme]
+    weight = 2.5
+    max_running = 3
+    max_queued = 9
+    """
+    config = load_config(write(tmp_path, text))
+    acme = Tenant(id=TenantId("acme"), weight=2.5, max_running=3, max_queued=9)
+    assert build.tenants(config) == {acme.id: acme}
+    assert build.disciplines(config) == {ModelName("a"): Discipline(max_running=7, tenants=(acme,))}
+    assert config.models["a"].max_queued == 100_000

@@ -33,6 +33,7 @@ from springtide.testing.broker_cases import (
     ref,
     ticket,
 )
+from springtide.testing.broker_suite_live import let_waits_begin
 
 ACME, BETA = TenantId("acme"), TenantId("beta")
 
@@ -181,8 +182,7 @@ class LimitsContract:
         await broker.enqueue([ticket("b", tenant=ACME, enqueued_at_s=T0 - 5)], T0)
         assert (await broker.wake(MODEL, BOB, for_work=True, wait_s=0.02)).work is False
         waiting = asyncio.create_task(broker.wake(MODEL, BOB, for_work=True, wait_s=SOON_S))
-        for _ in range(20):  # let the wait reach the broker
-            await broker.queues(MODELS, T0)
+        await let_waits_begin(broker)
         assert not waiting.done()
         match verb:
             case "complete":
@@ -217,8 +217,7 @@ class LimitsContract:
         await broker.enqueue(many("acme", 3), T0)
         assert len(await broker.lease(MODEL, ANN, 9, T0)) == 1
         waiting = asyncio.create_task(broker.wake(MODEL, BOB, for_work=True, wait_s=SOON_S))
-        for _ in range(20):
-            await broker.queues(MODELS, T0)
+        await let_waits_begin(broker)
         assert not waiting.done()
         await broker.configure(MODEL, limits(acme=2) if limited == "tenant" else limits(2))
         assert (await waiting).work
