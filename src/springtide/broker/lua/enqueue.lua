@@ -7,7 +7,8 @@ for i = 3, #ARGV, 12 do
   local job = {id = id, key = job_key(id), pr = ARGV[i + 1], q = ARGV[i + 2], mx = tonumber(ARGV[i + 3]),
                c = ARGV[i + 4], d = ARGV[i + 5], a = tonumber(ARGV[i + 6]), o = holder, b = '', t = ARGV[i + 9],
                k = ARGV[i + 10] ~= '' and ARGV[i + 10] or nil}
-  if redis.call('EXISTS', job.key) == 1 then
+  local known = redis.call('EXISTS', job.key, event_key(id))
+  if known > 0 and redis.call('EXISTS', job.key) == 1 then
     replies[#replies + 1] = 0
   else
     replies[#replies + 1] = 1
@@ -23,7 +24,7 @@ for i = 3, #ARGV, 12 do
       count_running(job.t, 1)
       add_event(id, 'started', job.a, began)
     else
-      add_event(id, QUEUED, job.a, now)
+      add_event(id, QUEUED, job.a, now, nil, nil, known == 0)
       if job.a >= job.mx then
         finish(job, FAILED, 'e', ARGV[2])
       else

@@ -50,11 +50,11 @@ local function load_job(id)
 end
 
 -- Add a live event and ring for it. Ids and times follow the caller's clock and never run backwards; nothing follows a
--- terminal event. `more` is 's' and the stage, or 'e' and the error.
-local function add_event(id, kind, attempt, at, fraction, more)
+-- terminal event. `more` is 's' and the stage, or 'e' and the error. `is_first`: there is none yet, as is known.
+local function add_event(id, kind, attempt, at, fraction, more, is_first)
   local key = event_key(id)
   local ms, n = math.floor(tonumber(at) * 1000), 0
-  local last = redis.call('LINDEX', key, -1)
+  local last = not is_first and redis.call('LINDEX', key, -1)
   if last then
     local last_ms, last_n, last_kind, last_at = string.match(last, '^(%d+)-(%d+) (%S+) (%S+)')
     if TERMINAL[last_kind] then return end
