@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 from springtide.blobs.files import FileBlobs
 from springtide.blobs.protocol import Blobs
 from springtide.broker.memory import MemoryBroker
+from springtide.controller.conductor import Conductor
 from springtide.controller.recorder import Recorder
 from springtide.domain.ids import DEFAULT_TENANT, ModelName, WorkerId
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
@@ -46,6 +47,7 @@ class SketchInput(BaseModel):
 
 class SketchOutput(BaseModel):
     drawing: OutputFile
+    preview: Annotated[OutputFile | None, Media("image/png")] = None
     layers: list[OutputFile] = []
     note: str = ""
 
@@ -105,6 +107,7 @@ class World:
     app: Litestar
     http: httpx.AsyncClient
     recorder: Recorder
+    conductor: Conductor
     folder: Path
 
     async def submit(self, model: str = "synthetic", **inputs: Any) -> dict[str, Any]:
@@ -226,10 +229,11 @@ async def gateway_world(
         await service.start()
     app = create_app(services)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    recorder = Recorder(broker, ledger, list(served), clock, blobs=blobs)
+    conductor = Conductor(broker, ledger, clock)
+    recorder = Recorder(broker, ledger, list(served), clock, blobs=blobs, on_steps=conductor.nudge)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://media.test") as http:
-            yield World(services, app, http, recorder, folder)
+            yield World(services, app, http, recorder, conductor, folder)
     finally:
         for service in (inspector, broker, blobs, ledger):
             await service.stop()

@@ -192,7 +192,13 @@ async def test_a_submit_without_a_body_is_told_what_to_send(world: World, body: 
 async def test_a_query_parameter_nobody_knows_is_named_with_those_there_are(world: World) -> None:
     job = await world.submit()
     body = is_problem(await world.http.get("/v1/jobs?limt=3&stauts=queued&model="), 400, "unknown_parameter")
-    assert body["unknown"] == ["limt", "stauts"] and set(body["known"]) == {"after", "limit", "model", "status"}
+    assert body["unknown"] == ["limt", "stauts"] and set(body["known"]) == {
+        "after",
+        "limit",
+        "model",
+        "status",
+        "parent",
+    }
     assert "'limt', 'stauts'" in body["detail"] and "limit" in body["detail"]
     for path in (f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/attempts", "/v1/models", "/v1/models/synthetic"):
         body = is_problem(await world.http.get(f"{path}?verbose"), 400, "unknown_parameter")

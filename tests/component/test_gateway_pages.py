@@ -30,7 +30,7 @@ async def test_models_are_listed_with_schemas_and_live_figures(world: World) -> 
     assert one["input_schema"]["properties"]["seconds"]["maximum"] == 3600
     sketch = models["sketch"]
     assert [field["name"] for field in sketch["input_files"]] == ["picture", "mask"]
-    assert sketch["input_files"][0]["max_bytes"] == 300_000 and sketch["output_files"] == ["drawing", "layers"]
+    assert sketch["input_files"][0]["max_bytes"] == 300_000 and sketch["output_media"] == {"preview": ["image/png"]}
 
 
 async def test_models_are_listed_without_figures_while_the_broker_is_down(

@@ -17,8 +17,9 @@ from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Inserted, Ledger
 from springtide.ledger.sql import SqlLedger
 from springtide.ledger.tables import metadata
+from springtide.testing.ledger_cases import Reopen, job, outcome
 from springtide.testing.ledger_processes import start_at_once
-from springtide.testing.ledger_suite import LedgerSuite, Reopen, job, outcome
+from springtide.testing.ledger_suite import LedgerSuite
 from springtide.testing.postgres import NoPostgres, PostgresServer, postgres_server
 
 

@@ -25,8 +25,9 @@ from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Ledger
 from springtide.ledger.sql import SqlLedger
 from springtide.ledger.tables import metadata
+from springtide.testing.ledger_cases import Reopen, job
 from springtide.testing.ledger_processes import start_at_once
-from springtide.testing.ledger_suite import LedgerSuite, Reopen, job
+from springtide.testing.ledger_suite import LedgerSuite
 
 
 @pytest.fixture
@@ -109,10 +110,12 @@ async def test_the_migrations_build_exactly_the_tables(tmp_path: Path) -> None:
 
 
 async def test_a_new_database_has_the_schema_of_the_steps(ledger: Ledger, url: str, tmp_path: Path) -> None:
-    def schema(file: str) -> set[str]:
+    def schema(file: str) -> list[list[str]]:
+        """Each statement as its clauses: a column that came later stands after the constraints, and means the same."""
         with contextlib.closing(sqlite3.connect(file)) as connection:
             rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-        return {re.sub(r'[\s"]+|CONSTRAINT \w+', "", sql).lower() for (sql,) in rows if "alembic" not in sql}
+        found = [re.sub(r'[\s"]+|CONSTRAINT \w+', "", sql).lower() for (sql,) in rows if "alembic" not in sql]
+        return sorted(sorted(sql.removesuffix(")").split(",")) for sql in found)
 
     engine = create_engine(f"sqlite:///{tmp_path / 'stepwise.db'}")
     with engine.begin() as connection:

@@ -11,7 +11,7 @@ from springtide.domain.ids import JobId
 from springtide.domain.job import JobStatus
 from springtide.ledger.migrations import upgrade
 from springtide.ledger.sql import SqlLedger
-from springtide.testing.ledger_suite import NOW_S, blob_ref
+from springtide.testing.ledger_cases import NOW_S, blob_ref
 from springtide.testing.postgres import PostgresServer
 
 _JOB = (

@@ -148,14 +148,17 @@ def retention(config: Config, ledger: Ledger, blobs: Blobs, clock: SystemClock) 
 async def record_keeping(
     config: Config, broker: Broker, ledger: Ledger, *, blobs: Blobs, clock: SystemClock
 ) -> AsyncGenerator[None]:
-    """Recorder, reaper and sweep, started and stopped together."""
+    """Recorder, conductor, reaper and sweep, started and stopped together."""
+    from springtide.controller.conductor import Conductor
     from springtide.controller.reaper import Reaper
     from springtide.controller.recorder import Recorder
     from springtide.controller.sweeper import Sweeper
 
     models = build.model_names(config)
+    conductor = Conductor(broker, ledger, clock)
     services = [
-        Recorder(broker, ledger, models, clock, blobs=blobs),
+        Recorder(broker, ledger, models, clock, blobs=blobs, on_steps=conductor.nudge),
+        conductor,
         Reaper(broker, models, clock),
         Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config)),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 import msgspec
@@ -17,7 +17,7 @@ from springtide.blobs.protocol import Blobs
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, SpringtideError, Unavailable
-from springtide.domain.ids import BlobId, JobId, ModelName
+from springtide.domain.ids import BlobId, JobId, ModelName, pipeline_of
 from springtide.domain.job import Checkpoint
 from springtide.domain.lease import LiveEvent, Outcome
 from springtide.ledger.protocol import Ledger
@@ -33,8 +33,17 @@ class Recorder:
     """A service: `start`, `stop`."""
 
     def __init__(
-        self, broker: Broker, ledger: Ledger, models: Sequence[ModelName], clock: Clock, *, blobs: Blobs
+        self,
+        broker: Broker,
+        ledger: Ledger,
+        models: Sequence[ModelName],
+        clock: Clock,
+        *,
+        blobs: Blobs,
+        on_steps: Callable[[Iterable[JobId]], None] | None = None,
     ) -> None:
+        """on_steps: told the pipelines whose steps have just ended on record."""
+        self._on_steps = on_steps
         self._broker = broker
         self._ledger = ledger
         self._blobs = blobs
@@ -71,6 +80,9 @@ class Recorder:
         if not outcomes:
             return 0
         await self._ledger.record(outcomes)
+        if self._on_steps is not None:
+            wholes = (pipeline_of(outcome.id) for outcome in outcomes if outcome.status.is_terminal)
+            self._on_steps(whole for whole in wholes if whole is not None)
         by_model = sorted((o for o in outcomes if o.status.is_terminal), key=lambda outcome: outcome.model)
         for model, group in groupby(by_model, key=lambda outcome: outcome.model):
             await self._broker.announce(model, [_event(outcome) for outcome in group])

@@ -17,12 +17,33 @@ DEFAULT_TENANT = TenantId("default")
 
 _ID = re.compile(r"(job|blob)_[0-9a-f]{32}")  # UUIDv7 in hex: sorts by time of creation
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_VERSION = len(JOB_PREFIX) + 12  # where a UUID's version stands in a job's id
 _MODEL = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
 
 
 def is_job_id(text: str) -> bool:
     """Whether `text` could be a job's id; everything else is answered 404 without a look-up."""
     return text.startswith(JOB_PREFIX) and _ID.fullmatch(text) is not None
+
+
+def pipeline_id(fresh: JobId) -> JobId:
+    """The id of a pipeline, from a fresh one: its last byte is free to number the steps."""
+    return JobId(fresh[:-2] + "00")
+
+
+def step_id(pipeline: JobId, step: int) -> JobId:
+    """The id of the job that runs step `step` (from 0) of a pipeline: always the same one, so that it exists once.
+
+    A UUID of version 8 ("what its maker says", RFC 9562) beside the pipeline's of version 7, with the step in the end.
+    """
+    return JobId(f"{pipeline[:_VERSION]}8{pipeline[_VERSION + 1 : -2]}{step + 1:02x}")
+
+
+def pipeline_of(job: JobId) -> JobId | None:
+    """The pipeline whose step `job` is; None where it is no step. No look-up: the recorder asks it of every job."""
+    if job[_VERSION : _VERSION + 1] != "8":
+        return None
+    return JobId(f"{job[:_VERSION]}7{job[_VERSION + 1 : -2]}00")
 
 
 def is_blob_id(text: str) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 
 from springtide.domain.errors import IllegalTransition
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
+from springtide.domain.model import FileField
 
 
 class JobStatus(StrEnum):
@@ -113,8 +114,41 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
+class Adopted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of a step that another pipeline has done already: all of it, for that one may be forgotten first."""
+
+    job: JobId
+    outputs: dict[str, Any]
+    output_files: tuple[BlobRef, ...] = ()
+
+
+class PlanStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a pipeline as it was accepted. In `inputs`, `{"$from": "0.cut"}` stands for an output of step 0."""
+
+    name: str
+    model: ModelName
+    model_version: str
+    inputs: dict[str, Any]
+    max_attempts: int
+    timeout_s: float
+    predicted_s: float
+    input_files: tuple[BlobRef, ...] = ()  # every blob that `inputs` names by itself
+    takes: dict[str, FileField] = {}  # the file fields that an earlier step feeds, by name
+    adopted: Adopted | None = None  # a retry: what the step gave before
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a pipeline does, one step after the other."""
+
+    steps: tuple[PlanStep, ...]
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One accepted request, as the ledger keeps it."""
+    """One accepted request, as the ledger keeps it.
+
+    A pipeline is a job with a `plan`: it never enters the broker; each of its steps is an ordinary job with `parent`
+    and `step`.
+    """
 
     id: JobId
     tenant: TenantId
@@ -140,6 +174,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     error: JobError | None = None
     checkpoint: Checkpoint | None = None  # while it lives
     traceparent: str | None = None  # W3C trace context of the request
+    parent: JobId | None = None  # the pipeline that this job is a step of
+    step: int | None = None  # its number there, from 0
+    plan: Plan | None = None
+    retry_of: JobId | None = None  # the ended job that this one does again
+    cancel_asked_at_s: float | None = None  # pipelines: the wish must outlive whoever was told
 
 
 class JobRef(msgspec.Struct, frozen=True):

@@ -38,3 +38,4 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     input_files: tuple[FileField, ...]
     output_files: tuple[str, ...]  # names of output fields that hold a blob; the first is the primary one
     stages: tuple[str, ...] = ()
+    output_media: dict[str, tuple[str, ...]] = {}  # output file -> the media types it may have, where the engine says

@@ -46,6 +46,9 @@ def describe(name: ModelName, engine: type[Engine[Any, Any]], *, engine_referenc
         input_files=file_fields(engine.Input),
         output_files=tuple(outputs),
         stages=engine.stages,
+        output_media={
+            name: media.type_list for name in outputs if (media := _media(engine.Output.model_fields[name])) is not None
+        },
     )
 
 
@@ -187,7 +190,7 @@ def _mentions(annotation: Any, kind: type[BaseModel], *, seen: set[Any]) -> bool
 
 
 def _file_field(name: str, field: FieldInfo, *, many: bool) -> FileField:
-    media = next((item for item in _metadata(field) if isinstance(item, Media)), _ANY_FILE)
+    media = _media(field) or _ANY_FILE
     visual = any(kind.startswith(("image/", "video/", "*/")) for kind in media.type_list)
     timed = any(kind.startswith(("audio/", "video/", "*/")) for kind in media.type_list)
     return FileField(
@@ -201,6 +204,10 @@ def _file_field(name: str, field: FieldInfo, *, many: bool) -> FileField:
         animated=media.animated,
         needs_audio=media.needs_audio,
     )
+
+
+def _media(field: FieldInfo) -> Media | None:
+    return next((item for item in _metadata(field) if isinstance(item, Media)), None)
 
 
 def _metadata(field: FieldInfo) -> list[Any]:

@@ -72,7 +72,10 @@ class RetryableError(AttemptFailed):
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What a file field accepts. The gateway checks all of it before the job is accepted."""
+    """What a file field accepts. The gateway checks all of it before the job is accepted.
+
+    On an output file only the types count, and only to refuse a pipeline at once whose next step cannot take them.
+    """
 
     types: str  # one media type or several separated by commas; image/*, audio/* and video/* are wildcards
     max_bytes: int = 2 << 30

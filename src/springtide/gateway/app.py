@@ -36,6 +36,7 @@ from springtide.gateway.outlook import Outlook
 from springtide.gateway.routes_batch import submit_batch
 from springtide.gateway.routes_submit import submit
 from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
+from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
 from springtide.gateway.tenancy import Tenancy
 
@@ -49,9 +50,10 @@ def create_app(services: GatewayServices) -> Litestar:
     tenancy = Tenancy(services.tenants, services.settings.tenant_header)
     outlook = Outlook(services)
     submission = Submission(services, Admission(services.models, outlook))
+    standings = Standings(services, outlook)
     live = Live(services, outlook)
     hub = Hub(services, live)
-    gateway = Gateway(services, submission, outlook, live, tenancy, hub, AllJobs(services, hub))
+    gateway = Gateway(services, submission, outlook, standings, live, tenancy, hub, AllJobs(services, hub))
     application = Application(
         route_handlers=[
             submit,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from springtide.domain.job import Job, JobRef, JobStatus
 from springtide.domain.tickets import end_of, ticket_of
 from springtide.gateway.services import GatewayServices
+from springtide.policy.pipelines import step_jobs
 
 
 async def ask_to_stop(services: GatewayServices, job: Job) -> JobStatus | None:
     """The broker's word on a job that had not ended on record: CANCELLED, CANCELLING, how it has ended meanwhile, or
     None where it is gone (ended and forgotten: look at the record)."""
+    if job.plan is not None:
+        return await _of_a_pipeline(services, job)
     if job.model not in services.models:
         return await _of_a_removed_model(services, job)
     ref = JobRef(job.model, job.id)
@@ -21,6 +24,15 @@ async def ask_to_stop(services: GatewayServices, job: Job) -> JobStatus | None:
             await services.broker.enqueue([ticket_of(fresh)], services.clock.now_s())
             [status] = await services.broker.cancel([ref], services.clock.now_s())
     return status
+
+
+async def _of_a_pipeline(services: GatewayServices, pipeline: Job) -> JobStatus | None:
+    """The wish goes on record first, then the running step is told: no step can begin unseen in between."""
+    await services.ledger.ask_cancel(pipeline.id, services.clock.now_s())
+    for step in await services.ledger.get(step_jobs(pipeline)):
+        if step is not None and not step.status.is_terminal:
+            return await ask_to_stop(services, step)
+    return None
 
 
 async def _of_a_removed_model(services: GatewayServices, job: Job) -> JobStatus:

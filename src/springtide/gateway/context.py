@@ -16,6 +16,7 @@ from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices
+from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
 from springtide.gateway.tenancy import Tenancy, tenant_of
 
@@ -30,6 +31,7 @@ class Gateway:
     services: GatewayServices
     submission: Submission
     outlook: Outlook
+    standings: Standings
     live: Live
     tenancy: Tenancy
     hub: Hub

@@ -6,6 +6,7 @@ Every wrong key is reported at once. Values of a form are strings and are read a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,22 @@ import msgspec
 
 from springtide.domain.errors import CallerError
 from springtide.domain.job import Priority
+from springtide.policy.pipelines import MAX_STEPS
 
-KEYS = ("model", "inputs", "priority", "start_deadline_s")
+KEYS = ("model", "inputs", "priority", "start_deadline_s", "then")
+STEP_KEYS = ("model", "inputs", "name")
 MAX_DEADLINE_S = 30 * 86400.0  # a month: longer is a mistake in the unit
 FieldErrors = list[dict[str, Any]]
+STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _decoder = msgspec.json.Decoder()
+
+
+class NextStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `then`. `model` is empty where it was missing or no string (then `errors` says so)."""
+
+    model: str
+    inputs: dict[str, Any]
+    name: str | None
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +39,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, Any]
     priority: Priority
     start_deadline_s: float | None
+    then: list[NextStep]
     errors: FieldErrors
 
 
@@ -54,20 +67,58 @@ def read_envelope(raw: Mapping[str, Any]) -> Envelope:
     errors: FieldErrors = [
         {"loc": str(key), "message": f"unknown field; a submit has {', '.join(KEYS)}"} for key in raw if key not in KEYS
     ]
-    model = raw.get("model")
-    if not isinstance(model, str) or not model:
-        errors.append({"loc": "model", "message": "missing" if model is None else "must be the name of a model"})
-        model = ""
-    inputs = raw.get("inputs")
-    if inputs is not None and not isinstance(inputs, dict):
-        errors.append({"loc": "inputs", "message": "must be an object"})
-        inputs = None
     return Envelope(
-        model=model,
-        inputs=inputs or {},
+        model=_model(raw.get("model"), "model", errors),
+        inputs=_inputs(raw.get("inputs"), "inputs", errors),
         priority=_priority(raw.get("priority"), errors),
         start_deadline_s=_deadline(raw.get("start_deadline_s"), errors),
+        then=_then(raw.get("then"), errors),
         errors=errors,
+    )
+
+
+def _model(value: Any, loc: str, errors: FieldErrors) -> str:
+    if isinstance(value, str) and value:
+        return value
+    errors.append({"loc": loc, "message": "missing" if value is None else "must be the name of a model"})
+    return ""
+
+
+def _inputs(value: Any, loc: str, errors: FieldErrors) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        errors.append({"loc": loc, "message": "must be an object"})
+        return {}
+    return value or {}
+
+
+def _then(value: Any, errors: FieldErrors) -> list[NextStep]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        errors.append({"loc": "then", "message": "must be a list of steps, each an object with at least 'model'"})
+        return []
+    if len(value) >= MAX_STEPS:
+        message = f"a pipeline has at most {MAX_STEPS} steps, this one {len(value) + 1}"
+        errors.append({"loc": "then", "message": message})
+        return []
+    return [_step(item, f"then.{number}", errors) for number, item in enumerate(value)]
+
+
+def _step(raw: Mapping[str, Any], loc: str, errors: FieldErrors) -> NextStep:
+    errors += [
+        {"loc": f"{loc}.{key}", "message": f"unknown field; a step has {', '.join(STEP_KEYS)}"}
+        for key in raw
+        if key not in STEP_KEYS
+    ]
+    name = raw.get("name")
+    if name is not None and not (isinstance(name, str) and STEP_NAME.fullmatch(name)):
+        message = "must be a letter, then letters, digits, '-' or '_', at most 64 characters"
+        errors.append({"loc": f"{loc}.name", "message": message, "value": str(name)[:80]})
+        name = None
+    return NextStep(
+        model=_model(raw.get("model"), f"{loc}.model", errors),
+        inputs=_inputs(raw.get("inputs"), f"{loc}.inputs", errors),
+        name=name,
     )
 
 

@@ -17,6 +17,7 @@ from springtide.domain.model import FileField
 from springtide.gateway.body import too_large
 from springtide.gateway.envelope import KEYS, FieldErrors, decode_json
 from springtide.gateway.multipart import MultipartReader, Part, malformed
+from springtide.gateway.schema_kinds import kinds
 from springtide.gateway.services import ServedModel
 from springtide.gateway.submission import Submission
 from springtide.gateway.uploads import Uploads
@@ -69,7 +70,9 @@ class FormReader:
         if served is not None:
             self._check_counts(served)
         envelope: dict[str, Any] = {key: self._only(key) for key in KEYS if key in self._texts}
-        base = _inputs_part(envelope.get("inputs"))
+        if "then" in envelope:
+            envelope["then"] = _json_part("then", envelope["then"])
+        base = _json_part("inputs", envelope.get("inputs", "{}"))
         if isinstance(base, dict):
             envelope["inputs"] = self._inputs(base, served)
         else:
@@ -154,10 +157,10 @@ class FormReader:
             self._errors.append({"loc": name, "message": "is given twice"})
 
     def _value(self, name: str, texts: list[str], schema: dict[str, Any]) -> Any:
-        kinds = _kinds(schema, self._defs)
+        allowed = kinds(schema, self._defs)
         if len(texts) == 1:
-            return _json_or_text(texts[0]) if "object" in kinds else texts[0]  # binding reads lists from text itself
-        if "array" not in kinds:
+            return _json_or_text(texts[0]) if "object" in allowed else texts[0]  # binding reads lists from text itself
+        if "array" not in allowed:
             self._errors.append({"loc": name, "message": f"takes one value, {len(texts)} were sent"})
         return texts
 
@@ -167,13 +170,11 @@ def _plain(name: str) -> str:
     return name.removesuffix("[]")
 
 
-def _inputs_part(text: Any) -> Any:
-    if text is None:
-        return {}
+def _json_part(name: str, text: str) -> Any:
     try:
         return decode_json(text.encode())
     except CallerError as error:
-        raise CallerError(f"The part 'inputs' is not valid JSON: {error.__cause__}.", code="malformed_json") from error
+        raise CallerError(f"The part {name!r} is not valid JSON: {error.__cause__}.", code="malformed_json") from error
 
 
 def _json_or_text(text: str) -> Any:
@@ -181,14 +182,3 @@ def _json_or_text(text: str) -> Any:
         return decode_json(text.encode())
     except CallerError:
         return text  # binding says what is wrong with it
-
-
-def _kinds(schema: dict[str, Any], defs: dict[str, Any]) -> set[str]:
-    """JSON types a schema allows, `X | None` and references included."""
-    kind = schema.get("type")
-    kinds: set[str] = {kind} if isinstance(kind, str) else set(kind or ())
-    for option in schema.get("anyOf", []):
-        kinds |= _kinds(option, defs)
-    if "$ref" in schema:
-        kinds |= _kinds(defs.get(schema["$ref"].rsplit("/", 1)[-1], {}), {})
-    return kinds

@@ -20,9 +20,12 @@ from springtide.domain.errors import OutcomeUnknown, SpringtideError, Unavailabl
 from springtide.domain.job import TERMINAL, Job, JobRef
 from springtide.domain.lease import LiveEvent, seq_after
 from springtide.gateway.outlook import Outlook
+from springtide.gateway.pipeline_events import PipelineEvents
 from springtide.gateway.schemas import WaitingEventView
 from springtide.gateway.services import GatewayServices
+from springtide.gateway.standing import Standings
 from springtide.gateway.views import event_view, waiting_view
+from springtide.policy.pipelines import events_ref
 from springtide.policy.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -43,9 +46,11 @@ class Live:
     def __init__(self, services: GatewayServices, outlook: Outlook) -> None:
         self._broker = services.broker
         self._ledger = services.ledger
+        self._pipelines = PipelineEvents(services.broker, services.ledger, services.clock)
         self._clock = services.clock
         self._closing = services.closing
         self._outlook = outlook
+        self._standings = Standings(services, outlook)
         self._keep_alive_s = services.settings.keep_alive_s
         self._explain_after_s = services.settings.explain_after_s
         self.streams = 0  # open now
@@ -125,7 +130,7 @@ class Live:
                 after, last = events[-1].seq, events[-1].kind
                 if last in _TERMINAL_KINDS:
                     return
-                waits, told = last in WAITING_KINDS, None
+                waits, told = last in WAITING_KINDS or job.plan is not None, None  # any step of it may wait
             if self._closing.is_set():
                 return
             began_s = self._clock.monotonic_s()
@@ -162,6 +167,9 @@ class Live:
 
     async def _why(self, job: Job, told: str | None) -> Waiting | None:
         """Why the job still waits, where that is not what was told before."""
+        if job.plan is not None:
+            waiting = await self._standings.waiting(await self._standings.one(job))
+            return None if waiting is None or waiting.code == told else waiting
         of_its_model = await self._outlook.waiting(job)
         if of_its_model is None or of_its_model.code == told:
             return None
@@ -174,6 +182,8 @@ class Live:
 
     async def read(self, job: Job, after: str | None, *, wait_s: float) -> list[LiveEvent]:
         """Live events of a job as the broker keeps them. Raises Unavailable or OutcomeUnknown."""
+        if job.plan is not None:
+            return await self._pipelines.read(job, after, wait_s=wait_s)
         return await self._broker.read_events(_ref(job), after, wait_s=wait_s)
 
     async def _read(
@@ -214,7 +224,8 @@ def terminal_event(job: Job, after: str | None = None) -> LiveEvent:
 
 
 def _ref(job: Job) -> JobRef:
-    return JobRef(job.model, job.id)
+    """Where the job's own events are, its end among them."""
+    return JobRef(job.model, job.id) if job.plan is None else events_ref(job)
 
 
 def _has_end(events: list[LiveEvent]) -> bool:

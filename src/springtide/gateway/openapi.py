@@ -15,8 +15,10 @@ from litestar.openapi.config import OpenAPIConfig
 
 from springtide import __version__
 from springtide.domain.job import Priority
+from springtide.gateway.envelope import STEP_NAME
 from springtide.gateway.schemas import AcceptedView, BatchView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
+from springtide.policy.pipelines import MAX_STEPS
 
 Document = dict[str, Any]
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -107,8 +109,12 @@ def _describe_submit(operation: Document, models: list[ServedModel]) -> None:
     operation["requestBody"] = {
         "required": True,
         "content": {
-            "application/json": {"schema": _any_of([_json_body(served, own) for served in models])},
-            "multipart/form-data": {"schema": _any_of([_form_body(served, own) for served in models])},
+            "application/json": {
+                "schema": _any_of([_json_body(served, {**own, "then": _then()}) for served in models])
+            },
+            "multipart/form-data": {
+                "schema": _any_of([_form_body(served, {**own, "then": _as_text(_then())}) for served in models])
+            },
         },
     }
     operation.setdefault("parameters", []).extend(
@@ -155,6 +161,35 @@ def _describe_batch(operation: Document, single: Document) -> None:
         "description": "Each item was accepted, and is on disk, or refused: in the order of the request.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchView"}}},
     }
+
+
+def _then() -> Document:
+    step: Document = {
+        "type": "object",
+        "properties": {
+            "model": {"type": "string"},
+            "inputs": {
+                "type": "object",
+                "description": "The model's own inputs. In place of a value, or of an item of a list, "
+                '`{"$from": "field"}` is an output of the step before, `{"$from": "step.field"}` of any earlier one, '
+                "by its number from 0, its name, or its model where only one step has it.",
+            },
+            "name": {"type": "string", "pattern": STEP_NAME.pattern},
+        },
+        "required": ["model"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "array",
+        "items": step,
+        "maxItems": MAX_STEPS - 1,
+        "description": "Steps to do next, one after the other: the job is then a pipeline with one status, one figure "
+        "of progress and the outputs of its last step.",
+    }
+
+
+def _as_text(schema: Document) -> Document:
+    return {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
 
 
 def _json_body(served: ServedModel, own: Document) -> Document:

@@ -95,7 +95,7 @@ async def _prepare(request: AnyRequest, gateway: Gateway, items: Sequence[Any]) 
                 await gateway.services.clock.sleep(0)
             try:
                 asked = _asked(item, place, common)
-                if named_blobs(gateway.submission.served(asked.model), asked.inputs):
+                if asked.then or named_blobs(gateway.submission.served(asked.model), asked.inputs):
                     slow[place] = tasks.create_task(with_files(asked))
                 else:
                     outcomes[place] = await _prepared(gateway, asked)
@@ -135,6 +135,7 @@ def _asked(item: Any, place: int, common: SubmitRequest) -> SubmitRequest:
         inputs=envelope.inputs,
         priority=envelope.priority,
         start_deadline_s=envelope.start_deadline_s,
+        then=envelope.then,
         idempotency_key=None if key is None else http.checked_key(key),
         errors=envelope.errors,
     )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
-from springtide.domain.errors import CallerError, Conflict, NotFound, OutcomeUnknown, Refused, Unavailable
+from springtide.domain.errors import CallerError, Conflict, NotFound, Refused
 from springtide.domain.ids import JobId, ModelName, is_job_id
-from springtide.domain.job import Job, JobRef, JobStatus
+from springtide.domain.job import Job, JobStatus
 from springtide.domain.lease import LiveJob, is_seq
 from springtide.gateway import downloads, problems
 from springtide.gateway import headers as http
@@ -21,8 +22,9 @@ from springtide.gateway.cancelling import ask_to_stop
 from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, job_of, text
 from springtide.gateway.downloads import Redirect
 from springtide.gateway.schemas import AttemptList, JobPage, JobView
+from springtide.gateway.standing import Standing
 from springtide.gateway.tenancy import tenant_of
-from springtide.gateway.views import attempt_view, error_view, job_view, output_file, outputs_view
+from springtide.gateway.views import attempt_view, error_view, job_view, output_file, outputs_view, standing_view
 from springtide.ledger.protocol import JobFilter
 
 CALLERS_FAULT = frozenset({"invalid_input", "bad_media", "too_large"})  # job errors that the request itself caused
@@ -34,29 +36,33 @@ async def get_job(request: AnyRequest, job_id: FromPath[str]) -> JobView:
     """A job in any state; while it lives with stage, progress, place in the queue, why it waits, and estimate."""
     gateway = gateway_of(request)
     job = await job_of(request, job_id)
-    [live] = await _peek(gateway, [job])
-    if live is not None and live.status.is_terminal:  # ended between the two looks: perhaps on record by now
-        job = await job_of(request, job_id)
-    eta_s = None if job.status.is_terminal else await gateway.outlook.eta_s(job, live)
-    waiting = await gateway.outlook.waiting(job, live)
-    return job_view(job, base_of(request, headers_of(request)), live=live, eta_s=eta_s, waiting=waiting)
+    standing = await gateway.standings.one(job)
+    if standing.live is not None and standing.live.status.is_terminal:  # between the two looks: on record by now?
+        standing = await gateway.standings.one(await job_of(request, job_id))
+    return await _shown(gateway, standing, base_of(request, headers_of(request)))
 
 
 @get("/v1/jobs", tags=["jobs"], summary="List jobs, newest first")
 async def list_jobs(
     request: AnyRequest,
+    *,
     after: Annotated[str | None, QueryParameter(description="The last id of the page before.")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
     model: Annotated[str | None, QueryParameter(description="Only jobs of this model.")] = None,
     status: Annotated[list[JobStatus] | None, QueryParameter(description="Only jobs recorded so.")] = None,
+    parent: Annotated[str | None, QueryParameter(description="The steps of this pipeline instead.")] = None,
 ) -> JobPage:
-    """Jobs of the tenant. States are filtered as recorded: a job that just started may still count as queued. A model
-    that is not served and never had a job is 404."""
-    if after is not None and not is_job_id(after):
-        raise CallerError(f"'after' must be the id of a job, not {after[:64]!r}.", code="bad_cursor")
+    """Jobs of the tenant, without the steps of pipelines. States are filtered as recorded: a job that just started may
+    still count as queued. A model that is not served and never had a job is 404."""
+    for name, value in (("after", after), ("parent", parent)):
+        if value is not None and not is_job_id(value):
+            raise CallerError(f"{name!r} must be the id of a job, not {value[:64]!r}.", code="bad_cursor")
     gateway = gateway_of(request)
     where = JobFilter(
-        tenant=tenant_of(request).id, model=None if model is None else ModelName(model), statuses=tuple(status or ())
+        tenant=tenant_of(request).id,
+        model=None if model is None else ModelName(model),
+        parent=None if parent is None else JobId(parent),
+        statuses=tuple(status or ()),
     )
     ledger = gateway.services.ledger
     jobs = await ledger.list(where, after=None if after is None else JobId(after), limit=limit + 1)
@@ -67,12 +73,8 @@ async def list_jobs(
             gateway.submission.served(model)
     page = jobs[:limit]
     base = base_of(request, headers_of(request))
-    live = await _peek(gateway, page)
     return JobPage(
-        data=[
-            job_view(job, base, live=view, waiting=await gateway.outlook.waiting(job, view))
-            for job, view in zip(page, live, strict=True)
-        ],
+        data=[await _shown(gateway, each, base, eta=False) for each in await gateway.standings.of(page)],
         has_more=len(jobs) > limit,
         next_after=page[-1].id if len(jobs) > limit else None,
     )
@@ -90,10 +92,11 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[Job
         job = await gateway.live.wait(await job_of(request, job_id), settle_s)
     if not job.status.is_terminal:
         live = LiveJob(id=job.id, status=JobStatus.CANCELLING, attempt=job.attempt, started_at_s=job.started_at_s)
-        return Response(job_view(job, base, live=live), status_code=202)
+        standing = await gateway.standings.one(job)
+        return Response(standing_view(msgspec.structs.replace(standing, live=live), base), status_code=202)
     if job.status is not JobStatus.CANCELLED:
         raise Conflict(f"The job has already {_ENDED[job.status]}.", code="already_ended", job_status=job.status.value)
-    return Response(job_view(job, base), status_code=200)
+    return Response(standing_view(await gateway.standings.one(job), base), status_code=200)
 
 
 @get("/v1/jobs/{job_id:str}/result", tags=["jobs"], summary="Outputs of a completed job")
@@ -163,28 +166,20 @@ _ENDED = {
 }
 
 
-async def _peek(gateway: Gateway, jobs: list[Job]) -> list[LiveJob | None]:
-    """The broker's view of the live ones among `jobs`; all None where it cannot be asked."""
-    refs = [JobRef(job.model, job.id) for job in jobs if not job.status.is_terminal]
-    if not refs:
-        return [None] * len(jobs)
-    services = gateway.services
-    try:
-        found = {live.id: live for live in await services.broker.peek(refs, services.clock.now_s()) if live}
-    except (Unavailable, OutcomeUnknown):
-        found = {}
-    return [found.get(job.id) for job in jobs]
+async def _shown(gateway: Gateway, standing: Standing, base: str, *, eta: bool = True) -> JobView:
+    eta_s = await gateway.standings.eta_s(standing) if eta else None
+    return standing_view(standing, base, eta_s=eta_s, waiting=await gateway.standings.waiting(standing))
 
 
 async def _no_result(request: AnyRequest, job: Job) -> Response[Any]:
     """Why there is no result (yet)."""
     if not job.status.is_terminal:
         gateway = gateway_of(request)
-        [live] = await _peek(gateway, [job])
-        eta_s = await gateway.outlook.eta_s(job, live)
+        standing = await gateway.standings.one(job)
+        eta_s = await gateway.standings.eta_s(standing)
         least_s, most_s = POLL_S
         after_s = min(max(eta_s if eta_s is not None else least_s, least_s), most_s)
-        shown = job_view(job, "", live=live)
+        shown = job_view(job, "", live=standing.live)
         return problems.problem(
             request,
             409,

@@ -21,10 +21,11 @@ from springtide.gateway.forms import FormReader
 from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import AcceptedView
 from springtide.gateway.services import ServedModel
+from springtide.gateway.standing import Standing
 from springtide.gateway.submission import SubmitRequest
 from springtide.gateway.tenancy import tenant_of
 from springtide.gateway.uploads import Uploads
-from springtide.gateway.views import accepted_view, job_url, job_view
+from springtide.gateway.views import accepted_view, job_url, job_view, standing_view
 from springtide.ledger.protocol import Inserted
 
 _encoder = msgspec.json.Encoder()
@@ -104,6 +105,7 @@ def _request(request: AnyRequest, headers: Headers, raw: dict[str, Any], *, erro
         inputs=envelope.inputs,
         priority=envelope.priority,
         start_deadline_s=envelope.start_deadline_s,
+        then=envelope.then,
         idempotency_key=http.idempotency_key(text(headers, b"idempotency-key")),
         tenant=tenant_of(request),
         traceparent=http.traceparent(text(headers, b"traceparent")),
@@ -120,8 +122,9 @@ async def _answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: fl
         headers["preference-applied"] = f"wait={wait_s:.0f}"
         job = await gateway.live.wait(job, wait_s)
         if job.status.is_terminal:
-            return _encoded(job_view(job, base), 200, headers)
-    eta_s = await gateway.outlook.eta_s(job)
+            view = job_view(job, base) if job.plan is None else standing_view(await gateway.standings.one(job), base)
+            return _encoded(view, 200, headers)
+    eta_s = await gateway.standings.eta_s(Standing(job=job) if job.plan is None else await gateway.standings.one(job))
     return _encoded(accepted_view(job, base, eta_s=eta_s), 202, headers)
 
 

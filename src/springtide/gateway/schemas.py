@@ -81,8 +81,32 @@ class ReasonView(msgspec.Struct, kw_only=True):
     message: str
 
 
+class StepView(msgspec.Struct, kw_only=True):
+    """One step of a pipeline. `job` and its URL are null until the step is submitted; `reused`: the result is that of
+    an earlier job, which this pipeline is a retry of."""
+
+    step: int
+    name: str
+    model: str
+    model_version: str
+    job: str | None
+    status_url: str | None
+    status: str  # waiting, or that of the job
+    reused: bool
+    predicted_s: float
+    inputs: dict[str, Any]  # {"$from": "0.cutout"}: output `cutout` of step 0
+    attempt: int = 0
+    created_at_s: float | None = None
+    started_at_s: float | None = None
+    finished_at_s: float | None = None
+    stage: str | None = None
+    progress: float | None = None
+    error: ErrorView | None = None
+
+
 class JobView(AcceptedView, kw_only=True):
-    """A job as it stands now. `waiting` says why a queued one does not run yet."""
+    """A job as it stands now. A pipeline has `steps`, and its model is those of the steps joined by ` > `. `waiting`
+    says why a queued one, or the step it is at, does not run yet."""
 
     priority: str
     attempt: int
@@ -100,8 +124,12 @@ class JobView(AcceptedView, kw_only=True):
     retry_at_s: float | None = None
     waiting: ReasonView | None = None
     inputs: dict[str, Any]
-    outputs: dict[str, Any] | None = None  # files as FileView
+    outputs: dict[str, Any] | None = None  # files as FileView; of a pipeline: of its last step
     error: ErrorView | None = None
+    parent: str | None = None  # the pipeline that this job is a step of
+    step: int | None = None  # its number there, from 0
+    retry_of: str | None = None  # the ended job that this one does again
+    steps: list[StepView] | None = None
 
 
 class JobPage(msgspec.Struct, kw_only=True):
@@ -240,6 +268,7 @@ class ModelView(msgspec.Struct, kw_only=True):
     output_schema: dict[str, Any]
     input_files: list[FileFieldView]
     output_files: list[str]
+    output_media: dict[str, list[str]]  # the media types an output file may have, where the engine says
     timeout_s: float
     max_attempts: int
     url: str

@@ -6,10 +6,8 @@ same idempotency key never makes two jobs. A broker that is down does not refuse
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,25 +24,28 @@ from springtide.domain.errors import (
     Unavailable,
 )
 from springtide.domain.ids import DEFAULT_TENANT, BlobId, ModelName
-from springtide.domain.job import BlobRef, Job, JobStatus, Priority
+from springtide.domain.job import BlobRef, Job, JobStatus, Plan, Priority
 from springtide.domain.lease import Ticket
 from springtide.domain.tenant import Tenant
 from springtide.domain.tickets import ticket_of
 from springtide.engines.binding import bind
 from springtide.gateway.admission import Admission
-from springtide.gateway.envelope import FieldErrors
+from springtide.gateway.envelope import FieldErrors, NextStep
+from springtide.gateway.estimates import DEFAULT_RUN_S, estimate
+from springtide.gateway.fingerprints import fingerprint
 from springtide.gateway.intake import Intake, named_blobs, take_in
+from springtide.gateway.pipeline_jobs import as_pipeline, first_step
+from springtide.gateway.planning import Earlier, draft
 from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.ledger.protocol import Inserted
+from springtide.policy.pipelines import step_job
 from springtide.runtime.batching import Batcher
 from springtide.runtime.ids import new_job_id
 
 log = logging.getLogger(__name__)
 
 RESTART_S = 5.0  # workers finish what they run before the next start: seconds to minutes, and nobody can say which
-DEFAULT_RUN_S = 1.0  # Engine.estimate's own default, where an estimate fails
 _NOTHING = Intake(refs={}, files={}, errors=[])
-_canonical = msgspec.json.Encoder(order="sorted")
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,16 +59,18 @@ class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     tenant: Tenant = Tenant(id=DEFAULT_TENANT)
     traceparent: str | None = None
+    then: Sequence[NextStep] = ()  # what else is to be done, one step after the other
     errors: FieldErrors = []  # what was already found wrong, to be reported with the rest
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A job that is valid and not yet on record."""
+    """A job that is valid and not yet on record. A pipeline is never queued itself: the ticket is its first step's."""
 
     job: Job
     ticket: Ticket
     fresh: frozenset[BlobId]  # uploads of this request that the job has
     tenant: Tenant
+    first: Job | None = None  # a pipeline: the job of the step to begin with
 
 
 class Submission:
@@ -86,6 +89,11 @@ class Submission:
         """Everything that can be wrong with the request is found here. Writes nothing."""
         self.check_open()
         served = self.served(request.model)
+        if request.then:
+            return await self._prepare_pipeline(served, request)
+        return (await self._prepare_job(served, request))[0]
+
+    async def _prepare_job(self, served: ServedModel, request: SubmitRequest) -> tuple[Prepared, Intake]:
         named = named_blobs(served, request.inputs) if served.model.input_files else []
         intake = _NOTHING
         if named:
@@ -93,20 +101,41 @@ class Submission:
             intake = await take_in(self._services, named, fresh=request.files, tenant=tenant)
         bound, inputs = _bind(served, request, intake)
         job = self._job(served, request, inputs, files=_refs_in_order(named, intake))
-        job = msgspec.structs.replace(job, predicted_s=_estimate(served, bound))
+        job = msgspec.structs.replace(job, predicted_s=estimate(served, bound))
         fresh = frozenset(ref.id for ref in job.input_files if ref.id in request.files)
         try:
             ticket = ticket_of(job)
         except OverflowError as error:  # an integer beyond 64 bits in a field without a bound
             raise InvalidInput("An integer in the inputs has more than 64 bits.") from error
-        return Prepared(job, ticket, fresh, request.tenant)
+        return Prepared(job, ticket, fresh, request.tenant), intake
+
+    async def _prepare_pipeline(self, served: ServedModel, request: SubmitRequest) -> Prepared:
+        """The first step as the job it would be alone, the others checked against it; what is wrong with any of them
+        is told together."""
+        wrong: CallerError | None = None
+        prepared, like = None, None
+        try:
+            prepared, intake = await self._prepare_job(served, request)
+            like = next(iter(intake.files.values()), None)
+        except (InvalidInput, BadMedia) as error:
+            wrong = error
+        first = Earlier(name=served.model.name, model=served.model, like=like)
+        drafted = await draft(self._services, first, request.then, tenant=request.tenant.id)
+        if wrong is not None and not drafted.errors:
+            raise wrong
+        if prepared is None or drafted.errors:
+            raise _invalid([*(wrong.details.get("errors", []) if wrong else []), *drafted.errors])
+        plan = Plan(steps=(first_step(served, prepared.job), *drafted.steps))
+        job = as_pipeline(prepared.job, plan)
+        begun = step_job(job, 0, [None] * len(plan.steps), job.created_at_s)
+        return Prepared(job, ticket_of(begun), prepared.fresh, request.tenant, begun)
 
     async def commit(self, prepared: Prepared) -> Inserted:
         """Record and enqueue. Not new: the job that already has this idempotency key. Raises Refused (queue_full), and
         InvalidInput (idempotency_key_reused) where the job of that key was asked for differently."""
         job = prepared.job
         try:
-            await self._admission.enter(job.model, prepared.tenant)
+            await self._admission.enter(prepared.ticket.model, prepared.tenant)
         except Refused as refusal:
             return _or_raise(*await self._known([(prepared, refusal)]))
         is_queued = False
@@ -115,10 +144,11 @@ class Submission:
             if not inserted.is_new:
                 return _or_raise(_replayed(prepared, inserted))
             is_queued = True
-            await self._enqueuing.submit([prepared.ticket])
+            if await self._begin([prepared]):
+                await self._enqueuing.submit([prepared.ticket])
             return inserted
         finally:
-            self._admission.leave(job.model, job.tenant, is_queued=is_queued)
+            self._admission.leave(prepared.ticket.model, job.tenant, is_queued=is_queued)
 
     async def commit_each(self, prepared: Sequence[Prepared]) -> list[Inserted | SpringtideError]:
         """The same for many without uploads of their own, with one insert and one enqueue; each has its own result."""
@@ -126,7 +156,7 @@ class Submission:
         refused: dict[int, tuple[Prepared, Refused]] = {}
         full: set[ModelName] = set()  # one look at a full queue is enough for all of them
         for place, one in enumerate(prepared):
-            model = one.job.model
+            model = one.ticket.model
             try:
                 await self._admission.enter(model, one.tenant, look_again=model not in full)
                 entered[place] = one
@@ -134,18 +164,20 @@ class Submission:
                 refused[place] = (one, refusal)
                 full.add(model)
         results: dict[int, Inserted | SpringtideError] = {}
-        queued: dict[int, Ticket] = {}
+        queued: dict[int, Prepared] = {}
         try:
             inserted = await self._services.ledger.insert_each([one.job for one in entered.values()])
             for (place, one), result in zip(entered.items(), inserted, strict=True):
                 results[place] = _replayed(one, result) if isinstance(result, Inserted) else result
                 if isinstance(result, Inserted) and result.is_new:
-                    queued[place] = one.ticket
-            if queued:
-                await self._enqueuing.submit(list(queued.values()))
+                    queued[place] = one
+            has_begun = await self._begin(queued.values())
+            tickets = [one.ticket for one in queued.values() if one.first is None or has_begun]
+            if tickets:
+                await self._enqueuing.submit(tickets)
         finally:
             for place, one in entered.items():
-                self._admission.leave(one.job.model, one.job.tenant, is_queued=place in queued)
+                self._admission.leave(one.ticket.model, one.job.tenant, is_queued=place in queued)
         results.update(zip(refused, await self._known(list(refused.values())), strict=True))
         return [results[place] for place in range(len(prepared))]
 
@@ -160,6 +192,18 @@ class Submission:
             else _replayed(one, Inserted(job, False))
             for one, refusal in refused
         ]
+
+    async def _begin(self, prepared: Iterable[Prepared]) -> bool:
+        """Record the first steps of pipelines. The pipeline was the promise: where this fails, the conductor does
+        it."""
+        first_steps = [one.first for one in prepared if one.first is not None]
+        try:
+            if first_steps:
+                await self._services.ledger.insert(first_steps)
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("the first steps of %d pipelines wait for the conductor: %s", len(first_steps), error)
+            return False
+        return True
 
     def check_open(self) -> None:
         """Raises Refused while the server is stopping: a job taken in now would wait for the next start."""
@@ -230,24 +274,6 @@ def _or_raise(result: Inserted | SpringtideError) -> Inserted:
     return result
 
 
-def fingerprint(model: ModelName, inputs: Mapping[str, Any], files: Sequence[BlobRef]) -> str:
-    """SHA-256 over what was asked for. A file counts by its bytes, not by the id it was given this time."""
-    hashes = {ref.id: f"sha256:{ref.sha256}" for ref in files}
-    return hashlib.sha256(_canonical.encode([model, _by_hash(inputs, hashes)])).hexdigest()
-
-
-def _by_hash(value: Any, hashes: Mapping[BlobId, str]) -> Any:
-    if not hashes:
-        return value
-    if isinstance(value, str):
-        return hashes.get(BlobId(value), value)
-    if isinstance(value, dict):
-        return {key: _by_hash(item, hashes) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_by_hash(item, hashes) for item in value]
-    return value
-
-
 def _bind(served: ServedModel, request: SubmitRequest, intake: Intake) -> tuple[BaseModel, dict[str, Any]]:
     """Bind, and raise one error that holds what was found before, in the files and in the fields."""
     try:
@@ -274,19 +300,6 @@ def _bad_media(first: BadMedia, errors: FieldErrors) -> BadMedia:
     details = {key: value for key, value in first.details.items() if key != "errors"}
     message = "; ".join(f"{item['loc']}: {item['message']}" for item in errors)
     return BadMedia(message, code=first.code, errors=errors, **details)
-
-
-def _estimate(served: ServedModel, bound: BaseModel) -> float:
-    try:
-        estimate = float(served.engine.estimate(bound))
-    except CallerError:
-        raise
-    except Exception:
-        log.exception("the estimate of %s failed; %s s is assumed", served.model.name, DEFAULT_RUN_S)
-        return DEFAULT_RUN_S
-    if not math.isfinite(estimate) or estimate < 0:
-        return DEFAULT_RUN_S
-    return min(estimate, served.timeout_s)
 
 
 def _refs_in_order(named: Sequence[tuple[Any, BlobId]], intake: Intake) -> list[BlobRef]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from springtide.domain.ids import BlobId
-from springtide.domain.job import BlobRef, Job, JobError, JobStatus
+from springtide.domain.job import BlobRef, Job, JobError, JobStatus, PlanStep
 from springtide.domain.lease import LiveEvent, LiveJob
 from springtide.gateway.disclosure import disclosed
 from springtide.gateway.headers import iso8601
@@ -21,9 +21,11 @@ from springtide.gateway.schemas import (
     LiveFigures,
     ModelView,
     ReasonView,
+    StepView,
     WaitingEventView,
 )
 from springtide.gateway.services import ServedModel
+from springtide.gateway.standing import Standing
 from springtide.ledger.protocol import Attempt, StoredBlob
 from springtide.policy.waiting import Waiting
 
@@ -39,6 +41,51 @@ _UNTIL_RECORDED = {
 def accepted_view(job: Job, base: str, *, eta_s: float | None) -> AcceptedView:
     """What a submit is answered with."""
     return AcceptedView(**_accepted(job, base), status=job.status.value, eta_s=eta_s)
+
+
+def standing_view(
+    standing: Standing, base: str, *, eta_s: float | None = None, waiting: Waiting | None = None
+) -> JobView:
+    """A job as it stands, with its steps where it is a pipeline."""
+    view = job_view(standing.job, base, live=standing.live, eta_s=eta_s, waiting=waiting)
+    plan = standing.job.plan
+    if plan is not None and standing.steps:
+        view.steps = [
+            _step_view(number, step, job, live, base=base)
+            for number, (step, job, live) in enumerate(zip(plan.steps, standing.steps, standing.lives, strict=True))
+        ]
+    return view
+
+
+def _step_view(number: int, step: PlanStep, job: Job | None, live: LiveJob | None, *, base: str) -> StepView:
+    known: dict[str, Any] = {"job": None, "status_url": None, "status": "waiting"}
+    if step.adopted is not None:
+        url = f"{base}/v1/jobs/{step.adopted.job}"
+        known = {"job": step.adopted.job, "status_url": url, "status": "completed", "progress": 1.0}
+    elif job is not None:
+        view = job_view(job, base, live=live)
+        known = {
+            "job": view.id,
+            "status_url": view.status_url,
+            "status": view.status,
+            "attempt": view.attempt,
+            "created_at_s": view.created_at_s,
+            "started_at_s": view.started_at_s,
+            "finished_at_s": view.finished_at_s,
+            "stage": view.stage,
+            "progress": view.progress,
+            "error": view.error,
+        }
+    return StepView(
+        step=number,
+        name=step.name,
+        model=step.model,
+        model_version=step.model_version,
+        reused=step.adopted is not None,
+        predicted_s=step.predicted_s,
+        inputs=step.inputs,
+        **known,
+    )
 
 
 def job_view(
@@ -75,6 +122,9 @@ def job_view(
         inputs=job.inputs,
         outputs=None if job.outputs is None else outputs_view(job, base),
         error=error_view(job.error),
+        parent=job.parent,
+        step=job.step,
+        retry_of=job.retry_of,
     )
 
 
@@ -180,6 +230,7 @@ def model_view(served: ServedModel, base: str, *, live: LiveFigures | None) -> M
             for field in model.input_files
         ],
         output_files=list(model.output_files),
+        output_media={name: list(types) for name, types in model.output_media.items()},
         timeout_s=served.timeout_s,
         max_attempts=served.max_attempts,
         url=f"{base}/v1/models/{model.name}",

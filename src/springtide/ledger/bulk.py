@@ -40,7 +40,7 @@ from sqlalchemy.sql.type_api import TypeEngine
 
 from springtide.ledger.rows import Row
 
-MAX_ROWS = 512  # 24 columns of a job make 12,288 variables; SQLite allows 32,766
+MAX_ROWS = 512  # 29 columns of a job make 14,848 variables; SQLite allows 32,766
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql

@@ -19,10 +19,16 @@ _IDS = bindparam("ids", expanding=True)
 _BEFORE = bindparam("before_s")
 _LIMIT = bindparam("limit")
 
-# jobs_pk: from the oldest on. What is passed over has lived from before `born_before` to after `before_s`: few.
+# jobs_pk: from the oldest on. What is passed over has lived from before `born_before` to after `before_s`: few. Steps
+# are not asked for: they go with their pipeline, which may need their results until its own end.
 _ENDED = (
     select(jobs.c.id)
-    .where(jobs.c.id > bindparam("after"), jobs.c.id < bindparam("born_before"), jobs.c.finished_at_s < _BEFORE)
+    .where(
+        jobs.c.id > bindparam("after"),
+        jobs.c.id < bindparam("born_before"),
+        jobs.c.finished_at_s < _BEFORE,
+        jobs.c.parent.is_(None),
+    )
     .order_by(jobs.c.id)
     .limit(_LIMIT)
 )
@@ -40,6 +46,7 @@ _LOOSEN = (
     .where(blobs.c.id.in_(_IDS), ~exists().where(job_blobs.c.blob == blobs.c.id))
 )
 _FORGET = delete(jobs).where(jobs.c.id.in_(_IDS), jobs.c.finished_at_s.is_not(None)).returning(jobs.c.id)
+_FORGET_STEPS = delete(jobs).where(jobs.c.parent.in_(_IDS), jobs.c.finished_at_s.is_not(None)).returning(jobs.c.id)
 _DROP_BLOBS = delete(blobs).where(blobs.c.id.in_(_IDS), blobs.c.loose_since_s.is_not(None))
 _DROP_UPLOADS = delete(uploads).where(uploads.c.id.in_(_IDS))
 _CLAIM = (
@@ -96,8 +103,9 @@ def drop_uploads(connection: Connection, ids: Sequence[BlobId]) -> None:
 
 
 def forget_jobs(connection: Connection, ids: Sequence[JobId], loose_since_s: float) -> None:
-    """Attempts go with their job (ON DELETE CASCADE)."""
+    """Attempts go with their job (ON DELETE CASCADE), steps with their pipeline."""
     gone = [row[0] for row in connection.execute(_FORGET, {"ids": ids})]
+    gone += [row[0] for row in connection.execute(_FORGET_STEPS, {"ids": gone})]
     held = [row[0] for row in blobs_of_jobs(connection, gone)]
     connection.execute(_UNLINK, {"ids": gone})
     loosen(connection, held, loose_since_s)

@@ -30,10 +30,11 @@ class Inserted(msgspec.Struct, frozen=True):
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs `list` shows. All conditions hold together; None asks for nothing."""
+    """Which jobs `list` shows. All conditions hold together; None asks for nothing but where said."""
 
     tenant: TenantId
     model: ModelName | None = None
+    parent: JobId | None = None  # the steps of this pipeline; None: jobs that are nobody's step
     statuses: tuple[JobStatus, ...] = ()
     created_after_s: float | None = None
     created_before_s: float | None = None
@@ -102,7 +103,16 @@ class Ledger(Protocol):
         ...
 
     async def live(self, *, after: JobId | None, limit: int, created_before_s: float) -> list[Job]:
-        """Jobs without a terminal state, oldest first, for rebuilding a broker and for the sweep."""
+        """Jobs without a terminal state, oldest first, for rebuilding a broker and for the sweep. No pipelines: they
+        are never in a broker."""
+        ...
+
+    async def live_pipelines(self, *, after: JobId | None, limit: int) -> list[Job]:
+        """Pipelines without a terminal state, oldest first."""
+        ...
+
+    async def ask_cancel(self, job: JobId, now_s: float) -> None:
+        """Note that a job shall be cancelled. The first wish stays; one for a job that has ended changes nothing."""
         ...
 
     async def record_running(self, running: Sequence[LiveJob]) -> None:

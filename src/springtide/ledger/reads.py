@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, text, tuple_
 from springtide.domain.ids import BlobId, JobId
 from springtide.ledger.protocol import JobFilter
 from springtide.ledger.rows import Row
-from springtide.ledger.tables import LIVE, attempts, blobs, jobs
+from springtide.ledger.tables import LIVE_JOB, LIVE_PIPELINE, NO_STEP, attempts, blobs, jobs
 
 _BY_IDS = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("id"))  # the hot one: a list is written out anew at each call
@@ -19,7 +19,17 @@ _BY_KEYS = select(jobs).where(
 )
 _LIVE = (
     select(jobs)
-    .where(text(LIVE), jobs.c.id > bindparam("after"), jobs.c.created_at_s < bindparam("created_before_s"))
+    .where(
+        text(LIVE_JOB),
+        jobs.c.id > bindparam("after"),
+        jobs.c.created_at_s < bindparam("created_before_s"),
+    )
+    .order_by(jobs.c.id)
+    .limit(bindparam("limit"))
+)
+_LIVE_PIPELINES = (
+    select(jobs)
+    .where(text(LIVE_PIPELINE), jobs.c.id > bindparam("after"))
     .order_by(jobs.c.id)
     .limit(bindparam("limit"))
 )
@@ -39,7 +49,11 @@ def jobs_by_keys(connection: Connection, keys: Sequence[tuple[str, str]]) -> Seq
 
 
 def jobs_newest_first(connection: Connection, where: JobFilter, after: JobId | None, limit: int) -> Sequence[Row]:
-    query = select(jobs).where(jobs.c.tenant == where.tenant).order_by(jobs.c.id.desc()).limit(limit)
+    query = select(jobs).where(jobs.c.tenant == where.tenant).limit(limit)
+    if where.parent is None:
+        query = query.where(text(NO_STEP)).order_by(jobs.c.id.desc())
+    else:  # the id of a later step is the larger one, too
+        query = query.where(jobs.c.parent == where.parent).order_by(jobs.c.step.desc())
     if where.model is not None:
         query = query.where(jobs.c.model == where.model)
     if where.statuses:
@@ -56,6 +70,10 @@ def jobs_newest_first(connection: Connection, where: JobFilter, after: JobId | N
 def live_jobs(connection: Connection, after: JobId | None, limit: int, created_before_s: float) -> Sequence[Row]:
     parameters = {"after": after or "", "limit": limit, "created_before_s": created_before_s}
     return connection.execute(_LIVE, parameters).all()
+
+
+def live_pipelines(connection: Connection, after: JobId | None, limit: int) -> Sequence[Row]:
+    return connection.execute(_LIVE_PIPELINES, {"after": after or "", "limit": limit}).all()
 
 
 def attempts_of(connection: Connection, job: JobId) -> Sequence[Row]:

@@ -13,7 +13,7 @@ import msgspec
 
 from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobStatus, Priority
+from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobStatus, Plan, Priority
 from springtide.domain.lease import LiveJob, Outcome
 from springtide.ledger.protocol import Attempt, PendingUpload, StoredBlob
 
@@ -24,6 +24,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 _files = msgspec.json.Decoder(tuple[BlobRef, ...])
 _error = msgspec.json.Decoder(JobError)
 _checkpoint = msgspec.json.Decoder(Checkpoint)
+_plan = msgspec.json.Decoder(Plan)
 _blob = msgspec.json.Decoder(BlobRef)
 _upload = msgspec.json.Decoder(PendingUpload)
 
@@ -55,6 +56,11 @@ def job_row(job: Job) -> Row:
         _text_or_none(job.error),
         _text_or_none(job.checkpoint),
         job.traceparent,
+        job.parent,
+        job.step,
+        _text_or_none(job.plan),
+        job.retry_of,
+        job.cancel_asked_at_s,
     )
 
 
@@ -84,6 +90,11 @@ def job_from(row: Row) -> Job:
         error=None if row[21] is None else _error.decode(row[21]),
         checkpoint=None if row[22] is None else _checkpoint.decode(row[22]),
         traceparent=row[23],
+        parent=None if row[24] is None else JobId(row[24]),
+        step=row[25],
+        plan=None if row[26] is None else _plan.decode(row[26]),
+        retry_of=None if row[27] is None else JobId(row[27]),
+        cancel_asked_at_s=row[28],
     )
 
 

@@ -99,6 +99,12 @@ class SqlLedger:
         found = await self._read(partial(reads.live_jobs, after=after, limit=limit, created_before_s=created_before_s))
         return [rows.job_from(row) for row in found]
 
+    async def live_pipelines(self, *, after: JobId | None, limit: int) -> list[Job]:
+        return [rows.job_from(row) for row in await self._read(partial(reads.live_pipelines, after=after, limit=limit))]
+
+    async def ask_cancel(self, job: JobId, now_s: float) -> None:
+        await self._write([Write(Kind.CANCEL, (job, now_s))])
+
     async def record_running(self, running: Sequence[LiveJob]) -> None:
         await self._write([Write(Kind.RUNNING, rows.running_row(each)) for each in running])
 

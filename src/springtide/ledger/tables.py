@@ -23,6 +23,9 @@ IdText = Text().with_variant(Text(collation="C"), "postgresql")
 
 # SQLite uses a partial index only where the query repeats its condition literally: both take it from here.
 LIVE = "status IN ('queued', 'in_progress')"
+NO_STEP = "parent IS NULL"
+LIVE_JOB = f"plan IS NULL AND {LIVE}"
+LIVE_PIPELINE = f"plan IS NOT NULL AND {LIVE}"
 
 jobs = Table(
     "jobs",
@@ -51,6 +54,11 @@ jobs = Table(
     Column("error", Text),
     Column("checkpoint", Text),
     Column("traceparent", Text),
+    Column("parent", IdText),
+    Column("step", Integer),
+    Column("plan", Text),
+    Column("retry_of", IdText),
+    Column("cancel_asked_at_s", Double),
     # A fifth of each page stays free, so that a job's end finds room beside its beginning.
     postgresql_with={"fillfactor": "80"},
 )
@@ -64,12 +72,30 @@ Index(
     sqlite_where=text("idempotency_key IS NOT NULL"),
     postgresql_where=text("idempotency_key IS NOT NULL"),
 )
-# list: a tenant's jobs, newest first.
-Index("jobs_by_tenant", jobs.c.tenant, jobs.c.id)
+# list: a tenant's jobs, newest first; steps of pipelines are not among them.
+Index("jobs_by_tenant", jobs.c.tenant, jobs.c.id, sqlite_where=text(NO_STEP), postgresql_where=text(NO_STEP))
 # list: a tenant's jobs of one model, newest first, however rare that model is.
-Index("jobs_by_model", jobs.c.tenant, jobs.c.model, jobs.c.id)
+Index(
+    "jobs_by_model",
+    jobs.c.tenant,
+    jobs.c.model,
+    jobs.c.id,
+    sqlite_where=text(NO_STEP),
+    postgresql_where=text(NO_STEP),
+)
 # live: jobs without an end, oldest first. Stays as small as the backlog.
-Index("jobs_live", jobs.c.id, sqlite_where=text(LIVE), postgresql_where=text(LIVE))
+Index("jobs_live", jobs.c.id, sqlite_where=text(LIVE_JOB), postgresql_where=text(LIVE_JOB))
+# live_pipelines: pipelines without an end, oldest first.
+Index("jobs_pipelines", jobs.c.id, sqlite_where=text(LIVE_PIPELINE), postgresql_where=text(LIVE_PIPELINE))
+# list: the steps of one pipeline. Unique, so that a step is on record once whoever writes it.
+Index(
+    "jobs_by_parent",
+    jobs.c.parent,
+    jobs.c.step,
+    unique=True,
+    sqlite_where=text("parent IS NOT NULL"),
+    postgresql_where=text("parent IS NOT NULL"),
+)
 
 attempts = Table(
     "attempts",

@@ -60,6 +60,7 @@ FILE_COLUMNS: Columns = (
     Column("ref", Text),
     Column("at_s", Double),
 )
+CANCEL_COLUMNS: Columns = (Column("id", Text), Column("at_s", Double))
 _ID, _STATUS, _ATTEMPT = 0, 1, 2  # places in a row of OUTCOME_COLUMNS
 _JOB_TENANT, _JOB_KEY = 1, 13  # places in a row of jobs
 
@@ -70,8 +71,9 @@ class Kind(IntEnum):
     INSERT = 0  # result: True, or the row of the job that was there already
     BLOB = 1
     RUNNING = 2
-    OUTCOME = 3  # result: whether it is the job's end
-    RARE = 4  # `row` holds a function of the connection; result: what it returns
+    CANCEL = 3
+    OUTCOME = 4  # result: whether it is the job's end
+    RARE = 5  # `row` holds a function of the connection; result: what it returns
 
 
 class Write(NamedTuple):
@@ -150,6 +152,12 @@ def _one_at_a_time(connection: Connection, rows: list[Row], careful: bool) -> Se
     return [row[0](connection) for row in rows]
 
 
+def _ask_cancel(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
+    first = {row[_ID]: row for row in reversed(rows)}
+    _ASK_CANCEL.run(connection, list(first.values()))
+    return [None] * len(rows)
+
+
 def _record(connection: Connection, rows: list[Row], careful: bool) -> Sequence[Any]:
     """Outcomes of one job keep their order: each round takes at most one of every job."""
     results = [False] * len(rows)
@@ -201,6 +209,7 @@ _APPLY = {
     Kind.INSERT: _insert,
     Kind.BLOB: _put_blobs,
     Kind.RUNNING: _run,
+    Kind.CANCEL: _ask_cancel,
     Kind.OUTCOME: _record,
     Kind.RARE: _one_at_a_time,
 }
@@ -253,6 +262,14 @@ def _note_running(s: FromClause, insert: InsertInto) -> UpdateBase:
     )
 
 
+def _wish_for_cancel(s: FromClause, insert: InsertInto) -> UpdateBase:
+    return (
+        update(jobs)
+        .values(cancel_asked_at_s=s.c.at_s)
+        .where(jobs.c.id == s.c.id, _IS_LIVE, jobs.c.cancel_asked_at_s.is_(None))
+    )
+
+
 def _end_jobs(s: FromClause, insert: InsertInto) -> Any:
     return (
         update(jobs)
@@ -299,6 +316,7 @@ _INSERT_BLOBS = BulkStatement(tuple(blobs.c), _insert_blobs)
 _HOLD_BLOBS = BulkStatement(FILE_COLUMNS, _hold_blobs)
 _LINK_BLOBS = BulkStatement(FILE_COLUMNS, _link_blobs)
 _NOTE_RUNNING = BulkStatement(RUNNING_COLUMNS, _note_running)
+_ASK_CANCEL = BulkStatement(CANCEL_COLUMNS, _wish_for_cancel)
 _END_JOBS = BulkStatement(OUTCOME_COLUMNS, _end_jobs)
 _END_JOBS_RETURNING = BulkStatement(OUTCOME_COLUMNS, lambda s, insert: _end_jobs(s, insert).returning(jobs.c.id))
 _REQUEUE_JOBS = BulkStatement(OUTCOME_COLUMNS, _requeue_jobs)

@@ -12,7 +12,7 @@ import sys
 
 from springtide.ledger.sql import SqlLedger
 from springtide.runtime.ids import new_job_id
-from springtide.testing.ledger_suite import job
+from springtide.testing.ledger_cases import job
 
 CALLERS = 16
 

@@ -7,108 +7,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
 from springtide.domain.errors import Conflict, InvalidInput, Unavailable
-from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobStatus, Priority
-from springtide.domain.lease import LiveJob, Outcome
-from springtide.ledger.protocol import Attempt, Inserted, JobFilter, Ledger, PendingUpload, StoredBlob
-
-Reopen = Callable[[], Awaitable[Ledger]]
-
-ACME = TenantId("acme")
-GLOBEX = TenantId("globex")
-MATTING = ModelName("matting")
-SPEECH = ModelName("speech")
-NOW_S = 1_795_000_000.1234567  # more digits than a decimal column would keep
-
-
-def job(number: int, **changed: Any) -> Job:
-    """A queued job; a greater number is a later one."""
-    fields: dict[str, Any] = {
-        "id": JobId(f"job_{number:032x}"),
-        "tenant": ACME,
-        "model": MATTING,
-        "model_version": "1",
-        "status": JobStatus.QUEUED,
-        "inputs": {
-            "image": f"blob_{number:032x}",
-            "strength": 0.1 + 0.2,
-            "note": "猫 🐈 \x00 end",
-            "many": [1, 2.5, None],
-        },
-        "input_files": (blob_ref(number),),
-        "priority": Priority.STANDARD,
-        "max_attempts": 3,
-        "timeout_s": 300.0,
-        "predicted_s": 1.7,
-        "created_at_s": NOW_S + number,
-    }
-    return Job(**(fields | changed))
-
-
-def blob_ref(number: int, **changed: Any) -> BlobRef:
-    fields: dict[str, Any] = {
-        "media_type": "image/png",
-        "bytes": 5_000_000_000,
-        "sha256": "a" * 64,
-        "name": "猫\x00.png",
-    }
-    return BlobRef(id=BlobId(f"blob_{number:032x}"), **(fields | changed))
-
-
-def loose(number: int, since_s: float) -> StoredBlob:
-    return StoredBlob(ref=blob_ref(number), tenant=ACME, created_at_s=since_s, loose_since_s=since_s)
-
-
-def upload(number: int, **changed: Any) -> PendingUpload:
-    fields: dict[str, Any] = {"name": "猫\x00.png", "media_type": "image/png", "sha256": "a" * 64}
-    return PendingUpload(
-        id=BlobId(f"blob_{number:032x}"),
-        tenant=ACME,
-        bytes=5_000_000_000,
-        created_at_s=NOW_S,
-        expires_at_s=NOW_S + 59 + number,
-        token_sha256="b" * 64,
-        **(fields | changed),
-    )
-
-
-def outcome(of: Job, status: JobStatus, attempt: int = 1, **changed: Any) -> Outcome:
-    fields: dict[str, Any] = {"finished_at_s": NOW_S + 100 + attempt}
-    if attempt:
-        fields |= {"worker": WorkerId(f"w{attempt}"), "started_at_s": NOW_S + 50 + attempt}
-    if status is JobStatus.COMPLETED:
-        fields |= {"outputs": {"cut": f"blob_{99:032x}", "score": 0.3}, "output_files": (blob_ref(99),)}
-    elif attempt and status is not JobStatus.EXPIRED:
-        fields["error"] = JobError(code="crashed", message=f"attempt {attempt}", details={"signal": 11})
-    return Outcome(seq=f"{attempt}-0", id=of.id, model=of.model, status=status, attempt=attempt, **(fields | changed))
-
-
-def running(of: Job, attempt: int, worker: str = "w", checkpoint: Checkpoint | None = None) -> LiveJob:
-    return LiveJob(
-        id=of.id,
-        status=JobStatus.IN_PROGRESS,
-        attempt=attempt,
-        worker=WorkerId(worker),
-        started_at_s=NOW_S + 50 + attempt,
-        checkpoint=checkpoint,
-    )
-
-
-def ids(jobs: Sequence[Job]) -> list[int]:
-    """The numbers the jobs were made from."""
-    return [int(each.id[4:], 16) for each in jobs]
-
-
-async def only(ledger: Ledger, of: Job) -> Job:
-    (found,) = await ledger.get([of.id])
-    assert found is not None
-    return found
+from springtide.domain.ids import JobId, ModelName, WorkerId
+from springtide.domain.job import Adopted, Checkpoint, JobError, JobStatus, Plan
+from springtide.ledger.protocol import Attempt, Inserted, JobFilter, Ledger, StoredBlob
+from springtide.testing.ledger_cases import (
+    ACME,
+    GLOBEX,
+    MATTING,
+    NOW_S,
+    SPEECH,
+    Reopen,
+    blob_ref,
+    ids,
+    job,
+    loose,
+    only,
+    outcome,
+    plan_step,
+    running,
+    upload,
+)
+from springtide.testing.ledger_suite_pipelines import PipelineContract
 
 
 class InsertContract:
@@ -134,6 +58,16 @@ class InsertContract:
             output_files=(blob_ref(7), blob_ref(8, name=None)),
             error=JobError(code="timed_out", message="too long", retryable=True, details={"limit_s": 300}),
             traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+            parent=job(9).id,
+            step=2,
+            plan=Plan(
+                steps=(
+                    plan_step("cut", adopted=Adopted(job=job(8).id, outputs={"x": 1}, output_files=(blob_ref(9),))),
+                    plan_step("mark"),
+                ),
+            ),
+            retry_of=job(7).id,
+            cancel_asked_at_s=NOW_S + 3.3,
         )
         await ledger.insert([full])
         assert await (await reopen()).get([full.id]) == [full]
@@ -606,7 +540,7 @@ class BlobContract:
         assert await ledger.get_blobs([first.ref.id]) == [first]
 
 
-class LedgerSuite(InsertContract, OutcomeContract, RunningContract, ListContract, BlobContract):
+class LedgerSuite(InsertContract, OutcomeContract, RunningContract, ListContract, PipelineContract, BlobContract):
     """All of it, and what is left: kinds of writes together, and the end."""
 
     async def test_all_kinds_of_writes_share_a_transaction(self, ledger: Ledger) -> None:
