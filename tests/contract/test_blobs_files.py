@@ -149,6 +149,8 @@ async def test_what_a_killed_process_left_is_removed_at_start_and_what_a_live_on
 
         async def chunks():
             yield b"x" * (2 << 20)
+            yield b"x" * (2 << 20)  # asked for while the first is being written
+            yield b"x"
             print("half way", flush=True)
             await asyncio.Event().wait()
 

@@ -117,9 +117,9 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def s3_server() -> Generator[S3Server]:
-    """A running server in a temporary folder. Raises NoServer."""
-    with tempfile.TemporaryDirectory(prefix="springtide-s3-") as folder:
+def s3_server(beside: Path | None = None) -> Generator[S3Server]:
+    """A running server in a temporary folder (below `beside`). Raises NoServer."""
+    with tempfile.TemporaryDirectory(prefix="springtide-s3-", dir=beside) as folder:
         server = S3Server(Path(folder))
         server.make()
         server.start()
