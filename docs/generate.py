@@ -9,7 +9,16 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from springtide.config import BlobsConfig, BrokerConfig, Config, LedgerConfig, ModelConfig, ServerConfig, TenantConfig
+from springtide.config import (
+    BlobsConfig,
+    BrokerConfig,
+    Config,
+    LedgerConfig,
+    ModelConfig,
+    RetryConfig,
+    ServerConfig,
+    TenantConfig,
+)
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 EXAMPLE = Path(__file__).parents[1] / "springtide.example.toml"
@@ -19,6 +28,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("ledger", LedgerConfig),
     ("blobs", BlobsConfig),
     ("models.NAME", ModelConfig),
+    ("models.NAME.retry", RetryConfig),
     ("tenants.NAME", TenantConfig),
 ]
 HEAD = """# Configuration
@@ -64,12 +74,14 @@ def render_example() -> str:
     """A file that says nothing but the defaults, with what each means."""
     models = Config.model_fields["models"].get_default(call_default_factory=True)
     parts = ["# Every setting with its default. Copy what you change into springtide.toml; the rest may be left out."]
-    for name, section in SECTIONS[:-2]:
+    for name, section in (one for one in SECTIONS if "NAME" not in one[0]):
         parts += ["", f"[{name}]", *_lines(section(), section)]
     for name, model in models.items():
         parts += ["", f"[models.{name}]", *_lines(model, ModelConfig)]
-    tenant = _lines(TenantConfig(), TenantConfig)
-    parts += ["", "# [tenants.default]", *(line if line.startswith("#") else f"# {line}" for line in tenant)]
+    last = next(reversed(models))
+    for name, value in ((f"models.{last}.retry", RetryConfig()), ("tenants.default", TenantConfig())):
+        lines = _lines(value, type(value))
+        parts += ["", f"# [{name}]", *(line if line.startswith("#") else f"# {line}" for line in lines)]
     return "\n".join(parts) + "\n"
 
 
@@ -77,6 +89,8 @@ def _lines(values: BaseModel, section: type[BaseModel]) -> list[str]:
     lines: list[str] = []
     for key, field in section.model_fields.items():
         value = getattr(values, key)
+        if isinstance(value, BaseModel):
+            continue  # a table of its own
         if isinstance(value, Path):
             value = str(field.default)
         shown = "{}" if value == {} else json.dumps(value)

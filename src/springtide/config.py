@@ -140,6 +140,36 @@ class BlobsConfig(_Section):
         return self
 
 
+class RetryConfig(_Section):
+    """Further attempts of a model's jobs: how long after the last one, and after which errors. The codes are those of
+    a job's error, an engine's own included; without a word here, what may end differently is tried again."""
+
+    first_s: float = Field(default=1.0, gt=0, le=3600, description="Seconds before the second attempt, on average.")
+    factor: float = Field(default=4.0, ge=1, le=100, description="Each further wait is this many times longer.")
+    most_s: float = Field(default=120.0, gt=0, le=86_400, description="Longest wait, seconds.")
+    jitter: float = Field(
+        default=0.5, ge=0, le=1, description="Share of a wait left to chance: what failed together comes back apart."
+    )
+    on: list[str] = Field(
+        default_factory=list, description="Errors tried again though they would not be, such as timed_out."
+    )
+    never: list[str] = Field(
+        default_factory=list, description="Errors not tried again though they would be, such as out_of_memory."
+    )
+
+    @model_validator(mode="after")
+    def _sense(self) -> RetryConfig:
+        if self.first_s > self.most_s:
+            raise ValueError(f"first_s ({self.first_s:g}) is above most_s ({self.most_s:g})")
+        if both := sorted(set(self.on) & set(self.never)):
+            raise ValueError(f"{', '.join(both)}: in `on` and in `never`")
+        if hopeless := sorted({"invalid_input", "bad_media", "input_missing", "cancelled"} & set(self.on)):
+            raise ValueError(f"on: {', '.join(hopeless)} would end the same however often it is tried")
+        if "worker_lost" in self.never:
+            raise ValueError("never: worker_lost is no fault of the job; max_attempts = 1 allows no second attempt")
+        return self
+
+
 class ModelConfig(_Section):
     """One served model."""
 
@@ -161,6 +191,7 @@ class ModelConfig(_Section):
         description="Loads in a row that may fail before the model's waiting jobs are failed with the reason.",
     )
     max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts before a job fails for good.")
+    retry: RetryConfig = Field(default_factory=RetryConfig, description="See [models.NAME.retry].")
     slots: int = Field(
         default=2, ge=1, le=1024, description="Jobs a worker holds at once: those running and those read ahead."
     )

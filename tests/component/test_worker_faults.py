@@ -15,10 +15,12 @@ import psutil
 import pytest
 from worker_world import MODEL, World, until
 
+from springtide.blobs.protocol import Written
 from springtide.domain.errors import OutcomeUnknown
-from springtide.domain.ids import WorkerId
+from springtide.domain.ids import BlobId, WorkerId
 from springtide.domain.job import JobStatus
 from springtide.domain.lease import LEASE_TTL_S, Outcome, WorkerState
+from springtide.policy.retry import RetrySettings
 from springtide.worker import service, supervisor
 
 
@@ -65,6 +67,30 @@ async def test_a_crash_in_the_last_attempt_fails_the_job(tmp_path: Path) -> None
     async with World(tmp_path) as world:
         (job,) = await world.submit_many([{"do": "segfault"}], max_attempts=1)
         assert (await world.outcome(job)).status is JobStatus.FAILED
+
+
+async def test_the_models_own_settings_decide_which_failures_are_tried_again(tmp_path: Path) -> None:
+    retry = RetrySettings(first_s=0.01, on=("engine_failed",), never=("crashed",))
+    async with World(tmp_path, retry=retry) as world:
+        raised = await world.end_of(await world.submit("raises"))
+        assert (raised.status, raised.attempt) == (JobStatus.FAILED, 3)
+        crashed = await world.end_of(await world.submit("segfault"))
+        assert (crashed.status, crashed.attempt) == (JobStatus.FAILED, 1)
+
+
+async def test_a_failure_says_which_engine_failed_and_with_how_much_memory_and_bad_input_does_not(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path) as world:
+        for do in ("segfault", "raises", "memory_error"):
+            outcome = await world.outcome(await world.submit(do))
+            assert outcome.error is not None
+            details = outcome.error.details
+            assert (details["engine"], details["engine_version"]) == ("worker_engines:Scripted", "1")
+            assert details["peak_mb"] > 1
+        outcome = await world.outcome(await world.submit("bad_input"))
+        assert outcome.error is not None
+        assert set(outcome.error.details) == {"errors"}
 
 
 async def test_an_exit_code_is_told(tmp_path: Path) -> None:
@@ -255,6 +281,97 @@ async def test_a_cancelled_job_of_a_batch_does_not_stop_the_others(
         gate.touch()
         assert (await world.outcome(first)).status is JobStatus.COMPLETED
         assert world.worker.engine_pid == before
+
+
+async def test_a_cancel_while_inputs_are_fetched_stops_the_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(tmp_path) as world:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def endless(*_: object, **__: object) -> Path:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            raise AssertionError
+
+        monkeypatch.setattr(world.blobs, "fetch", endless)
+        job = await world.submit("copies", file=await world.put(b"abc"))
+        await begun.wait()
+        await world.cancel(job)
+        assert (await world.outcome(job)).status is JobStatus.CANCELLED
+        await ended.wait()
+        assert (await world.outcome(await world.submit("ok"))).outputs == _of_run(1)
+
+
+async def test_a_cancel_while_outputs_are_stored_leaves_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World(tmp_path) as world:
+        file = await world.put(b"abc")
+        whole, begun = world.blobs.put_file, asyncio.Event()
+        made: list[BlobId] = []
+
+        async def one_then_none(blob: BlobId, path: Path) -> Written:
+            made.append(blob)
+            if len(made) == 1:
+                return await whole(blob, path)
+            begun.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        monkeypatch.setattr(world.blobs, "put_file", one_then_none)
+        job = await world.submit("copies", file=file)
+        await begun.wait()
+        await world.cancel(job)
+        assert (await world.outcome(job)).status is JobStatus.CANCELLED
+        await until(lambda: {path.name for path in (tmp_path / "blobs").rglob("blob_*")} == {file.id})
+
+
+async def test_a_second_cancel_changes_nothing(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        before = await _pid(world)
+        job = await world.submit("waits")
+        await world.until_running(job)
+        await world.cancel(job)
+        await world.cancel(job)
+        assert (await world.outcome(job)).status is JobStatus.CANCELLED
+        await world.cancel(job)
+        assert await world.status(job) is JobStatus.CANCELLED
+        assert len(world.outcomes[job]) == 1
+        assert await _pid(world) == before
+
+
+async def test_a_cancel_that_comes_when_the_result_is_on_its_way_says_completed(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.watched.down.add("complete")
+        job = await world.submit("ok")
+        await until(lambda: world.watched.count("complete") > 0)
+        await world.cancel(job)
+        assert await world.status(job) is JobStatus.CANCELLING
+        world.watched.down.clear()
+        assert (await world.outcome(job)).status is JobStatus.COMPLETED
+
+
+async def test_a_cancelled_job_whose_batch_broke_is_not_run_again(tmp_path: Path) -> None:
+    async with World(tmp_path, engine="worker_engines:Breakable", slots=4, batch=4) as world:
+        gate = tmp_path / "gate"
+        inputs = [{"do": "gate", "path": str(gate)}, {"do": "raises"}, {"do": "ok"}]
+        first, broken, third = await world.submit_many(inputs)
+        await world.until_running(first)
+        await world.cancel(third)
+        await until(lambda: any(attempt.is_cancelled for attempt in world.worker._attempts._attempts.values()))
+        gate.touch()
+        assert (await world.outcome(third)).status is JobStatus.CANCELLED
+        assert (await world.outcome(first)).status is JobStatus.COMPLETED
+        assert _code(await world.outcome(broken)) == "engine_failed"
+        assert len(world.outcomes[third]) == 1
+
+
+def _of_run(number: int) -> dict[str, Any]:
+    return {"text": "ok", "number": number, "file": None, "files": []}
 
 
 # --- leases and the broker ------------------------------------------------------------------------------------------

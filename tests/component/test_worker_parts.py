@@ -18,7 +18,7 @@ from springtide.domain.ids import JobId, WorkerId
 from springtide.domain.job import JobError
 from springtide.worker import outbox
 from springtide.worker.frames import MOST_TOGETHER, FrameBuffer, Report, SharedRunning, TaskResult, encode
-from springtide.worker.memory_watch import oom_kills, rss_mb
+from springtide.worker.memory_watch import memory_of, oom_kills
 from springtide.worker.run import UNSEEN_MAX, Ending, Run, Stop, endings_after_death
 from springtide.worker.scratch import Scratch
 
@@ -155,10 +155,10 @@ def test_a_scratch_folder_that_cannot_be_made_is_a_mistake_in_the_settings(tmp_p
 
 
 def test_the_memory_of_a_process_is_known_and_that_of_none_is_not() -> None:
-    used = rss_mb(os.getpid())
+    used = memory_of(os.getpid())
     assert used is not None
-    assert used > 1
-    assert rss_mb(2**22 + 1) is None
+    assert 1 < used.held_mb <= used.peak_mb
+    assert memory_of(2**22 + 1) is None
 
 
 @pytest.mark.skipif(not Path("/proc/vmstat").exists(), reason="only Linux counts kills for memory")

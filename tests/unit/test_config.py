@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from springtide.cli import build
+from springtide.cli.build import worker_spec
 from springtide.config import Config, load_config
 from springtide.domain.errors import ConfigError
-from springtide.domain.ids import ModelName, TenantId
+from springtide.domain.ids import ModelName, TenantId, WorkerId
 from springtide.domain.tenant import Discipline, Tenant
+from springtide.policy.retry import RetrySettings
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +103,32 @@ def test_tenants_and_models_say_how_the_queues_are_shared(tmp_path: Path) -> Non
     assert build.tenants(config) == {acme.id: acme}
     assert build.disciplines(config) == {ModelName("a"): Discipline(max_running=7, tenants=(acme,))}
     assert config.models["a"].max_queued == 100_000
+
+
+RETRY = '[models.a]\nengine = "synthetic"\n[models.a.retry]\n'
+
+
+def test_retries_are_paced_and_chosen_per_model(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, RETRY + 'first_s = 0.5\non = ["timed_out"]\nnever = ["out_of_memory"]\n'))
+    settings = worker_spec(config, "a", WorkerId("w")).settings
+    assert settings.retry == RetrySettings(first_s=0.5, on=("timed_out",), never=("out_of_memory",))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("first_s = 10\nmost_s = 5\n", "first_s (10) is above most_s (5)"),
+        ('on = ["crashed"]\nnever = ["crashed"]\n', "crashed: in `on` and in `never`"),
+        ('on = ["invalid_input"]\n', "would end the same"),
+        ('never = ["worker_lost"]\n', "max_attempts = 1"),
+    ],
+)
+def test_retries_without_sense_are_refused_with_what_to_do(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, RETRY + text))
+    assert told in str(caught.value)
+
+
+def test_waiting_for_a_batch_of_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="batch is 1"):
+        load_config(write(tmp_path, '[models.a]\nengine = "synthetic"\nbatch_wait_ms = 5\n'))

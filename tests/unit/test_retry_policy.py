@@ -36,6 +36,23 @@ def test_only_what_may_end_differently_is_tried_again(code: str, retryable: bool
     assert (wait_s is not None) is again
 
 
+def test_a_model_may_say_otherwise_code_by_code() -> None:
+    settings = RetrySettings(on=("timed_out", "engine_failed"), never=("crashed", "out_of_memory"))
+    again = {
+        code: decide_retry(_error(code), 1, 3, 0.5, settings=settings) is not None
+        for code in ("timed_out", "engine_failed", "crashed", "out_of_memory", "worker_lost", "invalid_input")
+    }
+    assert again == {
+        "timed_out": True,
+        "engine_failed": True,
+        "crashed": False,
+        "out_of_memory": False,
+        "worker_lost": True,
+        "invalid_input": False,
+    }
+    assert decide_retry(_error("timed_out"), 3, 3, 0.5, settings=settings) is None
+
+
 def test_the_last_attempt_is_the_last() -> None:
     assert decide_retry(_error("crashed"), 2, 3, 0.5) is not None
     assert decide_retry(_error("crashed"), 3, 3, 0.5) is None

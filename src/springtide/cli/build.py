@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.config import Config, load_config
+from springtide.config import Config, RetryConfig, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from springtide.engines.catalog import AnyEngine
     from springtide.gateway.services import GatewaySettings, ServedModel
     from springtide.ledger.sql import SqlLedger
+    from springtide.policy.retry import RetrySettings
     from springtide.policy.scaling import ScalingSettings
 
 
@@ -190,6 +191,7 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
         slots=model.slots,
         batch=model.batch,
         batch_wait_s=model.batch_wait_ms / 1000,
+        retry=_retry(model.retry),
         timeout_s=model.timeout_s,
         load_timeout_s=model.load_timeout_s,
         load_attempts=model.load_attempts,
@@ -197,6 +199,19 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
         grace_s=model.grace_s,
     )
     return WorkerSpec(id=worker, settings=settings, broker=broker_address(config), blobs=blobs_address(config))
+
+
+def _retry(retry: RetryConfig) -> RetrySettings:
+    from springtide.policy.retry import RetrySettings
+
+    return RetrySettings(
+        first_s=retry.first_s,
+        factor=retry.factor,
+        most_s=retry.most_s,
+        jitter=retry.jitter,
+        on=tuple(retry.on),
+        never=tuple(retry.never),
+    )
 
 
 def scaling_settings(config: Config) -> dict[ModelName, ScalingSettings]:

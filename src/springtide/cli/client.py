@@ -82,8 +82,8 @@ class Api:
                     ) from error
             time.sleep(RECONNECT_S)
 
-    def download(self, path: str, target: Path) -> None:
-        """Stream a file to `target`; a failed download leaves nothing behind."""
+    def download(self, path: str, target: Path) -> str:
+        """Stream a file to `target`; gives its media type. A failed download leaves nothing behind."""
         partial = target.with_name(target.name + ".part")
         with self._http.stream("GET", path) as response:
             if not response.is_success:
@@ -96,6 +96,7 @@ class Api:
                 partial.replace(target)
             finally:
                 partial.unlink(missing_ok=True)
+            return response.headers.get("content-type", "application/octet-stream")
 
     def _json(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
         try:

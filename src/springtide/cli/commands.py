@@ -111,6 +111,16 @@ def cancel_job(config: Config, url: str | None, job: str, *, as_json: bool) -> N
     print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else f"{found['id']} {found['status']}")
 
 
+def reproduce_job(config: Config, url: str | None, job: str, folder: Path) -> None:
+    """Write what is needed to see a job's failure again, and say how."""
+    from springtide.cli.reproduce import take_out
+
+    _check_job(job)
+    with _running_server(config, url) as api:
+        program = take_out(config, api, job, folder)
+    print(f"{sys.executable} {program}")
+
+
 def list_models(config: Config, url: str | None, *, as_json: bool) -> None:
     """The models of a running server, or the configured ones."""
     try:

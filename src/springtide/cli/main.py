@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 models_app = typer.Typer(help="Models served, and their weights.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
+jobs_app = typer.Typer(help="What became of jobs.", no_args_is_help=True)
+app.add_typer(jobs_app, name="jobs")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="springtide.toml to use.")]
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
@@ -191,6 +193,19 @@ def cancel(
     from springtide.cli.commands import cancel_job
 
     cancel_job(_config(config), url, job, as_json=as_json)
+
+
+@jobs_app.command()
+def reproduce(
+    job: Annotated[str, typer.Argument(help="The job's id.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write; default: ./JOB.")] = None,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write a job's inputs, its attempts, and a program that runs its engine on them in one process."""
+    from springtide.cli.commands import reproduce_job
+
+    reproduce_job(_config(config), url, job, output or Path(job))
 
 
 @models_app.callback()

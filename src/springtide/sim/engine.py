@@ -137,6 +137,9 @@ class SimChild:
     def running(self) -> tuple[int, ...]:
         return self._running
 
+    def memory(self) -> None:
+        """It holds none."""
+
     def kill(self) -> None:
         self.die(KILLED)
 

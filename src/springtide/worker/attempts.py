@@ -35,6 +35,10 @@ from springtide.worker.transfer import Transfer
 log = logging.getLogger(__name__)
 
 
+# Failures that are not the engine's: running it again would show nothing.
+NO_FAULT_CODES = frozenset({"invalid_input", "bad_media", "input_missing", "storage_unavailable"})
+
+
 class Stage(IntEnum):
     """Where an attempt is."""
 
@@ -82,6 +86,7 @@ class Attempts:
         self._batch = settings.batch
         self._batch_wait_s = settings.batch_wait_s
         self._default_timeout_s = settings.timeout_s
+        self._retry = settings.retry
         self._transfer = transfer
         self._checkpoints = checkpoints
         self._scratch = scratch
@@ -156,9 +161,10 @@ class Attempts:
             news = attempt.is_cancelled = True
             if attempt.stage is Stage.RUNNING:
                 self.supervisor.cancel(attempt.run)
-            elif attempt.stage < Stage.RUNNING:
+            elif attempt.stage is not Stage.REPORTING:  # what was made need not be stored
                 self._stop_waiting(attempt)
                 self._report_cancelled(attempt)
+        self._on_change()
         return news
 
     def drop(self, job: JobId) -> None:
@@ -341,7 +347,11 @@ class Attempts:
             return
         if ending.outputs is not None:
             self._complete(attempt, ending, [])
-        elif ending.error is not None and is_retryable(ending.error) and self._checkpoints.is_busy(attempt.run):
+        elif (
+            ending.error is not None
+            and is_retryable(ending.error, self._retry)
+            and self._checkpoints.is_busy(attempt.run)
+        ):
             self._move(attempt, Stage.STORING)
             self._spawn(attempt, self._fail_with_checkpoint(attempt, ending.error))
             return
@@ -375,7 +385,9 @@ class Attempts:
     def _fail(self, attempt: _Attempt, error: JobError) -> None:
         self._move(attempt, Stage.REPORTING)
         lease = attempt.lease
-        wait_s = decide_retry(error, lease.attempt, lease.max_attempts, self._rand())
+        if error.code not in NO_FAULT_CODES:
+            error = msgspec.structs.replace(error, details={**self.supervisor.facts, **error.details})
+        wait_s = decide_retry(error, lease.attempt, lease.max_attempts, self._rand(), settings=self._retry)
         self.reporter.fail(Failure(id=lease.id, attempt=lease.attempt, error=error, retry_after_s=wait_s))
 
     def _report_cancelled(self, attempt: _Attempt) -> None:

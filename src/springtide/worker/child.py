@@ -21,6 +21,7 @@ import msgspec
 
 from springtide.worker.frames import FrameBuffer, FromChild, ToChild, encode
 from springtide.worker.launch import Launched, launch
+from springtide.worker.memory_watch import Memory, memory_of
 
 log = logging.getLogger(__name__)
 engine_log = logging.getLogger("springtide.engine")
@@ -87,6 +88,10 @@ class Child(asyncio.Protocol):
     def running(self) -> tuple[int, ...]:
         """Seqs of the tasks that run now, as the child has left it in shared memory."""
         return self._running.read()
+
+    def memory(self) -> Memory | None:
+        """What it holds in RAM; None where it is gone."""
+        return memory_of(self.pid)
 
     def kill(self) -> None:
         """SIGKILL for the process and all it started."""

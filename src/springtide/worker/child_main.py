@@ -221,7 +221,7 @@ class _EngineProcess:
         self._max_batch = max(1, min(engine.max_batch, MOST_TOGETHER))
         self._has_shapes = self._max_batch > 1 and engine_type.shape_class is not Engine.shape_class
         gc.freeze()  # weights and modules stay: the collector need not look at them again
-        self._outbox.send(Ready(time.monotonic() - started, self._max_batch, self._has_shapes))
+        self._outbox.send(Ready(time.monotonic() - started, self._max_batch, engine.version, self._has_shapes))
         return True
 
     def _run(self, seqs: deque[int]) -> None:

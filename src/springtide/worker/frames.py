@@ -82,6 +82,7 @@ class Ready(msgspec.Struct, tag="ready"):
 
     load_s: float
     max_batch: int = 1
+    engine_version: str = ""
     has_shapes: bool = False  # only some of the tasks may share a run: the engine says which
 
 

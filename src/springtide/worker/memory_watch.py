@@ -11,18 +11,35 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import psutil
 
 MIB = 1 << 20
+_HELD = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 _COUNT = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
-def rss_mb(pid: int) -> float | None:
-    """Memory the process holds in RAM, MiB; None where it is gone."""
+class Memory(msgspec.Struct, frozen=True):
+    """Of one process in RAM, MiB."""
+
+    held_mb: float
+    peak_mb: float  # the most so far, as far as the system says
+
+
+def memory_of(pid: int) -> Memory | None:
+    """None where the process is gone."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        held, peak = _HELD.search(status), _PEAK.search(status)
+        if held and peak:
+            return Memory(int(held[1]) / 1024, int(peak[1]) / 1024)
+        return None  # a zombie
     try:
-        return psutil.Process(pid).memory_info().rss / MIB
+        held_mb = psutil.Process(pid).memory_info().rss / MIB
     except psutil.Error:
         return None
+    return Memory(held_mb, held_mb)
 
 
 def oom_kills() -> int | None:

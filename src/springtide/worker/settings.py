@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from springtide.domain.ids import ModelName
+from springtide.policy.retry import RetrySettings
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +22,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 2
     batch: int = 1
     batch_wait_s: float = 0.0
+    retry: RetrySettings = RetrySettings()
     timeout_s: float = 1800.0  # for a lease that names no limit of its own
     load_timeout_s: float = 300.0
     load_attempts: int = 6

@@ -42,7 +42,7 @@ from springtide.worker.frames import (
     ToChild,
     Withdraw,
 )
-from springtide.worker.memory_watch import oom_kills, rss_mb
+from springtide.worker.memory_watch import Memory, oom_kills
 from springtide.worker.run import Ending, Run, Stop, endings_after_death, hand_back, timed_out
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,8 @@ class ChildProcess(Protocol):
 
     def running(self) -> tuple[int, ...]: ...
 
+    def memory(self) -> Memory | None: ...
+
     def kill(self) -> None: ...
 
     def printed(self) -> str: ...
@@ -124,6 +126,8 @@ class Supervisor:
         self._busy = asyncio.Event()
         self._running: tuple[int, ...] = ()
         self._running_since_s = 0.0
+        self._engine_version = ""
+        self._peak_mb: float | None = None
         self._verdict: JobError | None = None  # why we killed the child
         self._backoff = Backoff(0.5, 60.0)
         self._failed_starts = 0
@@ -165,6 +169,12 @@ class Supervisor:
     def is_given_up(self) -> bool:
         """Nobody should wait for it to load, though it is still tried."""
         return not self.is_ready and self._failed_loads >= self._spec.load_attempts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a failure that happens now should say of the engine, for whoever wants to see it happen again."""
+        facts: dict[str, Any] = {"engine": self._spec.engine_reference, "engine_version": self._engine_version}
+        return facts if self._peak_mb is None else {**facts, "peak_mb": round(self._peak_mb)}
 
     @property
     def pid(self) -> int | None:
@@ -213,6 +223,7 @@ class Supervisor:
         self._oom_kills = oom_kills()
         self._verdict = self._load_failed = None
         self._has_run = False
+        self._peak_mb = None
         child = self._child = await self._start_child(self._spec.engine_reference, self._on_message)
         spec = self._spec
         child.send(Load(spec.engine_reference, spec.settings, str(spec.weights_folder)))
@@ -297,7 +308,9 @@ class Supervisor:
         match message:
             case Report():
                 self._on_report(message)
-            case Ready(load_s, max_batch, has_shapes):
+            case Ready(load_s, max_batch, version, has_shapes):
+                self._engine_version = version
+                self._note_memory()
                 self._batch_size.fit(max_batch)
                 self.has_shapes = has_shapes
                 self.is_ready, self.is_failing, self.problem = True, False, None
@@ -377,14 +390,20 @@ class Supervisor:
         return min(WATCH_EVERY_S, soonest + 0.001)
 
     def _check_memory(self, child: ChildProcess) -> None:
+        used = self._note_memory()
         limit = self._spec.memory_limit_mb
-        if limit is None:
-            return
-        used = rss_mb(child.pid)
-        if used is not None and used > limit:
+        if limit is not None and used is not None and used > limit:
             message = f"the engine's process used {used:.0f} MiB, over the model's limit of {limit} MiB"
             details = {"used_mb": round(used), "limit_mb": limit}
             self._kill(child, JobError(code="out_of_memory", message=message, retryable=True, details=details))
+
+    def _note_memory(self) -> float | None:
+        """What the child holds now, MiB; its peak is remembered for the report of its death."""
+        memory = None if self._child is None else self._child.memory()
+        if memory is None:
+            return None
+        self._peak_mb = memory.peak_mb
+        return memory.held_mb
 
     def _check_time(self, child: ChildProcess, runs: list[Run], now_s: float) -> None:
         """A batch is as patient as its most patient job."""
