@@ -33,7 +33,9 @@ from springtide.gateway.live_hub import Hub
 from springtide.gateway.live_socket import live_socket
 from springtide.gateway.openapi import openapi_config
 from springtide.gateway.outlook import Outlook
+from springtide.gateway.retrying import Retrying
 from springtide.gateway.routes_batch import submit_batch
+from springtide.gateway.routes_retry import retry_job
 from springtide.gateway.routes_submit import submit
 from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
 from springtide.gateway.standing import Standings
@@ -50,14 +52,24 @@ def create_app(services: GatewayServices) -> Litestar:
     tenancy = Tenancy(services.tenants, services.settings.tenant_header)
     outlook = Outlook(services)
     submission = Submission(services, Admission(services.models, outlook))
-    standings = Standings(services, outlook)
     live = Live(services, outlook)
     hub = Hub(services, live)
-    gateway = Gateway(services, submission, outlook, standings, live, tenancy, hub, AllJobs(services, hub))
+    gateway = Gateway(
+        services=services,
+        submission=submission,
+        retrying=Retrying(services, submission),
+        outlook=outlook,
+        standings=Standings(services, outlook),
+        live=live,
+        tenancy=tenancy,
+        hub=hub,
+        all_jobs=AllJobs(services, hub),
+    )
     application = Application(
         route_handlers=[
             submit,
             submit_batch,
+            retry_job,
             routes_jobs.get_job,
             routes_jobs.list_jobs,
             routes_jobs.cancel_job,

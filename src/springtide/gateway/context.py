@@ -15,6 +15,7 @@ from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
 from springtide.gateway.outlook import Outlook
+from springtide.gateway.retrying import Retrying
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
@@ -30,6 +31,7 @@ class Gateway:
 
     services: GatewayServices
     submission: Submission
+    retrying: Retrying
     outlook: Outlook
     standings: Standings
     live: Live

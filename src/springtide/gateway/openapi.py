@@ -39,6 +39,7 @@ _RAISED = {
     ("/v1/jobs/batch", "post"): ("400", "413", "415", "422", "503"),
     ("/v1/jobs", "get"): ("400", "404", "503"),
     ("/v1/jobs/{job_id}", "get"): ("400", "404", "410", "503"),
+    ("/v1/jobs/{job_id}/retry", "post"): ("400", "404", "409", "410", "422", "429", "503"),
     ("/v1/jobs/{job_id}/cancel", "post"): ("400", "404", "409", "410", "503"),
     ("/v1/jobs/{job_id}/result", "get"): ("400", "404", "409", "410", "422", "503"),
     ("/v1/jobs/{job_id}/files/{field}", "get"): ("400", "404", "409", "410", "416", "422", "503"),
@@ -82,6 +83,7 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
         for status in statuses:
             responses[status] = {"description": _PROBLEMS[status], "content": _PROBLEM}
     _describe_submit(paths["/v1/jobs"]["post"], list(models))
+    _describe_acceptance(paths["/v1/jobs/{job_id}/retry"]["post"])
     _describe_batch(paths["/v1/jobs/batch"]["post"], paths["/v1/jobs"]["post"])
     schemas["BatchItem"]["properties"]["problem"] = {"$ref": "#/components/schemas/Problem"}
     _describe_upload(paths["/v1/blobs"]["post"])
@@ -117,6 +119,11 @@ def _describe_submit(operation: Document, models: list[ServedModel]) -> None:
             },
         },
     }
+    _describe_acceptance(operation)
+
+
+def _describe_acceptance(operation: Document) -> None:
+    """What a submit and a retry have in common."""
     operation.setdefault("parameters", []).extend(
         [
             _header("Prefer", "`wait=N` holds the answer up to N seconds (at most 60) for the job's end (RFC 7240)."),

@@ -48,7 +48,7 @@ async def submit(request: AnyRequest) -> ASGIResponse:
             f"A job is submitted as application/json or multipart/form-data, not as {kind}.",
             code="unsupported_media_type",
         )
-    return await _answer(gateway, inserted, base=base_of(request, headers), wait_s=wait_s)
+    return await answer(gateway, inserted, base=base_of(request, headers), wait_s=wait_s)
 
 
 async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:
@@ -113,7 +113,8 @@ def _request(request: AnyRequest, headers: Headers, raw: dict[str, Any], *, erro
     )
 
 
-async def _answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: float) -> ASGIResponse:
+async def answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: float) -> ASGIResponse:
+    """What a client is told of a job that was taken in, or had been before; with `wait_s` once it has ended."""
     job: Job = inserted.job
     headers = {"location": job_url(job, base)}
     if not inserted.is_new:
