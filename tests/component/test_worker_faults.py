@@ -554,6 +554,47 @@ async def test_jobs_that_wait_for_an_engine_that_never_loads_are_failed_with_the
         assert [worker.problem and worker.problem.code for worker in view.workers] == [code]
 
 
+async def test_a_mistake_of_the_engine_is_logged_once_with_its_job_and_attempt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with World(tmp_path) as world:
+        bad, wrong = await world.submit("raises"), await world.submit("bad_input")
+        assert _code(await world.outcome(bad)) == "engine_failed"
+        assert _code(await world.outcome(wrong)) == "invalid_input"
+    [told] = [record for record in caplog.records if "Traceback" in record.getMessage()]
+    assert told.levelname == "WARNING"
+    assert f"job {bad}, attempt 1" in told.getMessage() and "ValueError: no good" in told.getMessage()
+
+
+async def test_a_mistake_in_a_shared_run_is_logged_once_with_all_its_jobs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with World(tmp_path, engine="worker_engines:Breakable", slots=8, batch=8) as world:
+        gate = str(tmp_path / "gate")
+        await world.submit("gate", path=gate)
+        jobs = await world.submit_many([{"do": "ok"}, {"do": "raises"}])
+        await until(lambda: len(world.worker._attempts.held()) == 3)
+        (tmp_path / "gate").touch()
+        assert _code(await world.outcome(jobs[1])) == "engine_failed"
+        assert (await world.outcome(jobs[0])).status is JobStatus.COMPLETED
+    told = [record.getMessage() for record in caplog.records if "Traceback" in record.getMessage()]
+    assert all(f"job {jobs[0]}" in text and f"job {jobs[1]}" in text for text in told[:-1])
+    assert f"({'job ' + jobs[1]}, attempt 1)" in told[-1]
+
+
+async def test_the_traceback_of_a_load_that_fails_the_same_way_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    async with World(tmp_path, engine="worker_engines:Raising", load_attempts=3) as world:
+        assert _code(await world.outcome(await world.submit("ok"))) == "load_failed"
+    told = [record.getMessage() for record in caplog.records]
+    assert len([text for text in told if "Traceback" in text]) == 1
+    assert len([text for text in told if "the engine is not up" in text and "no such device" in text]) >= 3
+    assert not [text for text in told if "the engine is not up" in text and "\n" in text]
+
+
 async def test_a_load_past_its_limit_fails_what_waits(tmp_path: Path) -> None:
     settings = {"count": str(tmp_path / "count"), "seconds": 60}
     limits = {"load_timeout_s": 0.2, "load_attempts": 1}

@@ -139,9 +139,12 @@ class World:
         assert {statuses.get(job) for job in accepted} == {"completed"}, statuses
         assert len(statuses) == len(set(accepted)), "a job was recorded that nobody submitted, or twice"
 
-    def tail(self) -> str:
+    def whole_log(self) -> str:
         self.log.flush()
-        return Path(self.log.name).read_text()[-6000:]
+        return Path(self.log.name).read_text()
+
+    def tail(self) -> str:
+        return self.whole_log()[-6000:]
 
     def close(self) -> None:
         for process in self.everything():

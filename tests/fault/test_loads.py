@@ -26,6 +26,11 @@ class Raising(Engine[Input, Output]):
         raise RuntimeError(f"no such device: {__file__}")
     def run(self, inputs, progress): ...
 
+class Mistaken(Engine[Input, Output]):
+    def load(self): ...
+    def run(self, inputs, progress):
+        raise KeyError("not there")
+
 class Exiting(Raising):
     def load(self):
         os._exit(3)
@@ -33,6 +38,9 @@ class Exiting(Raising):
 MODELS = """
 [models.raising]
 engine = "broken_engines:Raising"
+
+[models.mistaken]
+engine = "broken_engines:Mistaken"
 
 [models.exiting]
 engine = "broken_engines:Exiting"
@@ -101,3 +109,14 @@ def _story(world: World, job: str) -> list[tuple[str, dict[str, Any]]]:
     text = httpx.get(f"{world.url}/v1/jobs/{job}/events", timeout=90).text
     blocks = [dict(line.split(": ", 1) for line in block.splitlines() if ": " in line) for block in text.split("\n\n")]
     return [(block["event"], json.loads(block["data"])) for block in blocks if "data" in block]
+
+
+def test_the_log_names_the_job_of_a_failure_and_repeats_no_traceback(broken: World) -> None:
+    broken.up()
+    mistaken, raising = _submit(broken, "mistaken"), _submit(broken, "raising")
+    assert _story(broken, mistaken)[-1][0] == _story(broken, raising)[-1][0] == "failed"
+    log = broken.whole_log()
+    told = log.split("Traceback (most recent call last):")
+    assert len(told) == 3, log  # one of each, though the load was tried six times
+    assert f"job {mistaken}, attempt 1" in log
+    assert log.count("the engine is not up") >= 6

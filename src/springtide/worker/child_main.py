@@ -29,7 +29,6 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from springtide.domain.errors import AttemptFailed, CallerError
 from springtide.engines.catalog import load_engine
 from springtide.engines.protocol import Cancelled, Engine
 from springtide.worker import preload
@@ -54,6 +53,7 @@ from springtide.worker.outcome import (
     finish_task,
     is_memory_death,
     keep_checkpoint,
+    trace_of,
 )
 from springtide.worker.preload import ignore_signal
 
@@ -214,7 +214,6 @@ class _EngineProcess:
             engine = engine_type(order.settings, Path(order.weights_folder))
             engine.load()
         except BaseException as error:
-            traceback.print_exc()
             self._outbox.send(describe_load_failure(error))
             return False
         self._engine = engine
@@ -267,7 +266,7 @@ class _EngineProcess:
         try:
             return inputs, self._engine.shape_class(inputs)
         except BaseException as error:
-            result = TaskResult(task.seq, problem=describe_problem(error))
+            result = TaskResult(task.seq, problem=describe_problem(error), trace=trace_of(error))
             return result, result
 
     def _bind(self, task: Task) -> BaseModel | TaskResult:
@@ -305,7 +304,6 @@ class _EngineProcess:
         except BaseException as error:
             output = error
         run_s = time.monotonic() - started
-        _print_mistakes([output])
         self._outbox.result(self._settle(task, output, run_s, progress))
 
     def _run_together(self, group: list[Task]) -> None:
@@ -331,30 +329,24 @@ class _EngineProcess:
             if is_memory_death(error):
                 self._most = max(1, len(ready) // 2)
         run_s = time.monotonic() - started
-        _print_mistakes([outputs[0]] if is_shared else outputs)
         results = [
             self._settle(task, out, run_s, progress) for (task, _, progress), out in zip(ready, outputs, strict=True)
         ]
         for result in results:
             result.together, result.is_shared = len(ready), is_shared
+            if is_shared and result is not results[0]:
+                result.trace = None
         self._outbox.result(*results)
 
     def _settle(self, task: Task, output: BaseModel | BaseException, run_s: float, progress: _Progress) -> TaskResult:
         if isinstance(output, Cancelled) and progress.is_cancelled:
             result = TaskResult(task.seq, run_s, cancelled=True)
         elif isinstance(output, BaseException):
-            result = TaskResult(task.seq, run_s, problem=describe_problem(output))
+            result = TaskResult(task.seq, run_s, problem=describe_problem(output), trace=trace_of(output))
         else:
             result = finish_task(self._engine.Output, task, output, run_s)
         result.has_folder = os.path.isdir(task.folder)  # noqa: PTH112 - a microsecond, not five, for every no-op
         return result
-
-
-def _print_mistakes(outputs: Sequence[object]) -> None:
-    """Tracebacks of what the engine did not mean to raise."""
-    for output in outputs:
-        if isinstance(output, BaseException) and not isinstance(output, CallerError | AttemptFailed | Cancelled):
-            traceback.print_exception(output)
 
 
 def _leave_confused() -> None:

@@ -92,6 +92,7 @@ class LoadFailed(msgspec.Struct, tag="load_failed"):
     code: str  # load_failed or weights_missing
     message: str
     is_config: bool = False  # a wrong setting: another try will end the same
+    trace: str | None = None  # for the log: where it came from, unless the message says it all
 
 
 class Problem(msgspec.Struct, array_like=True):
@@ -124,6 +125,7 @@ class TaskResult(msgspec.Struct, array_like=True):
     has_folder: bool = False  # the attempt's folder was made
     together: int = 1  # tasks that shared the run
     is_shared: bool = False  # `problem` is of the whole run: it does not say whose it is
+    trace: str | None = None  # for the log: where the engine's mistake came from; of a shared one, with the first only
 
 
 class Report(msgspec.Struct, tag="report"):

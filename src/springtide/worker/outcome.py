@@ -7,6 +7,7 @@ to travel through the queue, values that no client could read.
 from __future__ import annotations
 
 import os.path
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from springtide.worker.frames import SAFE_DETAILS_BYTES, LoadFailed, Made, Probl
 
 OUTPUT_BYTES_MAX = 1 << 20  # outputs live in the queue, the ledger and every answer: more than this belongs in a file
 MESSAGE_CHARS_MAX = 2000
+TRACE_CHARS_MAX = 8000  # some eighty lines; the end says most
 
 _payloads = msgspec.msgpack.Decoder(Payload)
 _json = msgspec.json.Encoder()
@@ -98,7 +100,15 @@ def describe_load_failure(error: BaseException) -> LoadFailed:
     is_config = isinstance(error, ConfigError)
     code = "weights_missing" if is_config and error.code == "weights_missing" else "load_failed"
     text = str(error) if is_config and str(error) else _text(error)
-    return LoadFailed(code, _cut(text), is_config=is_config)
+    return LoadFailed(code, _cut(text), is_config=is_config, trace=None if is_config else trace_of(error))
+
+
+def trace_of(error: BaseException) -> str | None:
+    """The traceback of what the engine did not mean to raise, for the log."""
+    if isinstance(error, CallerError | AttemptFailed | Cancelled):
+        return None
+    text = "".join(traceback.format_exception(error)).rstrip().encode("utf-8", "replace").decode()
+    return text if len(text) <= TRACE_CHARS_MAX else f"…{text[-TRACE_CHARS_MAX:]}"
 
 
 def is_memory_death(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ WATCH_EVERY_S = 0.25  # of memory and time limits, while something runs: a sampl
 CANCEL_GRACE_S = 5.0  # for an engine to come by its next progress(); then its process is killed
 TIMEOUT_GRACE_S = 1.0  # the same for a time limit: a model that stays loaded is worth a second
 FAILING_AFTER = 3  # loads in a row that went wrong: one may be bad luck, two a slow disk
+_ADDRESS = re.compile("0x[0-9a-f]+")  # of an object: another one in every process
 SETTLED_S = 60.0  # a child that dies idle before this is counted as one that did not load
 
 
@@ -134,6 +136,7 @@ class Supervisor:
         self._started_s = 0.0
         self._oom_kills: int | None = None
         self._has_run = False
+        self._told_trace: str | None = None  # of the last load that failed
         self._load_failed: LoadFailed | None = None
         self._failed_loads = 0  # in a row
         self.is_ready = False
@@ -314,6 +317,7 @@ class Supervisor:
                 self._batch_size.fit(max_batch)
                 self.has_shapes = has_shapes
                 self.is_ready, self.is_failing, self.problem = True, False, None
+                self._told_trace = None
                 self._failed_loads = 0
                 self.load_s = load_s
                 self.ready_after_s = self._clock.monotonic_s() - self._started_s
@@ -321,6 +325,14 @@ class Supervisor:
                 self._listener.on_child()
             case LoadFailed():
                 self._load_failed = message
+                self._tell_load_trace(message.trace)
+
+    def _tell_load_trace(self, trace: str | None) -> None:
+        """In full where it is news; the retries that follow are told in one line each."""
+        known = _ADDRESS.sub("0x…", trace or "")
+        if trace and known != self._told_trace:
+            log.error("the engine does not load:\n%s", trace)
+        self._told_trace = known
 
     def _on_report(self, report: Report) -> None:
         for seq, fraction, stage, checkpoint in report.progress:
@@ -328,6 +340,7 @@ class Supervisor:
             if run is not None:
                 self._listener.on_progress(run, fraction, stage, checkpoint)
         endings: list[Ending] = []
+        self._tell_mistakes(report.results)
         for result in report.results:
             run = self._runs.pop(result.seq, None)
             if run is not None:
@@ -343,6 +356,16 @@ class Supervisor:
             self._busy.clear()
         if endings:
             self._listener.on_endings(endings)
+
+    def _tell_mistakes(self, results: Sequence[TaskResult]) -> None:
+        """Each traceback once, with the jobs that it is of."""
+        for place, result in enumerate(results):
+            if result.trace is None:
+                continue
+            together = results[place : place + result.together] if result.is_shared else [result]
+            runs = [run for one in together if (run := self._runs.get(one.seq)) is not None]
+            jobs = ", ".join(f"job {run.id}, attempt {run.attempt}" for run in runs)
+            log.warning("the engine failed (%s):\n%s", jobs or "a job that was cancelled", result.trace)
 
     def _ending(self, run: Run, result: TaskResult) -> Ending:
         problem, together = result.problem, result.together
