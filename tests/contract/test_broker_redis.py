@@ -444,7 +444,7 @@ async def test_ended_jobs_leave_nothing_on_the_server(broker: Broker, server: Va
     assert server.ask("XLEN", f"{tag}:out") == b":0\r\n"
     assert server.ask("GET", f"{tag}:wait") == b"$1\r\n0\r\n"
     left = set(server.ask("KEYS", f"{tag}*").decode().split("\r\n")[2::2])
-    assert left == {f"{tag}:out", f"{tag}:wait", f"{tag}:fair"}
+    assert left == {f"{tag}:out", f"{tag}:wait", f"{tag}:fair", f"{tag}:reaped"}
 
 
 def whole_story(error: BaseException) -> str:

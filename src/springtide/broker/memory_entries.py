@@ -87,6 +87,13 @@ class LazyHeap:
         heappop(self._items)
         return entry
 
+    def move(self, after: float, by: float) -> list[Entry]:
+        """Move every entry beyond `after`; gives those that are wanted."""
+        moved = [item for item in self._items if item[0] > after]
+        self._items = [(at + by if at > after else at, serial, entry) for at, serial, entry in self._items]
+        heapify(self._items)
+        return [entry for _, _, entry in moved if self._wanted(entry)]
+
     def share_below(self, at: float, serial: int) -> float:
         """The share of wanted entries that come before this place. From every n-th entry where there are many: a heap's
         array knows no order in which that could mislead."""

@@ -45,6 +45,9 @@ class _Ended(msgspec.Struct, frozen=True):
     worker: WorkerId | None
 
 
+CLOCK_STEP_S = LEASE_TTL_S / 2  # two controllers' clocks differ by less
+
+
 class _Beat(NamedTuple):
     """What a worker last said of itself, and when it was last heard of."""
 
@@ -72,6 +75,7 @@ class ModelJobs:
         self._predicted_s = 0.0  # of those
         self._holdings: dict[WorkerId, dict[JobId, Entry]] = {}
         self._beats: dict[WorkerId, _Beat] = {}
+        self._reaped_at_s = float("-inf")
         self._untold: dict[WorkerId, dict[JobId, None]] = {}  # cancels that no wake-up has told yet
         self._ended: dict[JobId, _Ended] = {}
         self._tombs: deque[tuple[float, JobId]] = deque()  # when to forget which ended job
@@ -217,6 +221,7 @@ class ModelJobs:
     # --- the clock --------------------------------------------------------------------------------------------------
 
     def reap(self, now_s: float) -> list[JobId]:
+        self._follow_clock(now_s)
         expired = [entry for held in self._holdings.values() for entry in held.values() if entry.expires_at_s <= now_s]
         for entry in expired:
             self._lose(entry, now_s)
@@ -229,6 +234,21 @@ class ModelJobs:
         # A woken worker may have died before it leased: whoever waits beside work is told again.
         self._ring(len(self._ready))
         return [entry.ticket.id for entry in expired]
+
+    def _follow_clock(self, now_s: float) -> None:
+        """Let nobody wait for a time that another clock has named, or this one before it was set back."""
+        for held in self._holdings.values():
+            for entry in held.values():
+                entry.expires_at_s = min(entry.expires_at_s, now_s + LEASE_TTL_S)
+        for worker, beat in self._beats.items():
+            if beat.at_s > now_s:
+                self._beats[worker] = beat._replace(at_s=now_s)
+        back_s = self._reaped_at_s - now_s
+        if back_s > CLOCK_STEP_S:
+            for entry in self._delayed.move(self._reaped_at_s, -back_s):
+                if entry.retry_at_s is not None:
+                    entry.retry_at_s -= back_s
+        self._reaped_at_s = now_s
 
     def bury(self, job: JobId, now_s: float) -> None:
         """The end of this job is on record: only a tombstone is kept, and not for long."""

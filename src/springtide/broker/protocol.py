@@ -190,5 +190,7 @@ class Broker(Protocol):
         """Take back what dead workers held: requeue with the attempt spent (live event `retrying`, error
         `worker_lost`), or fail where attempts are spent, or CANCELLED where it was cancelling. Also promotes delayed
         jobs that are due (and wakes workers for them), expires start deadlines, drops tombstones and old events.
+        Where its clock was set back by more than half a lease, nobody waits for the old time to come round: back-offs
+        are moved with it; a lease or sign of life that is from the future counts from now on in any case.
         Returns the jobs taken back. Called every second by the controller; never by traffic."""
         ...

@@ -31,7 +31,7 @@ from springtide.sim.watch import Watch, WatchedBroker
 STUCK_AFTER_S = 300.0  # once healed: far longer than any back-off, time limit or lease
 COUNT_EVERY_S = 10.0
 STOPPED_AFTER_S = 60.0  # an idle worker leaves within its longest wait
-BIG_STEPS_S = (-20.0, -7.0, -0.4, 0.4, 7.0, 20.0, 3600.0)  # one host: everybody's clock is set together
+BIG_STEPS_S = (-3600.0, -20.0, -7.0, -0.4, 0.4, 7.0, 20.0, 3600.0)  # one host: everybody's clock is set together
 SMALL_STEPS_S = (-1.0, -0.2, 0.2, 1.0)  # several hosts are expected to keep time to a few seconds
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from springtide.testing.broker_suite_checkpoints import CheckpointContract
 from springtide.testing.broker_suite_discipline import DisciplineContract
 from springtide.testing.broker_suite_live import LiveContract
+from springtide.testing.broker_suite_orders import OrdersContract
 from springtide.testing.broker_suite_queue import QueueContract
 from springtide.testing.broker_suite_random import RandomContract
 from springtide.testing.broker_suite_reports import ReportsContract
@@ -24,6 +25,6 @@ __all__ = ["BrokerContract"]
 
 
 class BrokerContract(
-    QueueContract, ReportsContract, LiveContract, CheckpointContract, RandomContract, DisciplineContract
+    QueueContract, ReportsContract, LiveContract, CheckpointContract, RandomContract, DisciplineContract, OrdersContract
 ):
     """Every promise of the protocol. Subclass it with the fixtures `broker` and `rebuild`."""

@@ -56,6 +56,7 @@ class Model:
     facts: list[Fact] = field(default_factory=list[Fact])
     discipline: Discipline = field(default_factory=Discipline)
     turn: int = 0
+    reaped_at_s: float = float("-inf")
     promoted: set[JobId] = field(default_factory=set[JobId])  # ready; the others wait until a lease or a reap looks
     virtual_s: dict[Priority, float] = field(default_factory=lambda: dict.fromkeys(Priority, 0.0))
     tags: dict[tuple[Priority, TenantId], float] = field(default_factory=dict[tuple[Priority, TenantId], float])
@@ -171,6 +172,8 @@ class Model:
 
     def reap(self, now_s: float, *, left: WorkerId | None = None) -> set[JobId]:
         held = [one for one in self.jobs.values() if one.worker is not None and not one.status.is_terminal]
+        if left is None:
+            self.follow_clock(held, now_s)
         gone = [one for one in held if (one.worker == left if left else one.expires_at_s <= now_s)]
         for one in gone:
             self._ends(one, _E.LOST if one.attempt < one.max_attempts else _E.FAILED, "worker_lost")
@@ -180,6 +183,16 @@ class Model:
             for job_id in over:
                 del self.jobs[job_id]
         return {one.id for one in gone}
+
+    def follow_clock(self, held: list[Expected], now_s: float) -> None:
+        """Where the clock was set back, nobody waits for the old time to come round."""
+        for one in held:
+            one.expires_at_s = min(one.expires_at_s, now_s + LEASE_TTL_S)
+        back_s = self.reaped_at_s - now_s
+        for one in self.jobs.values():
+            if back_s > LEASE_TTL_S / 2 and one.status is _S.QUEUED and one.due_at_s > self.reaped_at_s:
+                one.due_at_s -= back_s
+        self.reaped_at_s = now_s
 
     def ack(self, now_s: float) -> list[Fact]:
         facts, self.facts = self.facts, []

@@ -16,6 +16,7 @@
 --   :alive    ZSET    worker -> last heard of at            :states HASH   worker -> what it said of itself
 --   :delayed  ZSET    id -> retry at                        :due    ZSET   waiting id -> start deadline
 --   :wait     STRING  predicted microseconds that wait      :wake   LIST   a token for each job somebody may lease
+--   :reaped   STRING  now_s of the last reap
 --   :out      STREAM  outcomes for the ledger, consumer group `recorder`
 --   :tomb     ZSET    ended id -> acked at                  :past   ZSET   ended id -> its events are kept from here on
 --

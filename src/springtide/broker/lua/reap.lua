@@ -1,9 +1,31 @@
 -- ARGV: now, oldest sign of life, oldest tombstone, oldest event, most ended jobs whose events are kept, error of a
 -- lost worker. Returns 1 where there may be more, then the ids taken back.
 local LIMIT = 100
+local CLOCK_STEP_S = 7.5  -- half a lease
+local REAPED = P .. ':reaped'
 local FORGET_LIMIT = 1000  -- forgetting is cheap, and a busy minute leaves many
 local replies = {0}
 local function more(n, limit) if n >= limit then replies[1] = 1 end end
+
+-- What was noted by a clock ahead of this one, or before this one was set back, counts from now on.
+for _, index in ipairs({SEEN, ALIVE}) do
+  local ahead = redis.call('ZRANGEBYSCORE', index, '(' .. now, '+inf', 'LIMIT', 0, LIMIT)
+  more(#ahead, LIMIT)
+  for _, name in ipairs(ahead) do redis.call('ZADD', index, now, name) end
+end
+
+-- Set back by more than two clocks may differ: nobody waits for the old time to come round again.
+local reaped = redis.call('GET', REAPED)
+redis.call('SET', REAPED, now)
+local back = reaped and tonumber(reaped) - tonumber(now) or 0
+if back > CLOCK_STEP_S then
+  local later = redis.call('ZRANGEBYSCORE', DELAYED, '(' .. reaped, '+inf', 'WITHSCORES')
+  for n = 1, #later, 2 do
+    local at = string.format('%.6f', tonumber(later[n + 1]) - back)
+    redis.call('ZADD', DELAYED, at, later[n])
+    redis.call('HSET', job_key(later[n]), 'r', at)
+  end
+end
 
 local silent = redis.call('ZRANGEBYSCORE', SEEN, '-inf', ARGV[2], 'LIMIT', 0, LIMIT)
 more(#silent, LIMIT)
