@@ -30,7 +30,7 @@ from springtide.sim.trace import Trace
 _TERMINAL_KINDS = frozenset(status.value for status in TERMINAL)
 ASK_AGAIN_S = (0.2, 2.0)
 _DOS: Mapping[Do, float] = {
-    Do.OK: 0.57,
+    Do.OK: 0.53,
     Do.FILE: 0.16,
     Do.FAIL: 0.05,
     Do.STUMBLE: 0.08,
@@ -38,6 +38,7 @@ _DOS: Mapping[Do, float] = {
     Do.HANG: 0.03,
     Do.DEAF: 0.04,
     Do.GREEDY: 0.03,
+    Do.TIRE: 0.04,
 }
 
 

@@ -52,6 +52,7 @@ class Do(StrEnum):
     CRASH = "crash"  # takes the process with it, each time
     HANG = "hang"  # never ends, heeds nothing
     DEAF = "deaf"  # ends, but heeds no cancel
+    TIRE = "tire"  # leaves checkpoints, and dies half way unless it went on from one
     GREEDY = "greedy"  # needs more memory than there is, unless it runs by itself
 
 
@@ -87,6 +88,11 @@ class SimEngine(Engine[SimInput, SimOutput]):
         return inputs.seconds
 
 
+def checkpoint_step(path: str | None) -> int:
+    """How far the run was that left this checkpoint."""
+    return 0 if path is None else int(PurePath(path).name.split(".")[1])
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """What engines are like on this hardware."""
 
@@ -99,8 +105,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class SimChild:
     """One life of an engine's process."""
 
-    def __init__(self, node: Node, machine: Machine, ran: Callable[[str, str], None], on_message: Any) -> None:
-        """ran: told of every run that begins (worker, attempt's folder)."""
+    def __init__(self, node: Node, machine: Machine, ran: Callable[[str, Task, str], None], on_message: Any) -> None:
+        """ran: told of every run that begins (worker, task, the job's tag)."""
         self.pid = node.rand.randrange(1000, 32000)
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._node = node
@@ -198,12 +204,13 @@ class SimChild:
 
     async def _run(self, group: list[Task]) -> None:
         jobs = [SimInput.model_validate(_payloads.decode(task.payload).inputs) for task in group]
-        for task in group:
-            self._ran(self._node.name, task.folder)
+        for task, job in zip(group, jobs, strict=True):
+            self._ran(self._node.name, task, job.tag)
         seconds = max(job.seconds for job in jobs)
         steps = max(job.steps for job in jobs)
         may_stop = len(group) == 1 and jobs[0].do not in (Do.DEAF, Do.HANG)
-        for step in range(steps):
+        first = checkpoint_step(group[0].checkpoint) if len(group) == 1 else 0
+        for step in range(first, steps):
             if may_stop and group[0].seq in self._cancelled:
                 self._report(TaskResult(group[0].seq, seconds * step / steps, cancelled=True))
                 return
@@ -215,7 +222,11 @@ class SimChild:
             finally:
                 sleeping.cancel()
                 hearing.cancel()
-            self._progress(group, (step + 1) / steps)
+            self._progress(group, jobs, step + 1, steps)
+            if not first and 2 * (step + 1) >= steps and any(job.do is Do.TIRE for job in jobs):
+                await asyncio.sleep(1.0)  # for the checkpoint to be stored
+                self.die(SEGFAULT)
+                await asyncio.Event().wait()
         if any(job.do is Do.HANG for job in jobs):
             await asyncio.Event().wait()
         if any(job.do is Do.CRASH for job in jobs):
@@ -257,8 +268,12 @@ class SimChild:
 
     # --- its words ------------------------------------------------------------------------------------------------
 
-    def _progress(self, group: list[Task], fraction: float) -> None:
-        self._report(progress=[(task.seq, fraction, "work", None) for task in group])
+    def _progress(self, group: list[Task], jobs: list[SimInput], step: int, steps: int) -> None:
+        told: list[tuple[int, float, str | None, str | None]] = []
+        for task, job in zip(group, jobs, strict=True):
+            kept = f"{task.folder}/{job.tag}.{step}.checkpoint" if job.do is Do.TIRE else None
+            told.append((task.seq, step / steps, "work", kept))
+        self._report(progress=told)
 
     def _report(
         self, *results: TaskResult, progress: list[tuple[int, float, str | None, str | None]] | None = None

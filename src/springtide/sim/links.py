@@ -187,7 +187,7 @@ class BlobsLink(msgspec.Struct):
         await self._travel()
         return Written(bytes=len(path.name), sha256="0" * 64)
 
-    async def fetch(self, blob: BlobId, folder: Path) -> Path:
+    async def fetch(self, blob: BlobId, folder: Path, *, expected: Written | None = None) -> Path:
         await self._travel()
         if blob not in self.blobs.stored:
             raise NotFound(f"there is no blob {blob}")

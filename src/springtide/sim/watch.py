@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 from springtide.broker.protocol import EVENTS_PER_JOB
@@ -21,6 +22,7 @@ from springtide.domain.job import TERMINAL, Job, JobRef, JobStatus
 from springtide.domain.lease import Completion, Held, Lease, LiveEvent, Outcome, Ticket, seq_after
 from springtide.sim.nodes import Node
 from springtide.sim.trace import Trace
+from springtide.worker.frames import Task
 
 Holder = tuple[WorkerId, int]
 _NAMING = frozenset({"beat", "complete", "fail", "release", "publish"})  # verbs by which a worker names what it holds
@@ -36,10 +38,15 @@ class Watch:
         self.ended: dict[JobId, Outcome] = {}  # the end on record
         self.inserted: dict[JobId, Job] = {}
 
-    def ran(self, worker: str, folder: str) -> None:
+    def ran(self, worker: str, task: Task, tag: str) -> None:
         """An engine begins a run."""
         self.counts["runs"] += 1
-        self.trace.add(f"runs {folder.rpartition('/')[0].rpartition('/')[2]}", worker)
+        left = "" if task.checkpoint is None else PurePath(task.checkpoint).name
+        self.trace.add(f"runs {PurePath(task.folder).parent.name} {left}", worker)
+        if left:
+            self.counts["resumed"] += 1
+            if left.split(".")[0] != tag:
+                self.trace.violation(f"{task.folder} goes on from {left}, which is not of {tag}")
 
     # --- the ledger -----------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class Checkpoints:
         self._transfer = transfer
         self._clock = clock
         self._lines: dict[Run, _Line] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order they began
 
     async def stop(self) -> None:
         """Give up what is under way."""
@@ -87,8 +87,8 @@ class Checkpoints:
         line.pending = path
         if line.task is None:
             line.task = asyncio.create_task(self._keep(line), name="checkpoints")
-            self._tasks.add(line.task)
-            line.task.add_done_callback(self._tasks.discard)
+            self._tasks[line.task] = None
+            line.task.add_done_callback(self._tasks.pop)
 
     def note(self, run: Run, fraction: float, stage: str | None) -> None:
         """How far the run is: a checkpoint is told with it, and must not seem to turn it back."""
