@@ -272,6 +272,7 @@ def _default_models() -> dict[str, ModelConfig]:
         "matting": ModelConfig(engine="matting", timeout_s=300),
         "speech": ModelConfig(engine="speech", timeout_s=3600),
         "synthetic": ModelConfig(engine="synthetic", slots=128, batch=64),
+        "watermark": ModelConfig(engine="watermark", timeout_s=60),
     }
 
 

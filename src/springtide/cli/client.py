@@ -42,17 +42,35 @@ class Api:
     def post(self, path: str, **kwargs: Any) -> dict[str, Any]:
         return self._json("POST", path, **kwargs)
 
-    def submit(self, model: str, inputs: Mapping[str, str], files: Sequence[tuple[str, Path]]) -> dict[str, Any]:
-        """Submit a job; `files` are (field, path)."""
+    def submit(
+        self,
+        model: str,
+        inputs: Mapping[str, str],
+        files: Sequence[tuple[str, Path]],
+        *,
+        then: Sequence[dict[str, Any]] = (),
+    ) -> dict[str, Any]:
+        """Submit a job; `files` are (field, path), `then` the later steps of a pipeline."""
         opened = [(field, path.open("rb")) for field, path in files]
         try:
             parts: list[tuple[str, Any]] = [("model", (None, model))]
             parts += [(name, (None, value)) for name, value in inputs.items()]
+            parts += [("then", (None, json.dumps(then)))] if then else []
             parts += [(field, (Path(file.name).name, file)) for field, file in opened]
             return self.post("/v1/jobs", files=parts)
         finally:
             for _, file in opened:
                 file.close()
+
+    def upload(self, path: Path) -> dict[str, Any]:
+        """Store a file; its `id` may stand in a job's inputs."""
+        with path.open("rb") as file:
+            return self.post("/v1/blobs", files={"file": (path.name, file)})
+
+    def retry(self, job: str) -> tuple[dict[str, Any], bool]:
+        """The new job that does `job` again, and whether there was one already."""
+        response = self._answered("POST", f"/v1/jobs/{job}/retry")
+        return response.json(), "idempotency-replayed" in response.headers
 
     def follow(self, job: str, on_event: Callable[[str, dict[str, Any]], None]) -> None:
         """Call `on_event(kind, data)` for each live event until the job has ended; survives a gateway's restart."""
@@ -99,14 +117,17 @@ class Api:
             return response.headers.get("content-type", "application/octet-stream")
 
     def _json(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        body: dict[str, Any] = self._answered(method, path, **kwargs).json()
+        return body
+
+    def _answered(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **kwargs)
         except httpx.HTTPError as error:
             raise Unavailable(f"cannot reach {self.url}: {error}. Is `springtide up` running?") from error
         if not response.is_success:
             _raise(response)
-        body: dict[str, Any] = response.json()
-        return body
+        return response
 
 
 def _raise(response: httpx.Response) -> None:

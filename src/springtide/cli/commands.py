@@ -1,4 +1,5 @@
-"""Client commands: run, submit, status, cancel, models. Results go to standard output, all else to standard error."""
+"""Client commands: run, submit, status, cancel, retry, models. Results go to standard output, all else to standard
+error."""
 
 from __future__ import annotations
 
@@ -19,8 +20,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from springtide.cli import retry
 from springtide.cli.client import Api
 from springtide.cli.folder import announced_url, is_taken
+from springtide.cli.steps import read_steps, then_of
 from springtide.config import Config
 from springtide.domain.errors import InvalidInput, NotFound, SpringtideError, Unavailable
 from springtide.domain.ids import is_job_id
@@ -38,20 +41,25 @@ class Order(msgspec.Struct, frozen=True):
     model: str
     files: list[Path]
     inputs: list[str]  # name=value
+    then: list[str] = []  # steps to do next
+
+    def check(self) -> None:
+        """What can be seen to be wrong without a server. Raises InvalidInput."""
+        _check_files([*self.files, *(path for step in read_steps(self.then) for path in step.files)])
+        _pairs(self.inputs)
 
 
 def run_job(
     config: Config, order: Order, *, url: str | None, output: Path | None, all_files: Path | None, as_json: bool
 ) -> int:
     """Submit, follow, save. Returns the exit code: 0 where the job completed, else 1."""
-    _check_files(order.files)
-    _pairs(order.inputs)
+    order.check()
     _check_target(output)
     with _server(config, url, before_start=lambda: _check_against(config, order)) as api:
-        described = api.get(f"/v1/models/{order.model}")
-        job = _submit(api, described, order)
+        models = _described(api, order)
+        job = _submit(api, models, order)
         try:
-            _follow(api, job["id"], described)
+            _follow(api, job)
         except KeyboardInterrupt:
             api.post(f"/v1/jobs/{job['id']}/cancel")
             _err.print(f"cancelled {job['id']}")
@@ -63,17 +71,24 @@ def run_job(
                 print(json.dumps(ended, ensure_ascii=False, indent=2))
             _err.print(f"{job['id']} {ended['status']}: {error.get('message', '')}", markup=False)
             return 1
-        saved = _save(api, described, ended["outputs"], output, all_files)
+        saved = _save(api, models[-1], ended["outputs"], output, all_files)
         _show_result(ended, saved, as_json=as_json)
     return 0
 
 
 def submit_job(config: Config, order: Order, *, url: str | None, as_json: bool) -> None:
     """Submit and print the job's id."""
-    _check_files(order.files)
+    order.check()
     with _running_server(config, url) as api:
-        job = _submit(api, api.get(f"/v1/models/{order.model}"), order)
+        job = _submit(api, _described(api, order), order)
         print(json.dumps(job, ensure_ascii=False, indent=2) if as_json else job["id"])
+
+
+def retry_jobs(config: Config, url: str | None, which: retry.Which, *, dry_run: bool) -> int:
+    """Ended jobs once more. Returns the exit code."""
+    retry.check(which)
+    with _running_server(config, url) as api:
+        return retry.retry_jobs(api, which, dry_run=dry_run)
 
 
 def show_status(config: Config, url: str | None, job: str | None, *, as_json: bool) -> None:
@@ -157,8 +172,14 @@ def _field_text(field: dict[str, Any]) -> str:
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
-def _submit(api: Api, model: dict[str, Any], order: Order) -> dict[str, Any]:
-    return api.submit(order.model, _pairs(order.inputs), _place(model, order.files))
+def _described(api: Api, order: Order) -> list[dict[str, Any]]:
+    """The model of each step."""
+    return [api.get(f"/v1/models/{name}") for name in (order.model, *(step.model for step in read_steps(order.then)))]
+
+
+def _submit(api: Api, models: list[dict[str, Any]], order: Order) -> dict[str, Any]:
+    files = _place(models[0], order.files)
+    return api.submit(order.model, _pairs(order.inputs), files, then=then_of(api, read_steps(order.then), models))
 
 
 def _check_files(files: list[Path]) -> None:
@@ -169,8 +190,9 @@ def _check_files(files: list[Path]) -> None:
 
 def _check_against(config: Config, order: Order) -> None:
     """What a server made from this configuration would refuse, before one is started for nothing."""
-    if order.model not in config.models:
-        raise NotFound(f"there is no model {order.model!r}; configured are: {', '.join(config.models) or 'none'}")
+    for model in (order.model, *(step.model for step in read_steps(order.then))):
+        if model not in config.models:
+            raise NotFound(f"there is no model {model!r}; configured are: {', '.join(config.models) or 'none'}")
     described = next(one for one in _configured_models(config) if one["name"] == order.model)
     _place(described, order.files)
 
@@ -218,7 +240,7 @@ def _place(model: dict[str, Any], files: list[Path]) -> list[tuple[str, Path]]:
 # --- progress and results ---------------------------------------------------------------------------------------------
 
 
-def _follow(api: Api, job: str, model: dict[str, Any]) -> None:
+def _follow(api: Api, job: dict[str, Any]) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -226,18 +248,18 @@ def _follow(api: Api, job: str, model: dict[str, Any]) -> None:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=_err, transient=True) as bars:
-        task = bars.add_task(f"{model['name']}: queued", total=1.0)
+        task = bars.add_task(f"{job['model']}: queued", total=1.0)
 
         def on_event(kind: str, data: dict[str, Any]) -> None:
             text = data.get("stage") or kind
             if kind == "waiting":
                 text = f"queued ({data['code'].replace('_', ' ')})"
                 if data["code"] in NEEDS_MENDING:
-                    bars.console.print(f"{model['name']}: {data['message']}", markup=False)
+                    bars.console.print(f"{job['model']}: {data['message']}", markup=False)
             done = data.get("progress") if kind == "progress" else 1.0 if kind == "completed" else None
-            bars.update(task, description=f"{model['name']}: {text}", completed=done)
+            bars.update(task, description=f"{job['model']}: {text}", completed=done)
 
-        api.follow(job, on_event)
+        api.follow(job["id"], on_event)
 
 
 def _save(

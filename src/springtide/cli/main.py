@@ -32,6 +32,10 @@ SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UrlOption = Annotated[str | None, typer.Option("--url", help="Address of a running server.")]
 InputOption = Annotated[list[str] | None, typer.Option("--input", "-i", help="An input as name=value; repeatable.")]
+ThenOption = Annotated[
+    list[str] | None,
+    typer.Option("--then", help="A step to do next: 'MODEL name=value name=@file name=from:output'; repeatable."),
+]
 FilesArgument = Annotated[list[Path] | None, typer.Argument(help="Files, in the order of the model's file inputs.")]
 
 
@@ -138,6 +142,7 @@ def run(
     model: Annotated[str, typer.Argument(help="The model to run.")],
     files: FilesArgument = None,
     inputs: InputOption = None,
+    then: ThenOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to save the primary result file.")
     ] = None,
@@ -149,7 +154,7 @@ def run(
     """Run one job and wait for its result; starts a server for itself where none runs."""
     from springtide.cli.commands import Order, run_job
 
-    order = Order(model, files or [], inputs or [])
+    order = Order(model, files or [], inputs or [], then or [])
     code = run_job(_config(config), order, url=url, output=output, all_files=all_files, as_json=as_json)
     raise typer.Exit(code)
 
@@ -159,6 +164,7 @@ def submit(
     model: Annotated[str, typer.Argument(help="The model to run.")],
     files: FilesArgument = None,
     inputs: InputOption = None,
+    then: ThenOption = None,
     as_json: JsonOption = False,
     url: UrlOption = None,
     config: ConfigOption = None,
@@ -166,7 +172,8 @@ def submit(
     """Submit one job and return at once."""
     from springtide.cli.commands import Order, submit_job
 
-    submit_job(_config(config), Order(model, files or [], inputs or []), url=url, as_json=as_json)
+    order = Order(model, files or [], inputs or [], then or [])
+    submit_job(_config(config), order, url=url, as_json=as_json)
 
 
 @app.command()
@@ -206,6 +213,25 @@ def reproduce(
     from springtide.cli.commands import reproduce_job
 
     reproduce_job(_config(config), url, job, output or Path(job))
+
+
+@jobs_app.command()
+def retry(
+    jobs: Annotated[list[str] | None, typer.Argument(help="Ids of ended jobs without a result.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed, instead of ids.")] = False,
+    since: Annotated[str, typer.Option(help="With --failed: submitted in the last 90s, 30m, 1h, 2d.")] = "1d",
+    model: Annotated[str | None, typer.Option(help="With --failed: only of this model, also as a step.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Do jobs again as new ones; a pipeline goes on at the step that failed. Doing it twice does it once."""
+    from springtide.cli.commands import retry_jobs
+    from springtide.cli.retry import Which
+
+    which = Which(jobs or [], failed, since, model)
+    code = retry_jobs(_config(config), url, which, dry_run=dry_run)
+    raise typer.Exit(code)
 
 
 @models_app.callback()

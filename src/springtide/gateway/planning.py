@@ -160,7 +160,7 @@ class _Wiring:
         """Tell what binding or intake found, but for what is only missing because it is still to come."""
         for error in errors:
             field = str(error["loc"]).partition(".")[0]
-            if field in self.fed_values or field in self._wrong or (not field and (self.fed_values or self.takes)):
+            if field in self.fed_values or field in self._wrong or (not field and self.fed_values):
                 continue
             at = ".".join(part for part in (self._loc, str(error["loc"])) if part)
             if not any(told["loc"] == at for told in self.errors):

@@ -37,8 +37,12 @@ class Input(BaseModel):
 class Output(BaseModel):
     """The cut-out and its mask."""
 
-    cutout: OutputFile = Field(description="The picture with alpha, the size of the upright input unless cropped.")
-    mask: OutputFile = Field(description="How much each pixel is subject: 8-bit grey PNG, white is subject.")
+    cutout: Annotated[OutputFile, Media("image/png, image/webp")] = Field(
+        description="The picture with alpha, the size of the upright input unless cropped."
+    )
+    mask: Annotated[OutputFile, Media("image/png")] = Field(
+        description="How much each pixel is subject: 8-bit grey PNG, white is subject."
+    )
     width: int = Field(description="Width of cut-out and mask, pixels.")
     height: int = Field(description="Height of cut-out and mask, pixels.")
     engine: str = Field(description="Which model made it.")

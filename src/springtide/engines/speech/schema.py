@@ -54,9 +54,11 @@ class Output(BaseModel):
     duration_s: float = Field(description="Length of the sound, seconds.")
     speech_found: bool = Field(description="Whether anybody speaks in it.")
     segments: list[Segment] = Field(description="Stretches of speech; words of long recordings are in `transcript`.")
-    srt: OutputFile = Field(description="Subtitles as SubRip.")
-    vtt: OutputFile = Field(description="Subtitles as WebVTT.")
-    transcript: OutputFile = Field(description="Text, segments and words as JSON.")
+    srt: Annotated[OutputFile, Media("application/x-subrip")] = Field(description="Subtitles as SubRip.")
+    vtt: Annotated[OutputFile, Media("text/vtt")] = Field(description="Subtitles as WebVTT.")
+    transcript: Annotated[OutputFile, Media("application/json")] = Field(
+        description="Text, segments and words as JSON."
+    )
     engine: str = Field(description="Which model made it.")
     license: str = Field(description="Licence of the model's weights.")
     generative: bool = Field(description="Whether the model makes up content. It writes down what it hears.")

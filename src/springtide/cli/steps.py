@@ -1,0 +1,79 @@
+"""The later steps of a pipeline as typed: `MODEL name=value name=@file name=from:output`.
+
+`from:cutout` is an output of the step before, `from:0.cutout` or `from:matting.cutout` of an earlier one. A step whose
+files are not named is fed the primary output file of the step before. Refuses what cannot be read before anything is
+sent; whether the steps fit together is the server's word.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from springtide.cli.client import Api
+from springtide.domain.errors import InvalidInput
+
+FED, FILE = "from:", "@"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One `--then`."""
+
+    model: str
+    inputs: dict[str, str]
+
+    @property
+    def files(self) -> list[Path]:
+        return [Path(value[len(FILE) :]).expanduser() for value in self.inputs.values() if value.startswith(FILE)]
+
+
+def read_steps(texts: Sequence[str]) -> list[Step]:
+    """Each text as a step. Raises InvalidInput."""
+    return [_read(text) for text in texts]
+
+
+def then_of(api: Api, steps: Sequence[Step], models: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps as the API takes them; `models` are the descriptions of the first model and of each step's. Uploads the
+    files that are named."""
+    then: list[dict[str, Any]] = []
+    for step, before, model in zip(steps, models, models[1:], strict=False):
+        inputs = {name: _value(api, value) for name, value in step.inputs.items()}
+        fields = [field["name"] for field in model["input_files"]]
+        if fields and before["output_files"] and not any(name in inputs for name in fields):
+            inputs[fields[0]] = {"$from": before["output_files"][0]}
+        then.append({"model": step.model, "inputs": inputs})
+    return then
+
+
+def _read(text: str) -> Step:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InvalidInput(f"--then {text!r}: {error}") from error
+    if not words or "=" in words[0]:
+        raise InvalidInput(f"--then takes MODEL and name=value pairs in one argument, not {text!r}")
+    inputs: dict[str, str] = {}
+    for word in words[1:]:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"--then {text!r}: {word!r} is not name=value")
+        inputs[name] = value
+    return Step(words[0], inputs)
+
+
+def _value(api: Api, text: str) -> Any:
+    if text.startswith(FED):
+        return {"$from": text[len(FED) :]}
+    if text.startswith(FILE):
+        return api.upload(Path(text[len(FILE) :]).expanduser())["id"]
+    if text[:1] in ("{", "["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # the server says what is wrong with it
+    return text

@@ -1,0 +1,1 @@
+"""Small engines that finish what a model has made. No weights, no GPU."""
