@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -11,16 +12,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from worker_world import MODEL, World, until
 
 from springtide.blobs.protocol import Written
 from springtide.domain.errors import OutcomeUnknown
-from springtide.domain.ids import BlobId, WorkerId
+from springtide.domain.ids import BlobId, TenantId, WorkerId
 from springtide.domain.job import JobStatus
-from springtide.domain.lease import LEASE_TTL_S, Outcome, WorkerState
+from springtide.domain.lease import LEASE_TTL_S, Lease, Outcome, Payload, WorkerState
 from springtide.policy.retry import RetrySettings
+from springtide.runtime.ids import new_job_id
 from springtide.worker import service, supervisor
 
 
@@ -693,3 +696,26 @@ def _is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def test_a_lease_that_is_lost_before_its_files_are_fetched_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        ref = await world.put(b"abc")
+        payload = msgspec.msgpack.encode(Payload({"do": "copies", "file": ref.id}, (ref,)))
+        lease = Lease(
+            id=new_job_id(),
+            model=MODEL,
+            tenant=TenantId("t"),
+            worker=world.worker.id,
+            attempt=1,
+            max_attempts=3,
+            payload=payload,
+            timeout_s=60.0,
+            enqueued_at_s=0.0,
+        )
+        attempts = world.worker._attempts
+        attempts.accept([lease])
+        attempts.drop(lease.id)
+        await until(lambda: not attempts._tasks)
+        assert (attempts.occupied, attempts.held()) == (0, [])
+        gc.collect()  # a coroutine that nobody awaited complains here

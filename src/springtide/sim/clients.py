@@ -144,7 +144,9 @@ class Clients:
         while True:
             try:
                 return await self._front.ask(request)
-            except (Unavailable, OutcomeUnknown, Refused):
+            except Refused as error:
+                await asyncio.sleep(error.retry_after_s * self._rand.uniform(1.0, 2.0))
+            except (Unavailable, OutcomeUnknown):
                 await asyncio.sleep(self._rand.uniform(*ASK_AGAIN_S))
 
     async def _cancel(self, job: Job) -> None:

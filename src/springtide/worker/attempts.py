@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -248,7 +249,7 @@ class Attempts:
                 self._ready.appendleft(attempt)
             else:  # it need not begin at the beginning
                 self._move(attempt, Stage.FETCHING)
-                self._spawn(attempt, self._fetch(attempt, ()))
+                self._spawn(attempt, partial(self._fetch, attempt, ()))
         self._pump()
         self._on_change()
 
@@ -279,7 +280,7 @@ class Attempts:
             self._checkpoints.inherit(run, lease.checkpoint)
         if files or lease.checkpoint is not None:
             run.needs_cleaning = True
-            self._spawn(attempt, self._fetch(attempt, files))
+            self._spawn(attempt, partial(self._fetch, attempt, files))
         else:
             self._make_ready(attempt)
 
@@ -343,7 +344,7 @@ class Attempts:
     def _end(self, attempt: _Attempt, ending: Ending) -> None:
         if ending.files:
             self._move(attempt, Stage.STORING)
-            self._spawn(attempt, self._store(attempt, ending))
+            self._spawn(attempt, partial(self._store, attempt, ending))
             return
         if ending.outputs is not None:
             self._complete(attempt, ending, [])
@@ -353,7 +354,7 @@ class Attempts:
             and self._checkpoints.is_busy(attempt.run)
         ):
             self._move(attempt, Stage.STORING)
-            self._spawn(attempt, self._fail_with_checkpoint(attempt, ending.error))
+            self._spawn(attempt, partial(self._fail_with_checkpoint, attempt, ending.error))
             return
         elif ending.error is not None:
             self._fail(attempt, ending.error)
@@ -415,10 +416,10 @@ class Attempts:
 
     # --- transfers and folders ----------------------------------------------------------------------------------
 
-    def _spawn(self, attempt: _Attempt, transfer: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, attempt: _Attempt, transfer: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def guarded() -> None:
             try:
-                await transfer
+                await transfer()
             except AttemptFailed as failed:
                 details = failed.details
                 error = JobError(code=failed.code, message=failed.message, retryable=failed.retryable, details=details)
@@ -427,14 +428,19 @@ class Attempts:
                 log.exception("job %s: files could not be moved", attempt.lease.id)
                 message = f"files could not be moved: {type(unexpected).__name__}: {unexpected}"
                 self._fail_transfer(attempt, JobError(code="storage_unavailable", message=message, retryable=True))
-            finally:
-                attempt.task = None
-                if attempt.stage not in (Stage.READY, Stage.RUNNING):
-                    self._clean(attempt.run)
-                self._on_change()
 
         attempt.task = asyncio.create_task(guarded())
         self._keep(attempt.task)
+        attempt.task.add_done_callback(lambda task: self._transfer_over(attempt, task))  # also of one that never began
+
+    def _transfer_over(self, attempt: _Attempt, task: asyncio.Task[None]) -> None:
+        if attempt.task is not task:
+            return
+        attempt.task = None
+        is_held = self._attempts.get(attempt.lease.id) is attempt
+        if not is_held or attempt.stage not in (Stage.READY, Stage.RUNNING):
+            self._clean(attempt.run)
+        self._on_change()
 
     def _fail_transfer(self, attempt: _Attempt, error: JobError) -> None:
         if self._attempts.get(attempt.lease.id) is attempt:
