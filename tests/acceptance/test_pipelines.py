@@ -76,6 +76,13 @@ def test_failed_jobs_are_retried_by_command_and_once(server: Server) -> None:
     words = ["submit", "synthetic", "--then", "synthetic outcome=fail", "--then", "synthetic"]
     job = server.cli(*words).stdout.strip()
     assert server.finished(job)["status"] == "failed"
+    table = server.cli("status", job, variables={"COLUMNS": "110"}).stdout
+    assert [line.split("│")[3].strip() for line in table.splitlines() if "job_" in line or "waiting" in line] == [
+        "failed",
+        "completed",
+        "failed",
+        "waiting",
+    ], table
     dry = server.cli("jobs", "retry", "--failed", "--since", "1h", "--model", "synthetic", "--dry-run")
     assert job in dry.stdout and "would be retried" in dry.stderr
     done = server.cli("jobs", "retry", job)

@@ -100,10 +100,13 @@ def show_status(config: Config, url: str | None, job: str | None, *, as_json: bo
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    whole = [Column(name, no_wrap=True) for name in ("job", "model", "status")]  # an id is for copying
-    table = Table(*whole, Column("", overflow="fold"))
+    # An id is for copying: the model of a pipeline, which may be many, and the note give way.
+    table = Table(Column("job", no_wrap=True), "model", Column("status", no_wrap=True), Column("", overflow="fold"))
     for one in [found] if job else found["data"]:
         table.add_row(one["id"], one["model"], one["status"], escape(_note(one)))
+    for step in (found.get("steps") or []) if job else []:
+        name = f"{step['step']} {step['name']}"
+        table.add_row(step["job"] or "", name, "reused" if step["reused"] else step["status"], escape(_note(step)))
     _out.print(table)
 
 
@@ -114,7 +117,7 @@ def _note(job: dict[str, Any]) -> str:
         return f"waits: {job['waiting']['message']}"
     fraction = job.get("progress")
     if fraction is None or job["status"] == "completed":
-        return str(job["created_at"])
+        return str(job.get("created_at", ""))
     return f"{fraction:.0%} {job.get('stage') or ''}".strip()
 
 
