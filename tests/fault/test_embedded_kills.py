@@ -84,6 +84,7 @@ def test_asked_twice_it_stops_at_once_and_leaves_no_process(world: World) -> Non
     world.wait_for(lambda: bool(world.find("child")), "a child")
     family = world.everything()
     up.send_signal(signal.SIGINT)
+    world.wait_for(lambda: "stopping: workers finish" in world.tail(), "the first to be heard")
     time.sleep(1.5)  # within a second it would count as one
     up.send_signal(signal.SIGINT)
     world.wait_for(lambda: not [one for one in family if _is_alive(one)], "everything to stop")

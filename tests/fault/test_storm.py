@@ -199,7 +199,7 @@ def test_a_full_disk_refuses_jobs_and_loses_and_doubles_nothing(tmp_path: Path) 
             pytest.skip(f"no small disk can be mounted here: {error}")
         stack.enter_context(contextlib.closing(storm))
         storm.begin()
-        for so_far in (100, 250):
+        for so_far in (30, 90):  # while the clients still have jobs to bring
             storm.wait_until_ended(so_far)
             fill_or_free()
             accepted = storm.accepted
