@@ -322,6 +322,29 @@ async def test_after_a_suspend_workers_get_time_to_beat_before_they_are_called_d
     assert (await world.broker.peek([JobRef(MODEL, job.id)], world.clock.now_s()))[0].status is JobStatus.QUEUED  # type: ignore[union-attr]
 
 
+async def test_after_an_outage_of_the_broker_workers_get_time_to_beat(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = (await world.submit())[0]
+    await world.lease()
+    reaper = Reaper(world.broker, [MODEL], world.clock)
+    await reaper.reap_once()
+
+    async def away(*_: object) -> None:
+        raise Unavailable("the broker is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(world.broker, "reap", away)
+        outage.setattr(world.broker, "queues", away)
+        for _ in range(9):  # far longer than a lease and the patience after a gap
+            await world.clock.advance(5)
+            with pytest.raises(Unavailable):
+                await reaper.reap_once()
+    await reaper.reap_once()
+    reply = await world.broker.beat(MODEL, WORKER, [Held(job.id, 1)], WorkerState.BUSY, world.clock.now_s())
+    assert reply.lost == ()
+
+
 class Hands:
     """A fleet that writes down what it is told."""
 

@@ -179,3 +179,10 @@ def kill(process: psutil.Process) -> None:
     process.send_signal(signal.SIGKILL)
     with contextlib.suppress(psutil.TimeoutExpired):
         process.wait(10)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from .conftest import World, kill
+from .conftest import World, is_alive, kill
 
 pytestmark = pytest.mark.timeout(300)
 JOBS = 20
@@ -33,7 +33,7 @@ def test_killing_springtide_up_alone_loses_no_job_and_leaves_no_process(world: W
     world.wait_until_done(5)
     family = world.everything()
     kill(up)
-    world.wait_for(lambda: not [one for one in family if _is_alive(one)], "the orphans to leave")
+    world.wait_for(lambda: not [one for one in family if is_alive(one)], "the orphans to leave")
     world.up()
     world.wait_until_done(JOBS)
     world.assert_each_completed_once(accepted)
@@ -59,7 +59,7 @@ def test_sigterm_drains_and_what_was_queued_is_done_after_the_restart(world: Wor
     up.wait(60)
     before = world.statuses()
     assert set(before.values()) <= {"queued", "in_progress", "completed"}
-    assert not [one for one in world.everything() if _is_alive(one)]
+    assert not [one for one in world.everything() if is_alive(one)]
     world.up()
     world.wait_until_done(JOBS)
     world.assert_each_completed_once(accepted)
@@ -71,7 +71,7 @@ def test_a_closed_terminal_drains_like_sigterm(world: World) -> None:
     world.wait_until_done(1)
     family = world.everything()
     up.send_signal(signal.SIGHUP)
-    world.wait_for(lambda: not [one for one in family if _is_alive(one)], "everything to stop")
+    world.wait_for(lambda: not [one for one in family if is_alive(one)], "everything to stop")
     assert "stopping: workers finish what they run" in world.tail()
     world.up()
     world.wait_until_done(4)
@@ -87,7 +87,7 @@ def test_asked_twice_it_stops_at_once_and_leaves_no_process(world: World) -> Non
     world.wait_for(lambda: "stopping: workers finish" in world.tail(), "the first to be heard")
     time.sleep(1.5)  # within a second it would count as one
     up.send_signal(signal.SIGINT)
-    world.wait_for(lambda: not [one for one in family if _is_alive(one)], "everything to stop")
+    world.wait_for(lambda: not [one for one in family if is_alive(one)], "everything to stop")
     assert "stopping at once" in world.tail()
     assert world.statuses()[job] != "completed"
     world.up()
@@ -103,14 +103,7 @@ def test_sigterm_of_every_process_at_once_loses_no_job(world: World) -> None:
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    world.wait_for(lambda: not [one for one in family if _is_alive(one)], "everything to stop")
+    world.wait_for(lambda: not [one for one in family if is_alive(one)], "everything to stop")
     world.up()
     world.wait_until_done(JOBS)
     world.assert_each_completed_once(accepted)
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

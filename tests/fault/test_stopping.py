@@ -10,10 +10,9 @@ import sys
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from .conftest import World, kill
+from .conftest import World, is_alive, kill
 
 pytestmark = pytest.mark.timeout(300)
 WRONG_ENDS = ("lease lost", "report dropped", "died", "killed", "Traceback")
@@ -119,10 +118,3 @@ def is_refused(url: str | None) -> bool:
     with contextlib.suppress(httpx.HTTPError):
         return httpx.post(f"{url}/v1/jobs", json={"model": "none", "inputs": {}}, timeout=10).status_code == 503
     return False
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -15,9 +15,10 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from springtide.cli import build, folder
+from springtide.cli.patience import Service, start, started
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
@@ -73,12 +74,13 @@ async def run_gateway(
             )
         listener = _listen(config.server.host, config.server.port)
         stack.callback(listener.close)
-        ledger = await _started(stack, build.ledger(config))
-        blobs = await _started(stack, build.blobs(config))
+        ledger = await _there(stack, build.ledger(config), "ledger", stop)
+        blobs = await _there(stack, build.blobs(config), "blob store", stop)
         if build.is_embedded(config):
             broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock))
         else:
-            broker = await _started(stack, build.client_broker(config))
+            broker = build.client_broker(config)
+            await stack.enter_async_context(started(broker, "broker", stop))
             if with_controller:
                 await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
         if with_controller or build.is_embedded(config):
@@ -106,13 +108,7 @@ async def run_gateway(
         await serve(app, listener, closing, grace_s=STOP_GRACE_S, on_ready=lambda: _say({"ready": url}))
 
 
-class _Service(Protocol):
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-
-ServiceT = TypeVar("ServiceT", bound=_Service)
+ServiceT = TypeVar("ServiceT", bound=Service)
 
 
 async def _started(stack: contextlib.AsyncExitStack, service: ServiceT) -> ServiceT:
@@ -122,14 +118,22 @@ async def _started(stack: contextlib.AsyncExitStack, service: ServiceT) -> Servi
     return service
 
 
+async def _there(stack: contextlib.AsyncExitStack, service: ServiceT, name: str, stop: asyncio.Event) -> ServiceT:
+    """The same for one that may have to be waited for."""
+    await start(service, name, stop)
+    stack.push_async_callback(service.stop)
+    return service
+
+
 async def run_controller(config: Config, stop: asyncio.Event) -> None:
     """Record, reap, sweep (unless the embedded gateway does), and keep workers as the load asks."""
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        broker = await _started(stack, build.client_broker(config))
+        broker = build.client_broker(config)
+        await stack.enter_async_context(started(broker, "broker", stop))
         if not build.is_embedded(config):
-            ledger = await _started(stack, build.ledger(config))
-            blobs = await _started(stack, build.blobs(config))
+            ledger = await _there(stack, build.ledger(config), "ledger", stop)
+            blobs = await _there(stack, build.blobs(config), "blob store", stop)
             await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
             await _started(stack, retention(config, ledger, blobs, clock))
         await stack.enter_async_context(scaling(config, broker, clock))

@@ -106,6 +106,7 @@ class GatewayProcess:
 async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, on_ready: Callable[[str], None]) -> None:
     """Run until `stop`, then drain workers, then let the gateway go. `on_ready` is told the address once it answers."""
     from springtide.cli import build
+    from springtide.cli.patience import started
     from springtide.cli.roles import scaling
     from springtide.runtime.clock import SystemClock
     from springtide.runtime.memory import settle
@@ -116,10 +117,9 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
         if url is None:
             return
         broker = build.client_broker(config)
-        await broker.start()
         keeping = asyncio.create_task(keeper.keep())
         try:
-            async with scaling(config, broker, SystemClock()):
+            async with started(broker, "broker", stop), scaling(config, broker, SystemClock()):
                 on_ready(url)
                 settle()
                 await stop.wait()
@@ -128,7 +128,6 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
-            await broker.stop()
     finally:
         await keeper.gateway.stop()
 

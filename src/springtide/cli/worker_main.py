@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from springtide.domain.errors import Unavailable
+from springtide.cli.patience import start, started
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
 from springtide.runtime.memory import settle
@@ -101,22 +101,22 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
 
     broker = connect(spec.broker)
     blobs = blob_store(spec.blobs)
-    await _start_patiently(blobs, "blob store", stop)
-    await _start_patiently(broker, "broker", stop)
-    worker = Worker(spec.settings, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock())
+    async with contextlib.AsyncExitStack() as stack:
+        await start(blobs, "blob store", stop)
+        stack.push_async_callback(blobs.stop)
+        await stack.enter_async_context(started(broker, "broker", stop))
+        worker = Worker(spec.settings, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock())
 
-    async def drain_on_stop() -> None:
-        await stop.wait()
-        worker.drain()
+        async def drain_on_stop() -> None:
+            await stop.wait()
+            worker.drain()
 
-    watcher = asyncio.create_task(drain_on_stop())
-    settle()
-    try:
-        await worker.run()
-    finally:
-        watcher.cancel()
-        await broker.stop()
-        await blobs.stop()
+        watcher = asyncio.create_task(drain_on_stop())
+        settle()
+        try:
+            await worker.run()
+        finally:
+            watcher.cancel()
 
 
 def main() -> None:
@@ -125,16 +125,3 @@ def main() -> None:
 
     spec = WorkerSpec.from_json(os.environ.pop(VARIABLE))
     sys.exit(run_role(f"worker {spec.settings.model}", lambda stop: run_worker(spec, stop), supervised=True))
-
-
-async def _start_patiently(service: Broker | Blobs, name: str, stop: asyncio.Event) -> None:
-    """A worker may be up before what it needs is."""
-    while True:
-        try:
-            return await service.start()
-        except Unavailable as error:
-            if stop.is_set():
-                raise
-            log.info("waiting for the %s: %s", name, error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 1.0)

@@ -33,15 +33,17 @@ class Reaper:
         await self._loop.stop()
 
     async def reap_once(self) -> None:
-        """One round. After a gap in its own time (a suspended laptop, a stepped clock) workers get one TTL to beat
-        first: it was not they who were silent."""
+        """One round. After a gap (the broker was away, the laptop suspended, the clock stepped) workers get one TTL to
+        beat first: it was not they who were silent."""
         now_s = self._clock.now_s()
         gap_s = 0.0 if self._last_s is None else now_s - self._last_s
-        self._last_s = now_s
         if abs(gap_s) > LEASE_TTL_S / 2:
+            await self._broker.queues(
+                self._models, now_s
+            )  # while it is away the gap grows, and patience does not begin
             self._patient_until_s = now_s + LEASE_TTL_S
-            log.warning("the clock moved %.0f s at once; leases get %.0f s of patience", gap_s, LEASE_TTL_S)
-        if now_s < self._patient_until_s <= now_s + LEASE_TTL_S:
-            return
-        for job in await self._broker.reap(self._models, now_s):
-            log.warning("took back %s: its worker fell silent", job)
+            log.warning("%.0f s went by without a look at leases; workers get %.0f s to beat", gap_s, LEASE_TTL_S)
+        if not now_s < self._patient_until_s <= now_s + LEASE_TTL_S:
+            for job in await self._broker.reap(self._models, now_s):
+                log.warning("took back %s: its worker fell silent", job)
+        self._last_s = now_s

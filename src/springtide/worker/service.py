@@ -222,7 +222,9 @@ class Worker:
             except Exception:
                 log.exception("%s failed, trying again", name)
             else:
-                backoff.reset()
+                if backoff.failures:
+                    log.info("%s goes on", name)
+                    backoff.reset()
                 continue
             pause = self._clock.sleep(backoff.next_s())
             await (pause if until is None else first_of(pause, until.wait()))
