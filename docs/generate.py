@@ -18,6 +18,7 @@ from springtide.config import (
     RetryConfig,
     ServerConfig,
     TenantConfig,
+    WorkersConfig,
 )
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
@@ -29,6 +30,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("blobs", BlobsConfig),
     ("models.NAME", ModelConfig),
     ("models.NAME.retry", RetryConfig),
+    ("workers.NAME", WorkersConfig),
     ("tenants.NAME", TenantConfig),
 ]
 HEAD = """# Configuration
@@ -79,7 +81,12 @@ def render_example() -> str:
     for name, model in models.items():
         parts += ["", f"[models.{name}]", *_lines(model, ModelConfig)]
     last = next(reversed(models))
-    for name, value in ((f"models.{last}.retry", RetryConfig()), ("tenants.default", TenantConfig())):
+    tables = {
+        f"models.{last}.retry": RetryConfig(),
+        "workers.shared": WorkersConfig(models=["matting", "speech"], memory_mb=4096),
+        "tenants.default": TenantConfig(),
+    }
+    for name, value in tables.items():
         lines = _lines(value, type(value))
         parts += ["", f"# [{name}]", *(line if line.startswith("#") else f"# {line}" for line in lines)]
     return "\n".join(parts) + "\n"

@@ -213,6 +213,9 @@ class ModelConfig(_Section):
     memory_limit_mb: int | None = Field(
         default=None, ge=64, description="Kill an attempt whose process grows past this, MiB."
     )
+    memory_mb: int | None = Field(
+        default=None, ge=1, description="Memory of the loaded model, MiB, until it is measured; for [workers.NAME]."
+    )
     grace_s: float = Field(
         default=600, ge=0, le=86_400, description="How long a draining worker may finish what it runs, seconds."
     )
@@ -267,6 +270,33 @@ class TenantConfig(_Section):
     )
 
 
+class WorkersConfig(_Section):
+    """Models that share workers: each hosts all of them under one memory budget and unloads what was used longest ago.
+    The replicas are those of the pool; its models set none themselves."""
+
+    models: list[str] = Field(min_length=1, description="Names of the models.")
+    memory_mb: int = Field(ge=64, description="Memory that the loaded models of one worker may take together, MiB.")
+    min_replicas: int = Field(default=0, ge=0, le=1000, description="Workers kept alive when idle.")
+    max_replicas: int = Field(default=1, ge=0, le=1000, description="Most workers at once.")
+    idle_s: float = Field(
+        default=300, ge=0, le=86_400, description="Idle seconds before workers above min_replicas go."
+    )
+    jobs_per_replica: int | None = Field(
+        default=None, ge=1, description="Jobs in sight that make another replica worth its start; default: all slots."
+    )
+
+    @model_validator(mode="after")
+    def _bounds(self) -> WorkersConfig:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas ({self.min_replicas}) is above max_replicas ({self.max_replicas})")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("a model is named twice")
+        return self
+
+
+_OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica")
+
+
 def _default_models() -> dict[str, ModelConfig]:
     return {
         "matting": ModelConfig(engine="matting", timeout_s=300),
@@ -290,7 +320,33 @@ class Config(BaseSettings):
     blobs: BlobsConfig = Field(default_factory=BlobsConfig)
     models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]
 
+    workers: Annotated[dict[str, WorkersConfig], Field(default_factory=dict[str, WorkersConfig])]
     tenants: Annotated[dict[str, TenantConfig], Field(default_factory=dict[str, TenantConfig])]
+
+    @field_validator("workers")
+    @classmethod
+    def _pools(cls, value: dict[str, WorkersConfig], info: ValidationInfo) -> dict[str, WorkersConfig]:
+        models: dict[str, ModelConfig] | None = info.data.get("models")
+        problems = [
+            f"{name!r} is no name for it: lower-case words joined by '-'" for name in value if not is_model_name(name)
+        ]
+        seen: set[str] = set()
+        for name, pool in value.items() if models is not None else ():
+            assert models is not None
+            if name in models:
+                problems.append(f"{name} is a model's name, too: choose another")
+            for member in pool.models:
+                if member not in models:
+                    problems.append(f"{name}: there is no model {member!r}")
+                    continue
+                if member in seen:
+                    problems.append(f"{name}: model {member!r} is in two of them")
+                seen.add(member)
+                if own := sorted(set(_OF_THE_POOL) & models[member].model_fields_set):
+                    problems.append(f"{name}: models.{member} sets {', '.join(own)}; set that in workers.{name}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return value
 
     @field_validator("tenants")
     @classmethod

@@ -380,6 +380,26 @@ async def test_the_scaler_starts_workers_for_work_and_none_without(world: World)
     assert scaler.decisions[MODEL].reason == "QUEUE"
 
 
+async def test_a_pool_is_scaled_on_the_sum_of_its_models_work_and_drains_who_holds_nothing_of_any(
+    world: World,
+) -> None:
+    hands, pool, other = Hands(), ModelName("pool"), ModelName("other")
+    settings = ScalingSettings(model=pool, max_replicas=5, jobs_per_replica=2, idle_s=0.0)
+    scaler = Scaler(world.broker, hands, {pool: settings}, world.clock, pools={pool: (MODEL, other)})
+    jobs = [world.job(MODEL), world.job(MODEL), world.job(other), world.job(other)]
+    await world.broker.enqueue([ticket_of(job) for job in jobs], world.clock.now_s())
+    await scaler.scale_once()
+    assert len(hands.replicas) == 2
+    first, second = WorkerId("w-1"), WorkerId("w-2")
+    for model, worker, count in ((MODEL, first, 0), (MODEL, second, 1), (other, first, 1), (other, second, 0)):
+        for lease in await world.broker.lease(model, worker, count, world.clock.now_s()):
+            if worker is first:
+                done = Completion(id=lease.id, attempt=1, outputs={})
+                await world.broker.complete(model, worker, [done], world.clock.now_s())
+    await scaler.scale_once()
+    assert hands.drained_first == [first]
+
+
 async def test_the_scaler_holds_while_the_broker_is_silent(world: World) -> None:
     class Silent(MemoryBroker):
         async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:

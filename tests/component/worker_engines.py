@@ -256,6 +256,18 @@ class Counting(Engine[Input, Output]):
         return Output(text=" ".join(map(str, steps)))
 
 
+class Weighty(Scripted):
+    """Holds as much memory as its settings say while it is loaded; each load adds its name to a file."""
+
+    def load(self) -> None:
+        super().load()
+        self.weights = bytearray(b"\x01") * (self.settings.get("memory_mb", 0) << 20)
+        with Path(self.settings["loads"]).open("a") as file:
+            file.write(f"{self.settings['name']}\n")
+        if self.settings.get("breaks"):
+            raise RuntimeError("the weights are broken")
+
+
 class Loading(Engine[Input, Output]):
     """Loads as its settings say; counts its loads in a file."""
 

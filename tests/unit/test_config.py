@@ -6,6 +6,7 @@ import pytest
 
 from springtide.cli import build
 from springtide.cli.build import worker_spec
+from springtide.cli.worker_main import WorkerSpec
 from springtide.config import Config, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, TenantId, WorkerId
@@ -110,7 +111,7 @@ RETRY = '[models.a]\nengine = "synthetic"\n[models.a.retry]\n'
 
 def test_retries_are_paced_and_chosen_per_model(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, RETRY + 'first_s = 0.5\non = ["timed_out"]\nnever = ["out_of_memory"]\n'))
-    settings = worker_spec(config, "a", WorkerId("w")).settings
+    [settings] = worker_spec(config, "a", WorkerId("w")).models
     assert settings.retry == RetrySettings(first_s=0.5, on=("timed_out",), never=("out_of_memory",))
 
 
@@ -132,3 +133,52 @@ def test_retries_without_sense_are_refused_with_what_to_do(tmp_path: Path, text:
 def test_waiting_for_a_batch_of_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch is 1"):
         load_config(write(tmp_path, '[models.a]\nengine = "synthetic"\nbatch_wait_ms = 5\n'))
+
+
+POOL = """
+[models.a]
+engine = "synthetic"
+slots = 3
+[models.b]
+engine = "synthetic"
+slots = 4
+memory_mb = 500
+[models.c]
+engine = "synthetic"
+max_replicas = 7
+"""
+
+
+def test_models_of_a_pool_share_its_workers_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    text = POOL + '[workers.shared]\nmodels = ["a", "b"]\nmemory_mb = 8000\nmin_replicas = 1\nmax_replicas = 2\n'
+    config = load_config(write(tmp_path, text))
+    spec = worker_spec(config, "shared", WorkerId("w"))
+    assert ([model.model for model in spec.models], spec.memory_mb) == (["a", "b"], 8000)
+    assert WorkerSpec.from_json(spec.to_json()) == spec
+    assert worker_spec(config, "c", WorkerId("w")).memory_mb is None
+    scaling = build.scaling_settings(config)
+    assert set(scaling) == {"shared", "c"}
+    shared = scaling[ModelName("shared")]
+    assert (shared.min_replicas, shared.max_replicas, shared.jobs_per_replica) == (1, 2, 7)
+    assert build.served_models(config)[ModelName("a")].max_replicas == 2
+
+
+@pytest.mark.parametrize(
+    ("pools", "told"),
+    [
+        ('[workers.p]\nmodels = ["a", "x"]\nmemory_mb = 100\n', "there is no model 'x'"),
+        ('[workers.a]\nmodels = ["a"]\nmemory_mb = 100\n', "a model's name, too"),
+        ('[workers.p]\nmodels = ["a", "a"]\nmemory_mb = 100\n', "named twice"),
+        ('[workers.p]\nmodels = ["c"]\nmemory_mb = 100\n', "models.c sets max_replicas"),
+        ('[workers.p]\nmodels = ["a"]\nmemory_mb = 1\n', "workers.p.memory_mb"),
+        ('[workers."P!"]\nmodels = ["a"]\nmemory_mb = 100\n', "lower-case words"),
+        (
+            '[workers.p]\nmodels = ["a"]\nmemory_mb = 100\n[workers.q]\nmodels = ["a"]\nmemory_mb = 100\n',
+            "is in two of them",
+        ),
+    ],
+)
+def test_pools_without_sense_are_refused_with_what_to_do(tmp_path: Path, pools: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, POOL + pools))
+    assert told in str(caught.value)

@@ -58,6 +58,9 @@ def why(queue: QueueView, job: LiveJob | None = None, **known: Any) -> Waiting:
         (view(DRAINING), live(), "no_worker", "no worker is up"),
         (view(STARTING), live(), "worker_starting", "1 worker is loading"),
         (view(STARTING, STARTING), live(), "worker_starting", "2 workers are loading"),
+        (view(WorkerState.UNLOADED), live(), "no_room", "makes room for the model"),
+        (view(WorkerState.UNLOADED, STARTING), live(), "worker_starting", "1 worker is loading"),
+        (view((WorkerState.UNLOADED, problem())), live(), "engine_not_loading", "OSError"),
         (view((STARTING, problem())), live(), "engine_not_loading", "OSError: no device (2 of 6 loads failed; after 4"),
         (
             view((FAILING, problem(9))),

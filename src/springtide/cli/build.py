@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.config import Config, RetryConfig, load_config
+from springtide.config import Config, ModelConfig, RetryConfig, WorkersConfig, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.retry import RetrySettings
     from springtide.policy.scaling import ScalingSettings
+    from springtide.worker.settings import WorkerSettings
 
 
 def is_embedded(config: Config) -> bool:
@@ -105,7 +106,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             engine=engine,
             timeout_s=model.timeout_s,
             max_attempts=model.max_attempts,
-            max_replicas=model.max_replicas,
+            max_replicas=_max_replicas(config, name),
             max_running=model.max_running,
             max_queued=model.max_queued,
         )
@@ -175,14 +176,28 @@ def gateway_settings(config: Config) -> GatewaySettings:
 
 
 def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
-    """What a worker of a configured model is told. Raises ConfigError for a model that is not."""
+    """What a worker of a configured model, or of a pool in [workers], is told. Raises ConfigError for any other."""
     from springtide.cli.worker_main import WorkerSpec
+
+    pool = config.workers.get(name)
+    if pool is None and name not in config.models:
+        pools = f" and pools: {', '.join(config.workers)}" if config.workers else ""
+        raise ConfigError(f"no model {name!r} is configured; there are: {', '.join(config.models)}{pools}")
+    return WorkerSpec(
+        id=worker,
+        name=name,
+        models=tuple(_worker_settings(config, model) for model in (pool.models if pool else [name])),
+        memory_mb=pool.memory_mb if pool else None,
+        broker=broker_address(config),
+        blobs=blobs_address(config),
+    )
+
+
+def _worker_settings(config: Config, name: str) -> WorkerSettings:
     from springtide.worker.settings import WorkerSettings
 
-    model = config.models.get(name)
-    if model is None:
-        raise ConfigError(f"no model {name!r} is configured; there are: {', '.join(config.models)}")
-    settings = WorkerSettings(
+    model = config.models[name]
+    return WorkerSettings(
         model=ModelName(name),
         engine_reference=model.engine,
         settings=model.settings,
@@ -196,9 +211,9 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
         load_timeout_s=model.load_timeout_s,
         load_attempts=model.load_attempts,
         memory_limit_mb=model.memory_limit_mb,
+        memory_mb=model.memory_mb,
         grace_s=model.grace_s,
     )
-    return WorkerSpec(id=worker, settings=settings, broker=broker_address(config), blobs=blobs_address(config))
 
 
 def _retry(retry: RetryConfig) -> RetrySettings:
@@ -215,15 +230,35 @@ def _retry(retry: RetryConfig) -> RetrySettings:
 
 
 def scaling_settings(config: Config) -> dict[ModelName, ScalingSettings]:
+    """Of each pool in [workers], and of each model that is in none."""
     from springtide.policy.scaling import ScalingSettings
 
-    return {
-        ModelName(name): ScalingSettings(
+    def settings(name: str, given: ModelConfig | WorkersConfig, jobs_per_replica: int) -> ScalingSettings:
+        return ScalingSettings(
             model=ModelName(name),
-            min_replicas=model.min_replicas,
-            max_replicas=model.max_replicas,
-            jobs_per_replica=model.jobs_per_replica or model.slots,
-            idle_s=model.idle_s,
+            min_replicas=given.min_replicas,
+            max_replicas=given.max_replicas,
+            jobs_per_replica=given.jobs_per_replica or jobs_per_replica,
+            idle_s=given.idle_s,
         )
+
+    pooled = pools(config)
+    found = {
+        ModelName(name): settings(name, model, model.slots)
         for name, model in config.models.items()
+        if not any(name in members for members in pooled.values())
     }
+    for name, pool in config.workers.items():
+        slots = sum(config.models[member].slots for member in pool.models)
+        found[ModelName(name)] = settings(name, pool, slots)
+    return found
+
+
+def _max_replicas(config: Config, name: str) -> int:
+    pool = next((pool for pool in config.workers.values() if name in pool.models), None)
+    return (pool or config.models[name]).max_replicas
+
+
+def pools(config: Config) -> dict[ModelName, tuple[ModelName, ...]]:
+    """The models that share workers, by the name of what they share."""
+    return {ModelName(name): tuple(map(ModelName, pool.models)) for name, pool in config.workers.items()}

@@ -119,19 +119,27 @@ def controller(config: ConfigOption = None, supervised: SupervisedOption = False
 
 @app.command()
 def worker(
-    model: Annotated[str, typer.Option(help="The model to serve.")],
+    model: Annotated[str | None, typer.Option(help="The model to serve.")] = None,
+    pool: Annotated[str | None, typer.Option(help="Or the [workers] entry, whose models share one worker.")] = None,
     config: ConfigOption = None,
     worker_id: Annotated[str | None, typer.Option("--id", hidden=True)] = None,
     supervised: SupervisedOption = False,
 ) -> None:
-    """Run jobs of one model. SIGTERM drains: what runs is finished, the rest given back."""
+    """Run jobs of one model, or of the models of a pool. SIGTERM drains: what runs is finished, the rest given back."""
     from springtide.cli.build import worker_spec
     from springtide.cli.worker_main import run_worker
     from springtide.domain.ids import ModelName, WorkerId
     from springtide.runtime.ids import new_worker_id
 
-    spec = worker_spec(_config(config), model, WorkerId(worker_id) if worker_id else new_worker_id(ModelName(model)))
-    _run(f"worker {model}", lambda stop: run_worker(spec, stop), supervised=supervised)
+    settings = _config(config)
+    if (model is None) == (pool is None):
+        raise ConfigError("say either --model NAME or --pool NAME")
+    name = model or pool or ""
+    if name not in (settings.models if model else settings.workers):
+        kind, there = ("model", settings.models) if model else ("[workers] entry", settings.workers)
+        raise ConfigError(f"no {kind} {name!r} is configured; there are: {', '.join(there) or 'none'}")
+    spec = worker_spec(settings, name, WorkerId(worker_id) if worker_id else new_worker_id(ModelName(name)))
+    _run(f"worker {name}", lambda stop: run_worker(spec, stop), supervised=supervised)
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------

@@ -184,16 +184,20 @@ async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncGe
     from springtide.fleet.local import Launch, LocalFleet
     from springtide.runtime.ids import new_worker_id
 
+    pools = build.pools(config)
+
     def launch(model: ModelName, worker: WorkerId) -> Launch:
         spec = build.worker_spec(config, model, worker).to_json()
-        argv = (sys.executable, "-m", "springtide", "worker", "--model", model, "--id", worker)
+        what = "--pool" if model in pools else "--model"
+        argv = (sys.executable, "-m", "springtide", "worker", what, model, "--id", worker)
         return Launch(argv, {VARIABLE: spec})
 
-    async def on_gone(model: ModelName, worker: WorkerId) -> None:
-        await broker.leave(model, worker, clock.now_s())
+    async def on_gone(name: ModelName, worker: WorkerId) -> None:
+        for model in pools.get(name, (name,)):
+            await broker.leave(model, worker, clock.now_s())
 
     fleet = LocalFleet(launch, new_worker_id, on_gone, clock)
-    scaler = Scaler(broker, fleet, build.scaling_settings(config), clock)
+    scaler = Scaler(broker, fleet, build.scaling_settings(config), clock, pools=pools)
     await fleet.start()
     await scaler.start()
     try:

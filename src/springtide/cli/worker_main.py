@@ -24,6 +24,8 @@ from springtide.worker.settings import WorkerSettings
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
+    from springtide.worker.host import Host
+    from springtide.worker.service import Worker
 
 log = logging.getLogger(__name__)
 VARIABLE = "SPRINGTIDE_WORKER"  # a variable, not an argument: arguments are shown to everybody, and URLs hold passwords
@@ -51,7 +53,9 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker needs to know."""
 
     id: WorkerId
-    settings: WorkerSettings
+    name: str  # of the model, or of the pool
+    models: tuple[WorkerSettings, ...]
+    memory_mb: int | None = None  # that its models share; None: one model, always loaded
     broker: BrokerAddress
     blobs: BlobsAddress
 
@@ -96,16 +100,14 @@ def blob_store(address: BlobsAddress) -> Blobs:
 
 
 async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
-    """Run jobs of one model until `stop`, then drain."""
-    from springtide.worker.service import Worker
-
+    """Run jobs until `stop`, then drain."""
     broker = connect(spec.broker)
     blobs = blob_store(spec.blobs)
     async with contextlib.AsyncExitStack() as stack:
         await start(blobs, "blob store", stop)
         stack.push_async_callback(blobs.stop)
         await stack.enter_async_context(started(broker, "broker", stop))
-        worker = Worker(spec.settings, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock())
+        worker = _worker(spec, broker, blobs)
 
         async def drain_on_stop() -> None:
             await stop.wait()
@@ -119,9 +121,20 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
             watcher.cancel()
 
 
+def _worker(spec: WorkerSpec, broker: Broker, blobs: Blobs) -> Worker | Host:
+    if spec.memory_mb is None:
+        from springtide.worker.service import Worker
+
+        [settings] = spec.models
+        return Worker(settings, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock())
+    from springtide.worker.host import Host
+
+    return Host(spec.models, spec.memory_mb, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock())
+
+
 def main() -> None:
     """A worker started by the local fleet."""
     from springtide.cli.process import run_role
 
     spec = WorkerSpec.from_json(os.environ.pop(VARIABLE))
-    sys.exit(run_role(f"worker {spec.settings.model}", lambda stop: run_worker(spec, stop), supervised=True))
+    sys.exit(run_role(f"worker {spec.name}", lambda stop: run_worker(spec, stop), supervised=True))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
-from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase, ScalingSnapshot
-from springtide.domain.ids import ModelName
+from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase, ScalingSnapshot, WorkerView
+from springtide.domain.ids import ModelName, WorkerId
 from springtide.fleet.protocol import Fleet
 from springtide.policy.scaling import ScalingMemory, ScalingSettings, decide
 from springtide.runtime.loops import Loop
@@ -22,8 +24,16 @@ class Scaler:
     """A service: `start`, `stop`; `decisions` holds the newest decision of each model."""
 
     def __init__(
-        self, broker: Broker, fleet: Fleet, settings: Mapping[ModelName, ScalingSettings], clock: Clock
+        self,
+        broker: Broker,
+        fleet: Fleet,
+        settings: Mapping[ModelName, ScalingSettings],
+        clock: Clock,
+        *,
+        pools: Mapping[ModelName, Sequence[ModelName]] | None = None,
     ) -> None:
+        """settings: by model, or by the name of a pool. pools: the models of each: its work is the sum of theirs."""
+        self._pools = pools or {}
         self._broker = broker
         self._fleet = fleet
         self._settings = settings
@@ -61,11 +71,34 @@ class Scaler:
             await self._fleet.apply(decision, drain_first=idle)
 
     async def _views(self) -> dict[ModelName, QueueView]:
+        members = {name: self._pools.get(name, (name,)) for name in self._settings}
         try:
-            views = await self._broker.queues(list(self._settings), self._clock.now_s())
+            asked = [model for models in members.values() for model in models]
+            views = {view.model: view for view in await self._broker.queues(asked, self._clock.now_s())}
         except (Unavailable, OutcomeUnknown):
             return {}
-        return {view.model: view for view in views}
+        return {name: _together(name, [views[model] for model in models]) for name, models in members.items()}
+
+
+def _together(name: ModelName, views: Sequence[QueueView]) -> QueueView:
+    """The queues of one pool as if they were one: a worker of it is idle where it holds nothing of any."""
+    if len(views) == 1:
+        return views[0]
+    workers: dict[WorkerId, WorkerView] = {}
+    for worker in (worker for view in views for worker in view.workers):
+        known = workers.get(worker.worker)
+        held = worker.held + (known.held if known else 0)
+        workers[worker.worker] = msgspec.structs.replace(worker, model=name, held=held)
+    oldest = [view.oldest_enqueued_at_s for view in views if view.oldest_enqueued_at_s is not None]
+    return QueueView(
+        model=name,
+        queued=sum(view.queued for view in views),
+        leased=sum(view.leased for view in views),
+        predicted_s=sum(view.predicted_s for view in views),
+        oldest_enqueued_at_s=min(oldest, default=None),
+        workers=tuple(workers.values()),
+        taken_at_s=views[0].taken_at_s,
+    )
 
 
 def _wanted(replicas: list[Replica]) -> int:

@@ -93,6 +93,7 @@ class WorkerState(StrEnum):
     READY = "ready"
     BUSY = "busy"
     DRAINING = "draining"
+    UNLOADED = "unloaded"  # it hosts several models, and this one is loaded when there is work for it
     FAILING = "failing"  # the engine does not load: a crash loop, not a slow start
 
 

@@ -224,6 +224,7 @@ class WorkerFigures(msgspec.Struct, kw_only=True):
     ready: int = 0
     busy: int = 0
     draining: int = 0
+    unloaded: int = 0  # they host several models, and load this one when there is work for it
     failing: int = 0
 
 

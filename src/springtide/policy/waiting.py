@@ -15,6 +15,7 @@ from springtide.domain.tenant import Tenant
 
 REMOVED_AFTER_S = 600.0  # a rolling change of configuration takes minutes, and must not fail jobs
 _ABLE = frozenset({WorkerState.READY, WorkerState.BUSY})
+_COMING = frozenset({WorkerState.STARTING, WorkerState.UNLOADED})
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,8 @@ def explain(
     starting = sum(worker.state is WorkerState.STARTING for worker in view.workers)
     if starting:
         return Waiting(code="worker_starting", message=f"{_count(starting, 'worker')} loading the model")
+    if any(worker.state is WorkerState.UNLOADED for worker in view.workers):
+        return Waiting(code="no_room", message="its worker makes room for the model beside the others that it hosts")
     if max_replicas == 0:
         return Waiting(code="no_worker", message="no worker may run: max_replicas of the model is 0")
     return Waiting(code="no_worker", message="no worker is up; the controller starts one while jobs wait")
@@ -76,7 +79,7 @@ def has_hope(view: QueueView, *, besides: WorkerId | None = None) -> bool:
 
 
 def _may_serve(worker: WorkerView) -> bool:
-    return worker.state in _ABLE or (worker.state is WorkerState.STARTING and worker.problem is None)
+    return worker.state in _ABLE or (worker.state in _COMING and worker.problem is None)
 
 
 def _not_loading(problem: JobError) -> Waiting:

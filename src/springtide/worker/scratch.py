@@ -22,7 +22,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from springtide.domain.errors import ConfigError
-from springtide.domain.ids import JobId, WorkerId
+from springtide.domain.ids import JobId
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 class Scratch:
     """The folders of one worker. All methods that touch the disk block; call them in a thread where it may be slow."""
 
-    def __init__(self, folder: Path, worker: WorkerId) -> None:
+    def __init__(self, folder: Path, worker: str) -> None:
         self._shared = folder.absolute()
         self._own = self._shared / _UNSAFE.sub("_", worker)
         self._lock: int | None = None

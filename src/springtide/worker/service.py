@@ -23,6 +23,7 @@ from springtide.blobs.protocol import Blobs
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
+from springtide.domain.fleet import QueueView
 from springtide.domain.ids import JobId, WorkerId
 from springtide.domain.job import JobError, JobRef
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerState
@@ -32,6 +33,7 @@ from springtide.runtime.chance import draw
 from springtide.worker.attempts import Attempts
 from springtide.worker.checkpoints import Checkpoints
 from springtide.worker.child import Child
+from springtide.worker.place import Place
 from springtide.worker.reporter import Reporter
 from springtide.worker.scratch import Scratch
 from springtide.worker.settings import WorkerSettings as WorkerSettings
@@ -63,8 +65,9 @@ class Worker:
         clock: Clock,
         rand: Callable[[], float] = draw,
         start_child: StartChild = Child.start,
+        place: Place | None = None,
     ) -> None:
-        """start_child: only a simulation has another one."""
+        """start_child: only a simulation has another one. place: of a model that a `Host` loads and unloads."""
         self._settings = settings
         self._model = settings.model
         self._id = worker_id
@@ -75,7 +78,10 @@ class Worker:
         self._beat_now = asyncio.Event()
         self._occupied = asyncio.Event()
         self._vacant = asyncio.Event()
-        self._scratch = Scratch(settings.scratch_folder, worker_id)
+        self._place = place
+        self._is_leasing = False
+        self._told_place: tuple[bool, bool, bool] | None = None
+        self._scratch = Scratch(settings.scratch_folder, worker_id if place is None else f"{worker_id}.{self._model}")
         transfer = Transfer(blobs, clock)
         self._checkpoints = Checkpoints(
             self._model, worker_id, broker=broker, blobs=blobs, transfer=transfer, clock=clock
@@ -90,6 +96,7 @@ class Worker:
             on_change=self._on_change,
         )
         spec = EngineSpec(
+            model=settings.model,
             engine_reference=settings.engine_reference,
             settings=settings.settings,
             weights_folder=settings.weights_folder,
@@ -118,9 +125,30 @@ class Worker:
         """What it would say of itself now."""
         if self._draining.is_set():
             return WorkerState.DRAINING
+        if self._place is not None and not self._place.is_loaded:
+            return WorkerState.UNLOADED
         if not self._supervisor.is_ready:
             return WorkerState.FAILING if self._supervisor.is_failing else WorkerState.STARTING
         return WorkerState.BUSY if self._attempts.occupied else WorkerState.READY
+
+    @property
+    def is_occupied(self) -> bool:
+        """Whether it could not be unloaded now: something runs or is about to."""
+        return self._is_leasing or self._attempts.waiting + self._attempts.running > 0
+
+    @property
+    def is_failing(self) -> bool:
+        return self._supervisor.is_failing
+
+    @property
+    def memory_mb(self) -> float | None:
+        """What the loaded engine's process takes, at its peak; None where it was never loaded."""
+        return self._supervisor.memory_mb
+
+    @property
+    def ready_at_s(self) -> float | None:
+        """Since when the engine is loaded (monotonic); None while it is not."""
+        return self._supervisor.ready_at_s
 
     @property
     def engine_pid(self) -> int | None:
@@ -150,13 +178,29 @@ class Worker:
         self._beat_now.set()
         self._changed.set()
 
+    async def load(self) -> None:
+        """A host's word: there is room."""
+        assert self._place is not None
+        self._place.load(self._clock.monotonic_s())
+        await self._supervisor.start()
+        self._on_change()
+
+    async def unload(self) -> None:
+        """A host's word: the room is needed. Only while it is not occupied."""
+        assert self._place is not None
+        assert not self.is_occupied
+        self._place.unload()
+        await self._supervisor.stop()
+        self._on_change()
+
     async def run(self) -> None:
         """Work until drained. Raises ConfigError where the scratch folder cannot be used."""
         await asyncio.to_thread(self._scratch.prepare)
         loops: list[asyncio.Task[None]] = []
         try:
             await self._reporter.start()
-            await self._supervisor.start()
+            if self._place is None:
+                await self._supervisor.start()
             loops += [
                 asyncio.create_task(self._patiently("the heartbeat", self._beat_once), name="beat"),
                 asyncio.create_task(self._patiently("listening for cancels", self._listen_once), name="listen"),
@@ -205,6 +249,17 @@ class Worker:
         is_news = state is not self._told_state and {state, self._told_state} != {WorkerState.BUSY, WorkerState.READY}
         if is_news or self.problem is not self._told_problem:
             self._beat_now.set()
+        if self._place is not None:
+            self._tell_place(self._place)
+
+    def _tell_place(self, place: Place) -> None:
+        is_occupied = self.is_occupied
+        if is_occupied or (self._told_place and self._told_place[0]):
+            place.use(self._clock.monotonic_s())
+        now = (is_occupied, self._supervisor.is_ready, self._supervisor.is_failing)
+        if now != self._told_place:
+            self._told_place = now
+            place.changed()
 
     async def _patiently(
         self, name: str, once: Callable[[], Awaitable[None]], *, until: asyncio.Event | None = None
@@ -240,6 +295,9 @@ class Worker:
             # It may have forgotten what is held: say that before anyone asks for work.
             await first_of(self._in_touch.wait(), self._draining.wait())
             return
+        if self._place is not None and not self._place.is_open:
+            await self._ask_for_room(self._place)
+            return
         if self._supervisor.is_given_up:
             await self._fail_waiting()
             return
@@ -259,18 +317,44 @@ class Worker:
 
     async def _lease(self, max_jobs: int, *, min_wait_s: float) -> bool:
         now_s = self._clock.now_s()
-        leases = await self._broker.lease(self._model, self._id, max_jobs, now_s, min_wait_s=min_wait_s)
-        if leases:
-            self._in_vain = 0
-            self._attempts.accept(leases)
+        self._is_leasing = True
+        try:
+            leases = await self._broker.lease(self._model, self._id, max_jobs, now_s, min_wait_s=min_wait_s)
+            if leases:
+                self._in_vain = 0
+                self._attempts.accept(leases)
+        finally:
+            self._is_leasing = False
+            if self._place is not None:
+                self._place.changed()
         return bool(leases)
+
+    async def _ask_for_room(self, place: Place) -> None:
+        """Not loaded: hear of work, and say so; a colleague that has the model loaded and idle comes first."""
+        if place.is_loaded or place.wanted_since_s is not None:
+            await first_of(self._changed.wait(), self._clock.sleep(SAFETY_WAIT_S))
+            if place.wanted_since_s is not None and not (await self._view()).queued:
+                place.want_no_more()
+            return
+        if not await self._wait_for_work():
+            return
+        view = await self._view()
+        if any(worker.state is WorkerState.READY for worker in view.workers if worker.worker != self._id):
+            await first_of(self._changed.wait(), self._clock.sleep(AHEAD_MIN_WAIT_S))
+            view = await self._view()
+        if view.queued and not place.is_loaded:
+            self._in_vain = 0
+            place.want(self._clock.monotonic_s())
+
+    async def _view(self) -> QueueView:
+        [view] = await self._broker.queues([self._model], self._clock.now_s())
+        return view
 
     async def _fail_waiting(self) -> None:
         """End what waits with the reason why it cannot run, unless a colleague might run it; else wait for more."""
         problem = self._supervisor.problem
         assert problem is not None
-        [view] = await self._broker.queues([self._model], self._clock.now_s())
-        if has_hope(view, besides=self._id):
+        if has_hope(await self._view(), besides=self._id):
             await first_of(self._changed.wait(), self._clock.sleep(BEAT_EVERY_S))
             return
         leases = await self._broker.lease(self._model, self._id, FAIL_AT_ONCE, self._clock.now_s())
@@ -280,20 +364,23 @@ class Worker:
         else:
             await self._wait_for_work()
 
-    async def _wait_for_work(self) -> None:
+    async def _wait_for_work(self) -> bool:
+        """Until the doorbell rings for work (then True), something changes, or it is time to look anyway."""
         wake = asyncio.ensure_future(self._broker.wake(self._model, self._id, for_work=True, wait_s=SAFETY_WAIT_S))
         try:
             await first_of(wake, self._changed.wait())
         finally:
             await stop_task(wake)
-        if not wake.cancelled():
-            told = wake.result()
-            self._attempts.cancel(told.cancelled)
-            if told.work:
-                # Rung for work that somebody else took, or that cannot be taken yet: do not run to and fro for it.
-                self._in_vain += 1
-                if self._in_vain > 3:
-                    await self._clock.sleep(min(0.1, 0.005 * self._in_vain))
+        if wake.cancelled():
+            return False
+        told = wake.result()
+        self._attempts.cancel(told.cancelled)
+        if told.work:
+            # Rung for work that somebody else took, or that cannot be taken yet: do not run to and fro for it.
+            self._in_vain += 1
+            if self._in_vain > 3:
+                await self._clock.sleep(min(0.1, 0.005 * self._in_vain))
+        return told.work
 
     # --- saying what is held, hearing what was cancelled ----------------------------------------------------------
 

@@ -27,4 +27,5 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     load_timeout_s: float = 300.0
     load_attempts: int = 6
     memory_limit_mb: int | None = None
+    memory_mb: int | None = None  # of the loaded model, until it is measured; where several share a worker
     grace_s: float = 600.0

@@ -59,6 +59,7 @@ SETTLED_S = 60.0  # a child that dies idle before this is counted as one that di
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to load, and its limits."""
 
+    model: str  # for the log
     engine_reference: str
     settings: dict[str, Any]
     weights_folder: Path
@@ -144,14 +145,17 @@ class Supervisor:
         self.has_shapes = False  # the engine lets only like jobs share a run
         self.problem: JobError | None = None  # why the engine did not load the last time
         self.load_s: float | None = None
+        self.memory_mb: float | None = None  # the most that the last child to load has held
+        self.ready_at_s: float | None = None  # monotonic; None while it is not
         self.ready_after_s: float | None = None  # from the child's start, the load included
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._keep_alive(), name="supervisor")
 
     async def stop(self) -> None:
-        """Kill the child. Runs in it end nowhere: nobody is told of them."""
+        """Kill the child. Runs in it end nowhere: nobody is told of them. It may be started again."""
         task, self._task = self._task, None
+        self.is_ready, self.ready_at_s = False, None
         if task is None:
             return
         task.cancel()
@@ -245,7 +249,7 @@ class Supervisor:
         self._after_death(child, code)
 
     def _after_death(self, child: ChildProcess, code: int) -> None:
-        was_ready, self.is_ready = self.is_ready, False
+        was_ready, self.is_ready, self.ready_at_s = self.is_ready, False, None
         error = self._verdict or self._cause_of_death(child, code)
         lived_s = self._clock.monotonic_s() - self._started_s
         if not was_ready and self._load_failed is not None:
@@ -318,10 +322,13 @@ class Supervisor:
                 self.has_shapes = has_shapes
                 self.is_ready, self.is_failing, self.problem = True, False, None
                 self._told_trace = None
+                self.ready_at_s = self._clock.monotonic_s()
                 self._failed_loads = 0
                 self.load_s = load_s
                 self.ready_after_s = self._clock.monotonic_s() - self._started_s
-                log.info("engine ready after %.3f s, %.3f s of it loading", self.ready_after_s, load_s)
+                log.info(
+                    "%s: engine ready after %.3f s, %.3f s of it loading", self._spec.model, self.ready_after_s, load_s
+                )
                 self._listener.on_child()
             case LoadFailed():
                 self._load_failed = message
@@ -425,7 +432,7 @@ class Supervisor:
         memory = None if self._child is None else self._child.memory()
         if memory is None:
             return None
-        self._peak_mb = memory.peak_mb
+        self._peak_mb = self.memory_mb = memory.peak_mb
         return memory.held_mb
 
     def _check_time(self, child: ChildProcess, runs: list[Run], now_s: float) -> None:

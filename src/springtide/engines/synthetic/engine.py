@@ -63,6 +63,7 @@ class Settings(EngineSettings):
     """The model's table in springtide.toml."""
 
     cold_start_s: float = Field(default=0.0, ge=0, le=3600, description="How long loading the model takes.")
+    memory_mb: int = Field(default=0, ge=0, le=65_536, description="Memory held while it is loaded, MiB.")
     oom_cap_mb: int = Field(default=2048, ge=16, description="Memory after which outcome=oom gives up by itself, MiB.")
 
 
@@ -84,6 +85,7 @@ class Synthetic(Engine[Input, Output]):
 
     def load(self) -> None:
         time.sleep(self.options.cold_start_s)
+        self._weights = _touched(self.options.memory_mb)
 
     def run(self, inputs: Input, progress: Progress) -> Output:
         result = self.run_batch([inputs], [progress])[0]
