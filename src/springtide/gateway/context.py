@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 
 from springtide.domain.ids import JobId, is_job_id
 from springtide.domain.job import Job
+from springtide.domain.tenant import Tenant
 from springtide.gateway.headers import base_url
 from springtide.gateway.keeping import missing_job
 from springtide.gateway.live import Live
@@ -19,7 +21,7 @@ from springtide.gateway.retrying import Retrying
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
-from springtide.gateway.tenancy import Tenancy, tenant_of
+from springtide.gateway.tenancy import Tenancy
 
 AnyRequest = Request[Any, Any, Any]
 Headers = dict[bytes, bytes]
@@ -40,8 +42,13 @@ class Gateway:
     all_jobs: AllJobs
 
 
-def gateway_of(request: AnyRequest) -> Gateway:
+def gateway_of(request: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
     return cast("Gateway", request.app.state["gateway"])
+
+
+def tenant_of(request: ASGIConnection[Any, Any, Any, Any]) -> Tenant:
+    """The tenant that owns what this request makes, and whose things it may see."""
+    return gateway_of(request).tenancy.of(cast("list[tuple[bytes, bytes]]", request.scope["headers"]))
 
 
 def headers_of(request: AnyRequest) -> Headers:

@@ -19,10 +19,9 @@ from springtide.domain.errors import CallerError, Refused, SpringtideError
 from springtide.domain.ids import JobId, TenantId, is_job_id
 from springtide.domain.lease import is_seq
 from springtide.gateway import problems
-from springtide.gateway.context import Gateway
+from springtide.gateway.context import Gateway, tenant_of
 from springtide.gateway.live_all import MOST_JOBS, too_many
 from springtide.gateway.live_listener import Listener, Told, Wire, told_json
-from springtide.gateway.tenancy import tenant_of
 
 EXTENSION = "springtide.wire"  # where the server puts its side of the socket: among the scope's extensions
 PARAMETERS = ("jobs", "all")

@@ -20,12 +20,11 @@ from litestar.response.base import ASGIResponse
 from springtide.domain.errors import CallerError, InvalidInput, SpringtideError, TooLarge
 from springtide.gateway import body, problems
 from springtide.gateway import headers as http
-from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, text
+from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, tenant_of, text
 from springtide.gateway.envelope import decode_body, read_envelope
 from springtide.gateway.intake import named_blobs
 from springtide.gateway.schemas import BatchItem, BatchView
 from springtide.gateway.submission import Prepared, SubmitRequest
-from springtide.gateway.tenancy import tenant_of
 from springtide.gateway.views import accepted_view
 from springtide.ledger.protocol import Inserted
 

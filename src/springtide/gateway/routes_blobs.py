@@ -13,12 +13,11 @@ from springtide.domain.ids import BlobId, is_blob_id
 from springtide.domain.job import BlobRef
 from springtide.gateway import body, downloads
 from springtide.gateway import headers as http
-from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, text
+from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, tenant_of, text
 from springtide.gateway.downloads import Redirect
 from springtide.gateway.keeping import is_kept, missing_blob
 from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import BlobView
-from springtide.gateway.tenancy import tenant_of
 from springtide.gateway.uploads import Uploads
 from springtide.gateway.views import blob_view
 from springtide.ledger.protocol import StoredBlob

@@ -19,11 +19,10 @@ from springtide.domain.lease import LiveJob, is_seq
 from springtide.gateway import downloads, problems
 from springtide.gateway import headers as http
 from springtide.gateway.cancelling import ask_to_stop
-from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, job_of, text
+from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, job_of, tenant_of, text
 from springtide.gateway.downloads import Redirect
 from springtide.gateway.schemas import AttemptList, JobPage, JobView
 from springtide.gateway.standing import Standing
-from springtide.gateway.tenancy import tenant_of
 from springtide.gateway.views import attempt_view, error_view, job_view, output_file, outputs_view, standing_view
 from springtide.ledger.protocol import JobFilter
 

@@ -7,9 +7,8 @@ from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
 from springtide.gateway import headers as http
-from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, job_of, text
+from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, job_of, tenant_of, text
 from springtide.gateway.routes_submit import answer
-from springtide.gateway.tenancy import tenant_of
 
 
 @post("/v1/jobs/{job_id:str}/retry", status_code=202, tags=["jobs"], summary="Do a job again")

@@ -15,7 +15,7 @@ from springtide.domain.errors import CallerError, InvalidInput, Refused
 from springtide.domain.job import Job
 from springtide.gateway import body
 from springtide.gateway import headers as http
-from springtide.gateway.context import AnyRequest, Gateway, Headers, base_of, gateway_of, headers_of, text
+from springtide.gateway.context import AnyRequest, Gateway, Headers, base_of, gateway_of, headers_of, tenant_of, text
 from springtide.gateway.envelope import FieldErrors, decode_body, read_envelope
 from springtide.gateway.forms import FormReader
 from springtide.gateway.multipart import MultipartReader, boundary_of
@@ -23,7 +23,6 @@ from springtide.gateway.schemas import AcceptedView
 from springtide.gateway.services import ServedModel
 from springtide.gateway.standing import Standing
 from springtide.gateway.submission import SubmitRequest
-from springtide.gateway.tenancy import tenant_of
 from springtide.gateway.uploads import Uploads
 from springtide.gateway.views import accepted_view, job_url, job_view, standing_view
 from springtide.ledger.protocol import Inserted

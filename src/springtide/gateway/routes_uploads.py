@@ -9,12 +9,11 @@ from litestar.params import FromPath, QueryParameter
 
 from springtide.domain.errors import CallerError
 from springtide.gateway import body
-from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of
+from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, tenant_of
 from springtide.gateway.direct import DirectUploads
 from springtide.gateway.envelope import decode_json
 from springtide.gateway.headers import iso8601
 from springtide.gateway.schemas import BlobView, UploadView
-from springtide.gateway.tenancy import tenant_of
 from springtide.gateway.views import blob_view
 
 

@@ -4,16 +4,10 @@ header; without that setting everybody is the default tenant, whatever a request
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
-
-from litestar.connection import ASGIConnection
 
 from springtide.domain.errors import CallerError
 from springtide.domain.ids import DEFAULT_TENANT, TenantId, is_tenant_id
 from springtide.domain.tenant import Tenant
-
-if TYPE_CHECKING:
-    from springtide.gateway.context import Gateway
 
 
 class Tenancy:
@@ -44,9 +38,3 @@ class Tenancy:
                 code="bad_tenant",
             )
         return self.named(TenantId(names[0]))
-
-
-def tenant_of(request: ASGIConnection[Any, Any, Any, Any]) -> Tenant:
-    """The tenant that owns what this request makes, and whose things it may see."""
-    gateway = cast("Gateway", request.app.state["gateway"])
-    return gateway.tenancy.of(cast("list[tuple[bytes, bytes]]", request.scope["headers"]))
