@@ -132,6 +132,25 @@ async def test_a_client_resumes_after_the_last_event_it_saw(world: World, url: s
         assert kinds(await live.until("completed")) == ["completed"]
 
 
+async def test_a_pipeline_is_followed_as_one_job_and_resumed_between_its_steps(world: World, url: str) -> None:
+    await world.conductor.start()
+    body = {"model": "synthetic", "then": [{"model": "synthetic", "name": "last"}]}
+    job = (await world.http.post("/v1/jobs", json=body)).json()
+    async with client(url, f"?jobs={job['id']}") as live:
+        assert (await live.next())["status"] == "queued"
+        await world.complete(await world.lease(), {"seconds": 0.0, "steps": 1})
+        items = [await live.next()]
+        while items[-1].get("stage") != "last: queued":
+            items.append(await live.next())
+    async with client(url, f"?jobs={job['id']}:{items[-1]['id']}") as live:
+        await world.complete(await world.lease(), {"seconds": 0.0, "steps": 1})
+        rest = await live.until("completed")
+    assert {item["job"] for item in [*items, *rest]} == {job["id"]}
+    told = [item for item in rest if item["kind"] != "snapshot"]
+    assert told[-1]["kind"] == "completed" and all(item["kind"] == "progress" for item in told[:-1])
+    await world.conductor.stop()
+
+
 async def test_the_end_of_a_job_that_is_over_is_told_at_once(
     world: World, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

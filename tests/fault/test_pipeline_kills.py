@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+
+from springtide.testing.servers import NoServer, ValkeyServer, valkey_server
 
 from .conftest import World, kill
 
@@ -60,3 +64,36 @@ def test_killing_everything_again_and_again_costs_no_pipeline_a_step(world: Worl
         world.up()
     world.wait_until_done(PIPELINES * (STEPS + 1))
     assert_each_step_completed_once(world, accepted)
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    try:
+        with valkey_server() as one:
+            yield one
+    except NoServer as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("what", ["controller", "gateway", "emptied"])
+def test_with_redis_and_a_controller_of_its_own_it_is_the_same(tmp_path: Path, server: ValkeyServer, what: str) -> None:
+    world = World(tmp_path, server.url)
+    try:
+        world.start("gateway")
+        world.wait_ready()
+        world.start("controller")
+        accepted = submit(world)
+        for done in (5, 15):
+            world.wait_until_done(done)
+            if what == "emptied":
+                server.ask("FLUSHALL")
+            else:
+                kill(world.find(what)[0])
+                world.start(what)
+        world.wait_until_done(PIPELINES * (STEPS + 1))
+        assert_each_step_completed_once(world, accepted)
+        world.wait_ready()
+        told = httpx.get(f"{world.url}/v1/jobs/{accepted[-1]}/events", timeout=30).text
+        assert told.rstrip().splitlines()[-2] == "event: completed"
+    finally:
+        world.close()

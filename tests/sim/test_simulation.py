@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from springtide.broker.memory_jobs import ModelJobs
+from springtide.controller.conductor import Conductor
 from springtide.controller.recorder import Recorder
 from springtide.controller.sweeper import Sweeper
 from springtide.domain.lease import Outcome
@@ -84,6 +85,14 @@ def test_jobs_that_are_never_put_back_are_caught(monkeypatch: pytest.MonkeyPatch
         return 0
 
     monkeypatch.setattr(Sweeper, "sweep", sweep)
+    _caught("have not ended")
+
+
+def test_pipelines_that_nobody_looks_after_once_a_wake_up_is_lost_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def conduct_all(self: Conductor) -> None:
+        pass
+
+    monkeypatch.setattr(Conductor, "conduct_all", conduct_all)
     _caught("have not ended")
 
 

@@ -150,7 +150,8 @@ class Broker(Protocol):
 
     async def announce(self, model: ModelName, events: Sequence[LiveEvent]) -> None:
         """Add terminal live events once they are on record. `seq` of the given events is ignored; a job that already
-        has a terminal event keeps the one it has."""
+        has a terminal event keeps the one it has. Also for what is never queued here: a pipeline's hand-overs from step
+        to step (`progress`, without a figure), and its end."""
         ...
 
     async def read_events(

@@ -19,15 +19,18 @@ from springtide.domain.job import TERMINAL, Job, Priority
 from springtide.domain.lease import seq_after
 from springtide.domain.tenant import Tenant
 from springtide.gateway.cancelling import ask_to_stop
+from springtide.gateway.envelope import NextStep
 from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.submission import Submission, SubmitRequest
+from springtide.policy.pipelines import FROM
 from springtide.sim.engine import Do
 from springtide.sim.nodes import Node
 from springtide.sim.trace import Trace
 
 _TERMINAL_KINDS = frozenset(status.value for status in TERMINAL)
+PIPELINES = 0.15  # share of the requests that name steps to do next
 ASK_AGAIN_S = (0.2, 2.0)
 _DOS: Mapping[Do, float] = {
     Do.OK: 0.53,
@@ -138,7 +141,16 @@ class Clients:
             start_deadline_s=rand.uniform(5.0, 60.0) if rand.random() < 0.05 else None,
             idempotency_key=tag,
             tenant=Tenant(id=TenantId(rand.choice(("ann", "bob", "cleo")))),
+            then=[self._step() for _ in range(rand.randint(1, 3))] if rand.random() < PIPELINES else [],
         )
+
+    def _step(self) -> NextStep:
+        """A later step of a pipeline, fed by the one before."""
+        rand = self._rand
+        seconds = round(min(60.0, rand.lognormvariate(0.0, 1.0)), 3)
+        do = rand.choices(list(_DOS), list(_DOS.values()))[0]
+        inputs = {"tag": {FROM: "tag"}, "seconds": seconds, "steps": rand.randint(1, 4), "do": do.value}
+        return NextStep(model=rand.choice(self._models), inputs=inputs, name=None)
 
     async def _insist(self, request: Callable[[Gateway], Any]) -> Any:
         while True:

@@ -16,6 +16,7 @@ import msgspec
 from springtide.blobs.protocol import Blobs
 from springtide.broker.memory import MemoryBroker
 from springtide.broker.protocol import Broker
+from springtide.controller.conductor import Conductor
 from springtide.controller.reaper import Reaper
 from springtide.controller.recorder import Recorder
 from springtide.controller.scaler import Scaler
@@ -250,11 +251,13 @@ class ControllerRole:
 
 
 async def start_record_keeping(site: Site, node: Node, broker: Broker) -> None:
-    """Recorder, reaper and sweep."""
+    """Recorder, conductor, reaper and sweep."""
     models, ledger = list(site.models), site.ledger_link(node)
     blobs = cast("Blobs", site.blobs.link(node, site.network))
+    conductor = Conductor(broker, ledger, node.host)
     for service in (
-        Recorder(broker, ledger, models, node.host, blobs=blobs),
+        Recorder(broker, ledger, models, node.host, blobs=blobs, on_steps=conductor.nudge),
+        conductor,
         Reaper(broker, models, node.host),
         site.sweeper(broker, ledger, node.host),
     ):

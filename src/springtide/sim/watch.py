@@ -5,6 +5,7 @@ books of their own. Nothing they know comes from what the product says of itself
 - A report counts only from the (worker, attempt) that holds the lease; a repeat of the winning one changes nothing.
 - A job ends once on record, with a result of the very attempt that the record names; the end never changes.
 - A terminal live event follows the record; a job's events are in order and lawful.
+- A step of a pipeline begins once, when those before it have completed; the pipeline ends as its last step did.
 - What the broker says it has queued and leased is what was put in and has not ended.
 """
 
@@ -13,13 +14,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
 from springtide.broker.protocol import EVENTS_PER_JOB
-from springtide.domain.ids import JobId, ModelName, WorkerId
+from springtide.domain.ids import JobId, ModelName, WorkerId, step_id
 from springtide.domain.job import TERMINAL, Job, JobRef, JobStatus
 from springtide.domain.lease import Completion, Held, Lease, LiveEvent, Outcome, Ticket, seq_after
+from springtide.policy.pipelines import events_ref, step_jobs
 from springtide.sim.nodes import Node
 from springtide.sim.trace import Trace
 from springtide.worker.frames import Task
@@ -59,6 +62,8 @@ class Watch:
                     if each.is_new:
                         self.inserted[each.job.id] = each.job
                         self.trace.add(f"insert {each.job.id} {each.job.inputs['do']}")
+                        if each.job.parent is not None:
+                            self._step_begins(each.job)
             case "record":
                 for outcome, is_end in zip(args[0], answer, strict=True):
                     self._recorded(outcome, is_end=is_end)
@@ -82,12 +87,40 @@ class Watch:
         if outcome.id not in self.inserted:
             self.trace.violation(f"{outcome.id} ended and was never accepted")
         self.ended[outcome.id] = outcome
-        if outcome.status is JobStatus.COMPLETED:
+        job = self.inserted[outcome.id]
+        if job.plan is not None:
+            self._pipeline_ended(job, outcome)
+        elif outcome.status is JobStatus.COMPLETED:
             made = outcome.outputs or {}
             if (made.get("worker"), made.get("attempt")) != (outcome.worker, outcome.attempt):
                 self.trace.violation(f"{outcome.id} is on record with a result of {made}, not of {outcome.worker}")
             if made.get("tag") != self.inserted[outcome.id].inputs["tag"]:
                 self.trace.violation(f"{outcome.id} has the result of another job: {made}")
+
+    def _step_begins(self, job: Job) -> None:
+        """A step is on record: its pipeline lives, and every step before it has completed."""
+        assert job.parent is not None
+        assert job.step is not None
+        if job.parent in self.ended:
+            self.trace.violation(f"step {job.step} of {job.parent} began after the end of the whole")
+        for number in range(job.step):
+            before = self.ended.get(step_id(job.parent, number))
+            if before is None or before.status is not JobStatus.COMPLETED:
+                self.trace.violation(f"step {job.step} of {job.parent} began before step {number} had completed")
+
+    def _pipeline_ended(self, whole: Job, end: Outcome) -> None:
+        """It ends as its last step on record did, or was cancelled between two; none is left running."""
+        self.counts["pipelines"] += 1
+        steps = [step for step in step_jobs(whole) if step in self.inserted]
+        ends = [self.ended.get(step) for step in steps]
+        last = ends[-1] if ends else None
+        if None in ends:
+            self.trace.violation(f"{whole.id} has ended and a step of it has not")
+        elif end.status is JobStatus.COMPLETED:
+            if last is None or len(steps) < len(step_jobs(whole)) or last.outputs != end.outputs:
+                self.trace.violation(f"{whole.id} is completed and has not the result of its last step")
+        elif end.status is not JobStatus.CANCELLED and (last is None or last.status is not end.status):
+            self.trace.violation(f"{whole.id} has {end.status}, its last step {last and last.status}")
 
     def _read(self, job: Job) -> None:
         end = self.ended.get(job.id)
@@ -247,6 +280,8 @@ class WatchedBroker:
     def _saw_announce(self, model: ModelName, events: Sequence[LiveEvent], answer: None) -> None:
         for event in events:
             end = self._watch.ended.get(event.job)
+            if event.kind == "progress" and self._watch.inserted[event.job].plan is not None:
+                continue  # a hand-over between two steps
             if end is None or end.status.value != event.kind:
                 self._violation(f"{event.job} was announced as {event.kind} while {end and end.status} is on record")
 
@@ -254,9 +289,11 @@ class WatchedBroker:
 
     async def _read_stories(self, announced: Sequence[LiveEvent]) -> None:
         for event in announced:
-            model = self._watch.inserted[event.job].model
-            story = await self._broker.read_events(JobRef(model, event.job), None)
-            if problem := check_story(story):
+            job = self._watch.inserted[event.job]
+            is_whole = job.plan is not None
+            ref = events_ref(job) if is_whole else JobRef(job.model, job.id)
+            story = await self._broker.read_events(ref, None)
+            if problem := check_handovers(story) if is_whole else check_story(story):
                 told = " ".join(f"{each.kind}({each.attempt})" for each in story)
                 self._violation(f"the story of {event.job}: {problem}: {told}")
 
@@ -285,6 +322,16 @@ class WatchedBroker:
 
     def _violation(self, what: str) -> None:
         self._trace.violation(what)
+
+
+def check_handovers(story: Sequence[LiveEvent]) -> str | None:
+    """What is wrong with a pipeline's own events: hand-overs between steps, and the end."""
+    for before, event in pairwise(story):
+        if not seq_after(event.seq, before.seq):
+            return f"{event.seq} follows {before.seq}"
+        if before.kind != "progress":
+            return f"{event.kind} follows {before.kind}"
+    return None
 
 
 def check_story(story: Sequence[LiveEvent]) -> str | None:

@@ -235,6 +235,23 @@ class EventsContract:
         assert is_seq(read.seq)
         assert (read.kind, read.attempt, read.error) == ("failed", 2, error)
 
+    async def test_a_story_of_somebody_elses_can_be_told_here(self, broker: Broker) -> None:
+        """As the conductor tells that of a pipeline, which is never queued: wakes readers, ends once."""
+        reader = asyncio.create_task(broker.read_events(ref("a"), None, wait_s=SOON_S))
+        waiter = asyncio.create_task(broker.read_events(ref("a"), None, wait_s=SOON_S, to_end=True))
+        await let_waits_begin(broker)
+        await broker.announce(MODEL, [LiveEvent(seq="", job=job("a"), kind="progress", at_s=T0, stage="two")])
+        [told] = await reader
+        assert told.kind == "progress"
+        await let_waits_begin(broker)
+        assert not waiter.done()
+        await broker.announce(MODEL, [ended("a", "completed", T0 + 1)])
+        await broker.announce(MODEL, [ended("a", "failed", T0 + 2)])
+        assert [event.kind for event in await waiter] == ["progress", "completed"]
+        assert await kinds(broker, "a") == ["progress", "completed"]
+        assert (await broker.queues(MODELS, T0))[0].queued == 0
+        assert await broker.peek([ref("a")], T0) == [None]
+
     async def test_the_newest_events_are_kept_and_the_first_and_the_last_always(self, broker: Broker) -> None:
         await leased(broker, "a")
         for start in range(0, 1000, 100):
