@@ -83,6 +83,9 @@ def test_failed_jobs_are_retried_by_command_and_once(server: Server) -> None:
         "failed",
         "waiting",
     ], table
+    taken = server.cli("jobs", "reproduce", job, "-o", "taken")
+    assert taken.returncode == 0, taken.stderr
+    assert json.loads((server.folder / "taken" / "inputs.json").read_text())["inputs"]["outcome"] == "fail"
     dry = server.cli("jobs", "retry", "--failed", "--since", "1h", "--model", "synthetic", "--dry-run")
     assert job in dry.stdout and "would be retried" in dry.stderr
     done = server.cli("jobs", "retry", job)

@@ -396,3 +396,14 @@ async def test_the_stream_of_a_pipeline_does_not_hang_where_the_end_is_told_befo
     live = world.app.state["gateway"].live
     ended = await asyncio.wait_for(live.wait(found, 30.0), 10)
     assert ended.status is JobStatus.COMPLETED
+
+
+async def test_a_batch_may_hold_pipelines_and_a_wrong_one_takes_no_other_along(world: World) -> None:
+    def item(steps: int) -> dict[str, Any]:
+        return {"model": "synthetic", "then": [{"model": "synthetic", "inputs": {"steps": steps}}]}
+
+    answer = await world.http.post("/v1/jobs/batch", json={"jobs": [item(2), item(0), item(3), {"model": "synthetic"}]})
+    assert [each["status"] for each in answer.json()["items"]] == [202, 422, 202, 202]
+    assert answer.json()["items"][1]["problem"]["errors"][0]["loc"] == "then.0.inputs.steps"
+    assert answer.json()["items"][0]["job"]["model"] == "synthetic > synthetic"
+    assert len({(await world.lease()).id for _ in range(3)}) == 3

@@ -47,10 +47,12 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 def take_out(config: Config, api: Api, job_id: str, folder: Path) -> Path:
-    """Write the folder; gives its program. Raises ConfigError where it cannot be written, NotFound for a job or a file
-    that is gone."""
+    """Write the folder; gives its program. Of a pipeline it is the step that was begun last. Raises ConfigError where
+    it cannot be written, NotFound for a job or a file that is gone."""
     job = api.get(f"/v1/jobs/{job_id}")
-    attempts = api.get(f"/v1/jobs/{job_id}/attempts")["data"]
+    if begun := [step["job"] for step in job.get("steps") or [] if step["job"] and not step["reused"]]:
+        job = api.get(f"/v1/jobs/{begun[-1]}")
+    attempts = api.get(f"/v1/jobs/{job['id']}/attempts")["data"]
     model = config.models.get(job["model"])
     engine = model.engine if model else api.get(f"/v1/models/{job['model']}")["engine"]
     try:
