@@ -150,6 +150,10 @@ async def test_memory_that_runs_out_halves_this_batch_and_later_ones_and_costs_n
         later = await _behind_a_gate(world, tmp_path, [{"number": 1}] * 4)
         assert await _numbers(world, later) == [2] * 4
         assert world.worker._supervisor.most_together == 2
+        told = await world.outcome(await world.submit("sizes"))
+        assert told.outputs is not None
+        sizes = [int(size) for size in told.outputs["text"].strip("[]").split(",")]
+        assert [size for size in sizes if size > 2] == ([] if dies else [8, 4])  # of this process; the lesson was kept
 
 
 async def test_a_job_too_large_by_itself_fails_and_the_batches_after_it_are_full_again(tmp_path: Path) -> None:
