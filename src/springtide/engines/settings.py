@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from springtide.domain.errors import ConfigError
+from springtide.runtime.processors import usable_processors
 
 S = TypeVar("S", bound="EngineSettings")
 
-CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2, as mounted in every container
+# One picture or one piece of speech has no more work to share than for about so many: beyond, threads mostly wait for
+# each other, while another model on the same machine, decoding and encoding could use them. `threads` says otherwise.
+MOST_THREADS = 8
 
 
 class EngineSettings(BaseModel):
@@ -26,12 +27,15 @@ class ThreadedSettings(EngineSettings):
     """Settings of an engine that computes on the processor."""
 
     threads: int | None = Field(
-        default=None, ge=1, le=512, description="Processor threads of one job. All this process may use where absent."
+        default=None,
+        ge=1,
+        le=512,
+        description=f"Processor threads of one job. All this process may use, at most {MOST_THREADS}, where absent.",
     )
 
     @property
     def thread_count(self) -> int:
-        return self.threads or usable_processors()
+        return self.threads or default_threads(usable_processors())
 
 
 def read_settings(kind: type[S], given: Mapping[str, Any], *, engine: str) -> S:
@@ -45,12 +49,6 @@ def read_settings(kind: type[S], given: Mapping[str, Any], *, engine: str) -> S:
         raise ConfigError(f"settings of the {engine} engine: {told}") from error
 
 
-def usable_processors(cpu_max: Path = CGROUP_CPU_MAX) -> int:
-    """Processors this process may use: those it is bound to, and no more than its container's quota. More threads than
-    quota make a container stand still for the rest of each period."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = cpu_max.read_text().split()
-        return max(1, min(bound, int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or "max": no quota
-        return bound
+def default_threads(processors: int) -> int:
+    """Threads of one job on so many processors: all of them, but no more than MOST_THREADS."""
+    return min(processors, MOST_THREADS)

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.domain.errors import ConfigError
 from springtide.engines.matting.schema import Format, Input, Output
+from springtide.engines.onnx import OnnxSettings, open_session
 from springtide.engines.protocol import Engine, InvalidInput, OutputFile, Progress, Weights
-from springtide.engines.settings import ThreadedSettings, read_settings
+from springtide.engines.settings import read_settings
 from springtide.engines.weights import require
 
 if TYPE_CHECKING:
@@ -52,13 +52,15 @@ class IsnetMatting(Engine[Input, Output]):
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
         super().__init__(settings, weights_folder)
-        self.options = read_settings(ThreadedSettings, settings, engine="matting")
+        self.options = read_settings(OnnxSettings, settings, engine="matting")
         self._session: onnxruntime.InferenceSession | None = None
 
     def load(self) -> None:
         # No warm-up run: the first one is measured to be no slower than the next, it would only delay the first result.
         require(type(self), self.weights_folder)
-        self._session = _session(self.weights_folder / MODEL.path, threads=self.options.thread_count)
+        self._session = open_session(
+            self.weights_folder / MODEL.path, threads=self.options.thread_count, providers=self.options.providers
+        )
 
     def run(self, inputs: Input, progress: Progress) -> Output:
         from springtide.engines.matting.pictures import cut_out, save
@@ -113,20 +115,3 @@ class IsnetMatting(Engine[Input, Output]):
         name = self._session.get_outputs()[0].name  # of twelve: the others are side outputs for training
         result: Any = self._session.run([name], {self._session.get_inputs()[0].name: pixels})
         return result[0][0, 0]
-
-
-def _session(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.enable_cpu_mem_arena = False  # 2.24 GB at the peak become 1.39 GB, 2.28 GB afterwards 0.55 GB; no slower
-    # Threads that spin while they wait slow each other down by 2 to 4 times where the processor is shared, and gain
-    # nothing measurable where it is not.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises its own types, which nobody outside may need to know
-        raise ConfigError(f"{path} cannot be loaded as an ONNX model: {error}") from error

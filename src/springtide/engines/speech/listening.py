@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from springtide.engines.onnx import open_session
 from springtide.engines.speech.cuts import RATE, WINDOW, Cutter, Span
 from springtide.media.audio import stream_pcm
 
@@ -25,15 +26,10 @@ class VoiceDetector:
     """Probability of speech for each window of 512 samples at 16 kHz."""
 
     def __init__(self) -> None:
-        import onnxruntime
         from faster_whisper.utils import get_assets_path
 
-        options = onnxruntime.SessionOptions()
-        options.inter_op_num_threads = options.intra_op_num_threads = 1  # tiny: threads would only wait for each other
-        options.enable_cpu_mem_arena = False
-        options.log_severity_level = 3
-        path = Path(get_assets_path()) / "silero_vad_v6.onnx"
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # So small that threads, or a GPU, would only make it wait.
+        self._session = open_session(Path(get_assets_path()) / "silero_vad_v6.onnx", threads=1, providers="cpu")
         self.reset()
 
     def reset(self) -> None:
