@@ -11,8 +11,12 @@ import pytest
 from springtide.broker.memory import MemoryBroker
 from springtide.broker.protocol import Broker
 from springtide.broker.remote import BrokerServer, RemoteBroker
+from springtide.domain.errors import Unavailable
+from springtide.ledger.history import FleetHistory, Memory
+from springtide.ledger.sql import SqlLedger
 from springtide.testing.broker_cases import Rebuild
 from springtide.testing.broker_suite import BrokerContract
+from springtide.testing.ledger_cases import MATTING, NOW_S
 
 
 @pytest.fixture
@@ -51,3 +55,21 @@ class TestRemoteBroker(BrokerContract):
 
         yield restart
         await servers[-1].stop()
+
+
+async def test_another_protocol_travels_on_the_same_line(path: Path, tmp_path: Path) -> None:
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    await ledger.start()
+    server = BrokerServer(MemoryBroker(), path, beside={FleetHistory: ledger.history})
+    await server.start()
+    broker = RemoteBroker(path)
+    await broker.start()
+    history = broker.beside(FleetHistory)
+    await history.put_memories([Memory(name="tide", at_s=NOW_S, body="{}")])
+    assert await history.memories(["tide", "none"]) == [Memory(name="tide", at_s=NOW_S, body="{}"), None]
+    assert await history.samples(MATTING, since_s=0.0, limit=3) == []
+    await ledger.stop()
+    with pytest.raises(Unavailable, match="not running"):
+        await history.memories(["tide"])
+    await broker.stop()
+    await server.stop()

@@ -8,7 +8,7 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -265,8 +265,11 @@ class TestErrors:
         assert await client.lease(MODEL, ANN, 1, T0) == []
 
     async def test_a_verb_of_another_version_is_refused(self, client: RemoteBroker):
+        class Newer(Protocol):
+            async def teleport(self) -> None: ...
+
         with pytest.raises(CallerError, match="different versions"):
-            await client._call("teleport", [])
+            await client.beside(Newer).teleport()
 
     async def _raised(self, path: Path, error: Exception) -> SpringtideError:
         class Broken(MemoryBroker):

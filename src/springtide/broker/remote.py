@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from springtide.broker.remote_server import BrokerServer
-from springtide.broker.remote_wire import VERBS, Frames, Reply, encode
+from springtide.broker.remote_wire import VERBS, Frames, Reply, Verb, encode, verbs_of
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import JobId, ModelName, WorkerId
@@ -41,6 +42,7 @@ from springtide.domain.tenant import Discipline
 __all__ = ["BrokerServer", "RemoteBroker"]
 
 log = logging.getLogger(__name__)
+ServiceT = TypeVar("ServiceT")
 
 PATIENCE_S = 5.0  # a restart of everything on one machine takes less
 BACKOFF_FROM_S = 0.02
@@ -164,9 +166,18 @@ class RemoteBroker:
     async def reap(self, models: Sequence[ModelName], now_s: float) -> list[JobId]:
         return await self._call("reap", models, now_s)
 
+    # --- what stands beside it ----------------------------------------------------------------------------------------
+
+    def beside(self, protocol: type[ServiceT]) -> ServiceT:
+        """What the server serves by `protocol` on the same line. Its calls fail as the broker's own do."""
+        return cast("ServiceT", _Beside(self._call_verb, verbs_of(protocol)))
+
     # --- the line ---------------------------------------------------------------------------------------------------
 
     async def _call(self, verb: str, *arguments: Any) -> Any:
+        return await self._call_verb(VERBS[verb], arguments)
+
+    async def _call_verb(self, verb: Verb, arguments: tuple[Any, ...]) -> Any:
         line = self._line
         if line is None or not line.is_open:
             line = await self._get_line()
@@ -216,6 +227,20 @@ class RemoteBroker:
             self._connect_soon(0.0 if line.has_answered else BACKOFF_TO_S)
 
 
+class _Beside:
+    """Calls the verbs of another protocol: positional arguments, then the keywords in the protocol's order."""
+
+    def __init__(self, call: Callable[[Verb, tuple[Any, ...]], Awaitable[Any]], verbs: Mapping[str, Verb]) -> None:
+        for name, verb in verbs.items():
+            setattr(self, name, partial(self._call, call, verb))
+
+    @staticmethod
+    async def _call(
+        call: Callable[[Verb, tuple[Any, ...]], Awaitable[Any]], verb: Verb, *arguments: Any, **keywords: Any
+    ) -> Any:
+        return await call(verb, (*arguments, *(keywords[name] for name in verb.keywords)))
+
+
 class _Line:
     """One connection and the calls that wait on it."""
 
@@ -223,7 +248,7 @@ class _Line:
         self.frames = Frames(Reply, self._receive, self._broken)
         self._lost = lost
         self._number = 0
-        self._calls: dict[int, tuple[str, asyncio.Future[Any]]] = {}
+        self._calls: dict[int, tuple[Verb, asyncio.Future[Any]]] = {}
         self._closed = asyncio.Event()
         self.has_answered = False
 
@@ -231,10 +256,10 @@ class _Line:
     def is_open(self) -> bool:
         return self.frames.is_open
 
-    async def call(self, verb: str, arguments: tuple[Any, ...]) -> Any:
+    async def call(self, verb: Verb, arguments: tuple[Any, ...]) -> Any:
         self._number += 1
         number = self._number
-        content = encode((number, verb, arguments))
+        content = encode((number, verb.name, arguments))
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls[number] = verb, future
         self.frames.send(content)
@@ -263,9 +288,9 @@ class _Line:
             future.set_exception(error.error())
             return
         try:
-            future.set_result(VERBS[verb].reply.decode(raw))
+            future.set_result(verb.reply.decode(raw))
         except msgspec.DecodeError as cause:
-            unknown = OutcomeUnknown(f"The broker answered {verb!r} with something else: {cause}")
+            unknown = OutcomeUnknown(f"The broker answered {verb.name!r} with something else: {cause}")
             unknown.__cause__ = cause
             future.set_exception(unknown)
 
@@ -274,5 +299,5 @@ class _Line:
         calls, self._calls = self._calls, {}
         for verb, future in calls.values():
             if not future.done():
-                future.set_exception(OutcomeUnknown(f"The line to the broker broke before it answered {verb!r}."))
+                future.set_exception(OutcomeUnknown(f"The line to the broker broke before it answered {verb.name!r}."))
         self._lost(self)

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import msgspec
 
 from springtide.broker.memory import MemoryBroker
 from springtide.broker.protocol import Broker
-from springtide.broker.remote_wire import NOTHING, VERBS, Call, ErrorValue, Frames, Verb, encode
+from springtide.broker.remote_wire import NOTHING, VERBS, Call, ErrorValue, Frames, Verb, encode, verbs_of
 from springtide.domain.errors import CallerError, ConfigError, SpringtideError
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,19 @@ log = logging.getLogger(__name__)
 class BrokerServer:
     """Serves `broker` at `path`. It does not start or stop the broker."""
 
-    def __init__(self, broker: Broker, path: Path) -> None:
+    def __init__(self, broker: Broker, path: Path, *, beside: Mapping[type, object] | None = None) -> None:
+        """beside: protocol -> what else is served on the same line; their verbs must not share names."""
         self._path = path
         self._clients: set[_Client] = set()
         self._server: asyncio.Server | None = None
-        calls: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {name: getattr(broker, name) for name in VERBS}
-        self._calls = calls
-        self._is_memory = isinstance(broker, MemoryBroker)
+        self._served: dict[str, Served] = {
+            name: Served(verb, getattr(broker, name), at_once=isinstance(broker, MemoryBroker))
+            for name, verb in VERBS.items()
+        }
+        for protocol, service in (beside or {}).items():
+            for name, verb in verbs_of(protocol).items():
+                assert name not in self._served, f"two verbs are called {name}"
+                self._served[name] = Served(verb, getattr(service, name), at_once=False)
 
     async def start(self) -> None:
         """Listen. Raises ConfigError where the path is too long or served already."""
@@ -55,24 +61,39 @@ class BrokerServer:
         self._path.unlink(missing_ok=True)
 
     def _accept(self) -> asyncio.Protocol:
-        client = _Client(self._calls, is_memory=self._is_memory, gone=self._clients.discard)
+        client = _Client(self._served, gone=self._clients.discard)
         self._clients.add(client)
         return client.frames
+
+
+class Served:
+    """One verb and what answers it. `at_once`: most of its calls are answered without ever suspending."""
+
+    __slots__ = ("_call", "_verb", "at_once")
+
+    def __init__(self, verb: Verb, call: Callable[..., Coroutine[Any, Any, Any]], *, at_once: bool) -> None:
+        self._verb = verb
+        self._call = call
+        self.at_once = at_once
+
+    def bind(self, raw: msgspec.Raw) -> Coroutine[Any, Any, Any]:
+        """The call that these arguments make. Raises CallerError."""
+        verb = self._verb
+        try:
+            arguments = verb.arguments.decode(raw)
+        except msgspec.DecodeError as error:
+            raise CallerError(f"The arguments of {verb.name!r} are not what this broker takes: {error}") from error
+        positional = len(arguments) - len(verb.keywords)
+        keywords = dict(zip(verb.keywords, arguments[positional:], strict=True))
+        return self._call(*arguments[:positional], **keywords)
 
 
 class _Client:
     """One connection: its calls, and the waits among them."""
 
-    def __init__(
-        self,
-        calls: dict[str, Callable[..., Coroutine[Any, Any, Any]]],
-        *,
-        is_memory: bool,
-        gone: Callable[[_Client], None],
-    ) -> None:
+    def __init__(self, served: Mapping[str, Served], *, gone: Callable[[_Client], None]) -> None:
         self.frames = Frames(Call, self._receive, self._lost)
-        self._calls = calls
-        self._is_memory = is_memory
+        self._served = served
         self._gone = gone
         self._waits: dict[int, asyncio.Task[Any]] = {}
 
@@ -94,12 +115,17 @@ class _Client:
             if (task := self._waits.get(number)) is not None:
                 task.cancel()
             return
+        served = self._served.get(name)
+        if served is None:
+            text = f"This broker has no verb {name!r}: client and server are of different versions."
+            self._refuse(number, CallerError(text))
+            return
         try:
-            coroutine = self._bind(name, raw)
+            coroutine = served.bind(raw)
         except CallerError as error:
             self._refuse(number, error)
             return
-        if not self._is_memory:
+        if not served.at_once:
             self._wait(number, coroutine)
             return
         # The embedded broker answers most calls without ever suspending: one step is all of it. A wait goes on in a
@@ -112,18 +138,6 @@ class _Client:
             self._refuse(number, error)
         else:
             self._wait(number, _go_on(coroutine, awaited))
-
-    def _bind(self, name: str, raw: msgspec.Raw) -> Coroutine[Any, Any, Any]:
-        verb: Verb | None = VERBS.get(name)
-        if verb is None:
-            raise CallerError(f"This broker has no verb {name!r}: client and server are of different versions.")
-        try:
-            arguments = verb.arguments.decode(raw)
-        except msgspec.DecodeError as error:
-            raise CallerError(f"The arguments of {name!r} are not what this broker takes: {error}") from error
-        positional = len(arguments) - len(verb.keywords)
-        keywords = dict(zip(verb.keywords, arguments[positional:], strict=True))
-        return self._calls[name](*arguments[:positional], **keywords)
 
     def _wait(self, number: int, coroutine: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

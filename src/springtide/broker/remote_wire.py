@@ -7,7 +7,8 @@ A frame is four bytes of length (big-endian) and that much msgpack:
     reply   [id, nil, result]  or  [id, error, nil]
 
 Arguments and results are typed by the annotations of `broker.protocol.Broker`, so a verb added there travels at once
-and nothing but plain values is ever built from bytes. Frames sent in one turn of the event loop leave in one write.
+and nothing but plain values is ever built from bytes. What stands beside the broker in the serving process may travel
+on the same line, by its own protocol. Frames sent in one turn of the event loop leave in one write.
 """
 
 from __future__ import annotations
@@ -49,11 +50,16 @@ class Verb:
         self.reply = msgspec.msgpack.Decoder(hints["return"])
 
 
-VERBS = {
-    name: Verb(name, function)
-    for name, function in vars(Broker).items()
-    if inspect.iscoroutinefunction(function) and not name.startswith("_") and name not in {"start", "stop"}
-}
+def verbs_of(protocol: type) -> dict[str, Verb]:
+    """Every coroutine of a protocol but its life cycle."""
+    return {
+        name: Verb(name, function)
+        for name, function in vars(protocol).items()
+        if inspect.iscoroutinefunction(function) and not name.startswith("_") and name not in {"start", "stop"}
+    }
+
+
+VERBS = verbs_of(Broker)
 
 
 KINDS: dict[str, type[Any]] = {

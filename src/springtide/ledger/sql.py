@@ -25,6 +25,7 @@ from springtide.ledger.bulk import MAX_ROWS
 from springtide.ledger.database import Database
 from springtide.ledger.failures import FAILURES, is_own, translated
 from springtide.ledger.protocol import Attempt, Inserted, JobFilter, PendingUpload, StoredBlob
+from springtide.ledger.sql_history import SqlHistory
 from springtide.ledger.sqlite import SqliteDatabase
 from springtide.ledger.writes import Kind, Uncertain, Write
 from springtide.runtime.batching import Batcher
@@ -42,6 +43,7 @@ class SqlLedger:
         self._writes: Batcher[Write, Any] = Batcher(self._flush, max_items=MAX_ROWS)
         self._gets: Batcher[JobId, Job | None] = Batcher(self._get_batch, max_items=MAX_ROWS)
         self._is_running = False
+        self.history = SqlHistory(self)
 
     async def start(self) -> None:
         try:
@@ -87,20 +89,20 @@ class SqlLedger:
         return await self._gets.submit(ids)
 
     async def keyed(self, keys: Sequence[tuple[TenantId, str]]) -> list[Job | None]:
-        found = [rows.job_from(row) for row in await self._read(partial(reads.jobs_by_keys, keys=keys))]
+        found = [rows.job_from(row) for row in await self.read(partial(reads.jobs_by_keys, keys=keys))]
         jobs = {(job.tenant, job.idempotency_key): job for job in found}
         return [jobs.get(key) for key in keys]
 
     async def list(self, where: JobFilter, *, after: JobId | None, limit: int) -> list[Job]:
-        found = await self._read(partial(reads.jobs_newest_first, where=where, after=after, limit=limit))
+        found = await self.read(partial(reads.jobs_newest_first, where=where, after=after, limit=limit))
         return [rows.job_from(row) for row in found]
 
     async def live(self, *, after: JobId | None, limit: int, created_before_s: float) -> list[Job]:
-        found = await self._read(partial(reads.live_jobs, after=after, limit=limit, created_before_s=created_before_s))
+        found = await self.read(partial(reads.live_jobs, after=after, limit=limit, created_before_s=created_before_s))
         return [rows.job_from(row) for row in found]
 
     async def live_pipelines(self, *, after: JobId | None, limit: int) -> list[Job]:
-        return [rows.job_from(row) for row in await self._read(partial(reads.live_pipelines, after=after, limit=limit))]
+        return [rows.job_from(row) for row in await self.read(partial(reads.live_pipelines, after=after, limit=limit))]
 
     async def ask_cancel(self, job: JobId, now_s: float) -> None:
         await self._write([Write(Kind.CANCEL, (job, now_s))])
@@ -112,7 +114,7 @@ class SqlLedger:
         return await self._write([_ending(outcome) for outcome in outcomes])
 
     async def attempts(self, job: JobId) -> list[Attempt]:
-        return [rows.attempt_from(row) for row in await self._read(partial(reads.attempts_of, job=job))]
+        return [rows.attempt_from(row) for row in await self.read(partial(reads.attempts_of, job=job))]
 
     # --- blobs ------------------------------------------------------------------------------------------------------
 
@@ -120,50 +122,50 @@ class SqlLedger:
         await self._write([Write(Kind.BLOB, rows.blob_row(blob)) for blob in blobs])
 
     async def get_blobs(self, ids: Sequence[BlobId]) -> list[StoredBlob | None]:
-        found = dict(rows.blob_from(row) for row in await self._read(partial(reads.blobs_by_ids, ids=ids)))
+        found = dict(rows.blob_from(row) for row in await self.read(partial(reads.blobs_by_ids, ids=ids)))
         return [found.get(blob) for blob in ids]
 
     # --- uploads that clients make themselves ---------------------------------------------------------------------
 
     async def put_upload(self, upload: PendingUpload) -> None:
-        await self._rare(partial(keeping.put_upload, row=rows.upload_row(upload)))
+        await self.write(partial(keeping.put_upload, row=rows.upload_row(upload)))
 
     async def get_upload(self, blob: BlobId) -> PendingUpload | None:
-        row = await self._read(partial(keeping.upload_by_id, blob=blob))
+        row = await self.read(partial(keeping.upload_by_id, blob=blob))
         return None if row is None else rows.upload_from(row)
 
     async def claim_upload(self, blob: BlobId, now_s: float, *, stale_before_s: float) -> bool:
         claim = partial(keeping.claim_upload, blob=blob, now_s=now_s, stale_before_s=stale_before_s)
-        return await self._rare(claim)
+        return await self.write(claim)
 
     async def release_upload(self, blob: BlobId) -> None:
-        await self._rare(partial(keeping.release_upload, blob=blob))
+        await self.write(partial(keeping.release_upload, blob=blob))
 
     async def finish_upload(self, blob: StoredBlob) -> None:
-        await self._rare(partial(keeping.finish_upload, blob=blob.ref.id, row=rows.blob_row(blob)))
+        await self.write(partial(keeping.finish_upload, blob=blob.ref.id, row=rows.blob_row(blob)))
 
     async def drop_uploads(self, blobs: Sequence[BlobId]) -> None:
-        await self._rare(partial(keeping.drop_uploads, ids=blobs))
+        await self.write(partial(keeping.drop_uploads, ids=blobs))
 
     async def stale_uploads(self, *, expired_before_s: float, limit: int) -> list[BlobId]:
-        found = await self._read(partial(keeping.stale_uploads, before_s=expired_before_s, limit=limit))
+        found = await self.read(partial(keeping.stale_uploads, before_s=expired_before_s, limit=limit))
         return [BlobId(row[0]) for row in found]
 
     # --- what is kept for a time --------------------------------------------------------------------------------------
 
     async def ended(self, *, before_s: float, after: JobId | None, limit: int) -> list[JobId]:
         oldest = partial(keeping.ended_jobs, after=after, born_before=first_job_id_at(before_s))
-        return [JobId(row[0]) for row in await self._read(partial(oldest, before_s=before_s, limit=limit))]
+        return [JobId(row[0]) for row in await self.read(partial(oldest, before_s=before_s, limit=limit))]
 
     async def forget(self, jobs: Sequence[JobId], *, loose_since_s: float) -> None:
-        await self._rare(partial(keeping.forget_jobs, ids=jobs, loose_since_s=loose_since_s))
+        await self.write(partial(keeping.forget_jobs, ids=jobs, loose_since_s=loose_since_s))
 
     async def loose_blobs(self, *, before_s: float, limit: int) -> list[BlobId]:
-        found = await self._read(partial(keeping.loose_blobs, before_s=before_s, limit=limit))
+        found = await self.read(partial(keeping.loose_blobs, before_s=before_s, limit=limit))
         return [BlobId(row[0]) for row in found]
 
     async def drop_blobs(self, blobs: Sequence[BlobId]) -> None:
-        await self._rare(partial(keeping.drop_blobs, ids=blobs))
+        await self.write(partial(keeping.drop_blobs, ids=blobs))
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -171,7 +173,8 @@ class SqlLedger:
         self._check_running()
         return await self._writes.submit(operations)
 
-    async def _rare(self, work: Callable[[Connection], R]) -> R:
+    async def write(self, work: Callable[[Connection], R]) -> R:
+        """Run `work` in the next transaction: for what is rare enough for plain statements."""
         [result] = await self._write([Write(Kind.RARE, (work,))])
         return result
 
@@ -191,11 +194,12 @@ class SqlLedger:
             raise translated(error) from error
 
     async def _get_batch(self, ids: list[JobId]) -> list[Job | None]:
-        found = await self._read(partial(reads.jobs_by_ids, ids=list(dict.fromkeys(ids))))
+        found = await self.read(partial(reads.jobs_by_ids, ids=list(dict.fromkeys(ids))))
         jobs = {row[0]: rows.job_from(row) for row in found}
         return [jobs.get(job) for job in ids]
 
-    async def _read(self, query: Callable[[Connection], R]) -> R:
+    async def read(self, query: Callable[[Connection], R]) -> R:
+        """Run `query` on a connection that sees every write that has returned."""
         self._check_running()
         try:
             return await self._database.read(query)

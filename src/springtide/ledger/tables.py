@@ -1,5 +1,5 @@
 """The ledger's tables as SQLAlchemy Core knows them: jobs, the attempts that gave no result, blobs and
-who has them, and uploads under way.
+who has them, uploads under way, and the past of the fleet.
 
 Promises: the same columns on SQLite and PostgreSQL, and exactly what the migrations build (a test compares the two).
 JSON is kept as text: it comes back with the key order and the numbers that went in, and PostgreSQL's JSONB would refuse
@@ -97,6 +97,14 @@ Index(
     postgresql_where=text("parent IS NOT NULL"),
 )
 
+# arrived: steps by the time their turn came; their ids tell when their pipeline came.
+Index(
+    "jobs_steps",
+    jobs.c.created_at_s,
+    sqlite_where=text("parent IS NOT NULL"),
+    postgresql_where=text("parent IS NOT NULL"),
+)
+
 attempts = Table(
     "attempts",
     metadata,
@@ -145,4 +153,30 @@ uploads = Table(
     Column("declared", Text, nullable=False),
     Column("expires_at_s", Double, nullable=False),
     Column("claimed_at_s", Double),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    # scaled: one model's decisions, newest first, by the primary key itself.
+    Column("model", IdText, primary_key=True),
+    Column("at_s", Double, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    # samples: one model's samples in order, by the primary key itself.
+    Column("model", IdText, primary_key=True),
+    Column("at_s", Double, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("name", IdText, primary_key=True),
+    Column("at_s", Double, nullable=False),
+    Column("body", Text, nullable=False),
 )

@@ -32,6 +32,7 @@ from springtide.testing.ledger_cases import (
     running,
     upload,
 )
+from springtide.testing.ledger_suite_history import HistoryContract
 from springtide.testing.ledger_suite_pipelines import PipelineContract
 
 
@@ -540,7 +541,9 @@ class BlobContract:
         assert await ledger.get_blobs([first.ref.id]) == [first]
 
 
-class LedgerSuite(InsertContract, OutcomeContract, RunningContract, ListContract, PipelineContract, BlobContract):
+class LedgerSuite(
+    InsertContract, OutcomeContract, RunningContract, ListContract, PipelineContract, BlobContract, HistoryContract
+):
     """All of it, and what is left: kinds of writes together, and the end."""
 
     async def test_all_kinds_of_writes_share_a_transaction(self, ledger: Ledger) -> None:

@@ -1,0 +1,90 @@
+"""What is kept of the fleet's past: who came when, how it was sized and why, and what the controller has learnt.
+
+Kept beside the jobs, so that a controller which starts anew goes on where the old one stopped, and an operator may ask
+tomorrow why the fleet grew today. Written seldom (a few rows a second at most), never on a job's path.
+
+Promises: a memory, a decision or a sample that was put is on disk; putting the same again changes nothing. Raises what
+`ledger.protocol.Ledger` raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from springtide.domain.fleet import Decision
+from springtide.domain.ids import ModelName
+
+
+class Arrived(msgspec.Struct, frozen=True, kw_only=True):
+    """What came in for one model over some time."""
+
+    model: ModelName
+    jobs: int
+    work_s: float  # sum of what the jobs were predicted to take
+
+
+class Scaled(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision that changed something: the number of replicas, or the reason for it."""
+
+    at_s: float
+    before: int  # replicas, as the decision found them
+    decision: Decision
+
+
+class FleetSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model's queue and fleet at one time, for a timeline. None: it could not be learnt."""
+
+    model: ModelName
+    at_s: float
+    arrived: int | None = None  # jobs since the sample before
+    queued: int | None = None
+    running: int | None = None
+    oldest_wait_s: float | None = None
+    wait_s_p95: float | None = None  # of the jobs that ended last
+    wanted: int = 0
+    ready: int = 0  # idle and busy
+    busy: int = 0
+    loading: int = 0
+    draining: int = 0
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Something learnt, as its owner wrote it down."""
+
+    name: str  # such as tide:matting
+    at_s: float
+    body: str  # JSON
+
+
+class FleetHistory(Protocol):
+    """The past of the fleet."""
+
+    async def arrived(self, *, since_s: float, until_s: float) -> list[Arrived]:
+        """Jobs created in that time, by model; nothing for models without any. Steps of pipelines count, each when its
+        turn came; the pipelines around them do not."""
+        ...
+
+    async def put_scaled(self, decisions: Sequence[Scaled]) -> None: ...
+
+    async def scaled(self, model: ModelName, *, before_s: float, limit: int) -> list[Scaled]:
+        """Decisions on one model made before then, newest first."""
+        ...
+
+    async def put_samples(self, samples: Sequence[FleetSample]) -> None: ...
+
+    async def samples(self, model: ModelName, *, since_s: float, limit: int) -> list[FleetSample]:
+        """Samples of one model from then on, oldest first."""
+        ...
+
+    async def put_memories(self, memories: Sequence[Memory]) -> None:
+        """Write down what was learnt; the newest of one name stays, whoever wrote it."""
+        ...
+
+    async def memories(self, names: Sequence[str]) -> list[Memory | None]: ...
+
+    async def forget_history(self, *, before_s: float) -> None:
+        """Delete decisions and samples from before then."""
+        ...

@@ -1,0 +1,151 @@
+"""The fleet's past on the ledger's own database. `ledger.history` says what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, text
+from sqlalchemy.dialects import sqlite
+
+from springtide.domain.ids import ModelName, first_job_id_at
+from springtide.ledger.history import Arrived, FleetSample, Memory, Scaled
+from springtide.ledger.rows import Row
+from springtide.ledger.tables import decisions, jobs, memories, samples
+
+R = TypeVar("R")
+Values = Sequence[dict[str, Any]]
+
+_encode = msgspec.json.Encoder().encode
+_scaled = msgspec.json.Decoder(Scaled)
+_sample = msgspec.json.Decoder(FleetSample)
+
+_COUNTED = select(jobs.c.model, func.count(), func.sum(jobs.c.predicted_s)).group_by(jobs.c.model)
+_CAME = _COUNTED.where(  # jobs_pk: ids sort by the time they were made
+    jobs.c.id >= bindparam("first_id"), jobs.c.id < bindparam("end_id"), text("plan IS NULL AND parent IS NULL")
+)
+_STEPS_CAME = _COUNTED.where(  # jobs_steps
+    text("parent IS NOT NULL"),
+    jobs.c.created_at_s >= bindparam("since_s"),
+    jobs.c.created_at_s < bindparam("until_s"),
+)
+_SCALED = (
+    select(decisions.c.body)
+    .where(decisions.c.model == bindparam("model"), decisions.c.at_s < bindparam("before_s"))
+    .order_by(decisions.c.at_s.desc())
+    .limit(bindparam("limit"))
+)
+_SAMPLES = (
+    select(samples.c.body)
+    .where(samples.c.model == bindparam("model"), samples.c.at_s >= bindparam("since_s"))
+    .order_by(samples.c.at_s)
+    .limit(bindparam("limit"))
+)
+_MEMORIES = select(memories).where(memories.c.name.in_(bindparam("names", expanding=True)))
+_FORGET = [delete(table).where(table.c.at_s < bindparam("before_s")) for table in (decisions, samples)]
+
+
+class Connected(Protocol):
+    """What a ledger lends: its connections, and its queue of writes."""
+
+    def read(self, query: Callable[[Connection], R]) -> Awaitable[R]: ...
+
+    def write(self, work: Callable[[Connection], R]) -> Awaitable[R]: ...
+
+
+class SqlHistory:
+    """`FleetHistory` beside a ledger; it lives as long as that does."""
+
+    def __init__(self, ledger: Connected) -> None:
+        self._ledger = ledger
+
+    async def arrived(self, *, since_s: float, until_s: float) -> list[Arrived]:
+        found: dict[ModelName, Arrived] = {}
+        alone = await self._ledger.read(partial(jobs_that_came, since_s=since_s, until_s=until_s))
+        steps = await self._ledger.read(partial(steps_that_came, since_s=since_s, until_s=until_s))
+        for row in (*alone, *steps):
+            model, before = ModelName(row[0]), found.get(ModelName(row[0]))
+            found[model] = Arrived(
+                model=model,
+                jobs=row[1] + (before.jobs if before else 0),
+                work_s=row[2] + (before.work_s if before else 0.0),
+            )
+        return list(found.values())
+
+    async def put_scaled(self, decisions_made: Sequence[Scaled]) -> None:
+        await self._put(
+            decisions,
+            [{"model": one.decision.model, "at_s": one.at_s, "body": _encode(one).decode()} for one in decisions_made],
+        )
+
+    async def scaled(self, model: ModelName, *, before_s: float, limit: int) -> list[Scaled]:
+        found = await self._ledger.read(partial(decisions_on, model=model, before_s=before_s, limit=limit))
+        return [_scaled.decode(row[0]) for row in found]
+
+    async def put_samples(self, taken: Sequence[FleetSample]) -> None:
+        await self._put(
+            samples, [{"model": one.model, "at_s": one.at_s, "body": _encode(one).decode()} for one in taken]
+        )
+
+    async def samples(self, model: ModelName, *, since_s: float, limit: int) -> list[FleetSample]:
+        found = await self._ledger.read(partial(samples_of, model=model, since_s=since_s, limit=limit))
+        return [_sample.decode(row[0]) for row in found]
+
+    async def put_memories(self, learnt: Sequence[Memory]) -> None:
+        await self._put(memories, [{"name": one.name, "at_s": one.at_s, "body": one.body} for one in learnt])
+
+    async def memories(self, names: Sequence[str]) -> list[Memory | None]:
+        found = await self._ledger.read(partial(memories_by_name, names=names))
+        known = {row[0]: Memory(name=row[0], at_s=row[1], body=row[2]) for row in found}
+        return [known.get(name) for name in names]
+
+    async def forget_history(self, *, before_s: float) -> None:
+        await self._ledger.write(partial(_forget, before_s=before_s))
+
+    async def _put(self, table: Table, values: Values) -> None:
+        if values:
+            await self._ledger.write(partial(_put, table=table, values=values))
+
+
+def jobs_that_came(connection: Connection, since_s: float, until_s: float) -> Sequence[Row]:
+    ids = {"first_id": first_job_id_at(since_s), "end_id": first_job_id_at(until_s)}
+    return connection.execute(_CAME, ids).all()
+
+
+def steps_that_came(connection: Connection, since_s: float, until_s: float) -> Sequence[Row]:
+    return connection.execute(_STEPS_CAME, {"since_s": since_s, "until_s": until_s}).all()
+
+
+def decisions_on(connection: Connection, model: ModelName, before_s: float, limit: int) -> Sequence[Row]:
+    return connection.execute(_SCALED, {"model": model, "before_s": before_s, "limit": limit}).all()
+
+
+def samples_of(connection: Connection, model: ModelName, since_s: float, limit: int) -> Sequence[Row]:
+    return connection.execute(_SAMPLES, {"model": model, "since_s": since_s, "limit": limit}).all()
+
+
+def memories_by_name(connection: Connection, names: Sequence[str]) -> Sequence[Row]:
+    return connection.execute(_MEMORIES, {"names": list(names)}).all() if names else []
+
+
+def _put(connection: Connection, table: Table, values: Values) -> None:
+    """One row at a time: there are a few a second at most. Later words of the same row replace earlier ones."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # 5 MB that SQLite has no use for
+
+        insert: Any = postgresql.insert
+    else:
+        insert = sqlite.insert
+    keys = [column.name for column in table.primary_key]
+    for value in values:
+        statement = insert(table).values(value)
+        changed = {name: statement.excluded[name] for name in value if name not in keys}
+        newer = statement.excluded.at_s >= table.c.at_s if "at_s" not in keys else None
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed, where=newer))
+
+
+def _forget(connection: Connection, before_s: float) -> None:
+    for statement in _FORGET:
+        connection.execute(statement, {"before_s": before_s})

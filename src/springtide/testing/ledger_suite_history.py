@@ -1,0 +1,68 @@
+"""Ledger suite, part three: the past of the fleet. A ledger under test has it as its attribute `history`."""
+
+from __future__ import annotations
+
+from springtide.domain.fleet import Decision
+from springtide.domain.ids import ModelName, first_job_id_at, step_id
+from springtide.ledger.history import Arrived, FleetSample, Memory, Scaled
+from springtide.ledger.sql import SqlLedger
+from springtide.testing.ledger_cases import MATTING, NOW_S, SPEECH, Reopen, job, pipeline
+
+
+def made_at(at_s: float, number: int) -> str:
+    return first_job_id_at(at_s) + f"{number:020x}"
+
+
+class HistoryContract:
+    """Arrivals, decisions, samples and memories."""
+
+    async def test_what_came_is_counted_by_model_and_time(self, ledger: SqlLedger) -> None:
+        times = [0.0, 1.0, 2.0, 3.0]
+        jobs = [job(n, id=made_at(NOW_S + at_s, n), predicted_s=2.0) for n, at_s in enumerate(times)]
+        await ledger.insert([*jobs, job(9, id=made_at(NOW_S + 1.5, 9), model=SPEECH, predicted_s=7.0)])
+        found = await ledger.history.arrived(since_s=NOW_S + 1.0, until_s=NOW_S + 3.0)
+        assert sorted(found, key=lambda one: one.model) == [
+            Arrived(model=MATTING, jobs=2, work_s=4.0),
+            Arrived(model=SPEECH, jobs=1, work_s=7.0),
+        ]
+        assert await ledger.history.arrived(since_s=NOW_S + 4.0, until_s=NOW_S + 5.0) == []
+
+    async def test_a_step_comes_when_its_turn_comes_and_its_pipeline_never(self, ledger: SqlLedger) -> None:
+        whole = pipeline(0, id=made_at(NOW_S, 0), model=ModelName("matting+speech"))
+        late = job(1, id=step_id(whole.id, 1), parent=whole.id, step=1, created_at_s=NOW_S + 100.0)
+        await ledger.insert([whole, late])
+        assert await ledger.history.arrived(since_s=NOW_S - 1.0, until_s=NOW_S + 1.0) == []
+        found = await ledger.history.arrived(since_s=NOW_S + 99.0, until_s=NOW_S + 101.0)
+        assert found == [Arrived(model=MATTING, jobs=1, work_s=1.7)]
+
+    async def test_decisions_come_back_newest_first(self, ledger: SqlLedger, reopen: Reopen) -> None:
+        made = [scaled(n) for n in range(5)]
+        await ledger.history.put_scaled([*made, made[2], scaled(9, SPEECH)])
+        again = await reopen()
+        assert isinstance(again, SqlLedger)
+        assert await again.history.scaled(MATTING, before_s=NOW_S + 4.0, limit=3) == [made[3], made[2], made[1]]
+        await again.history.forget_history(before_s=NOW_S + 3.0)
+        assert await again.history.scaled(MATTING, before_s=NOW_S + 99.0, limit=9) == [made[4], made[3]]
+
+    async def test_samples_come_back_in_order(self, ledger: SqlLedger) -> None:
+        taken = [FleetSample(model=MATTING, at_s=NOW_S + n, queued=n or None, wanted=1) for n in range(4)]
+        await ledger.history.put_samples([*reversed(taken), FleetSample(model=SPEECH, at_s=NOW_S)])
+        assert await ledger.history.samples(MATTING, since_s=NOW_S + 1.0, limit=2) == taken[1:3]
+        await ledger.history.forget_history(before_s=NOW_S + 3.0)
+        assert await ledger.history.samples(MATTING, since_s=0.0, limit=9) == taken[3:]
+
+    async def test_of_two_memories_the_newer_one_stays(self, ledger: SqlLedger, reopen: Reopen) -> None:
+        await ledger.history.put_memories([Memory(name="tide:matting", at_s=NOW_S, body="{}")])
+        newer = Memory(name="tide:matting", at_s=NOW_S + 5.0, body='{"猫":1.25}')
+        await ledger.history.put_memories([newer])
+        await ledger.history.put_memories([Memory(name="tide:matting", at_s=NOW_S + 4.0, body="[]")])
+        again = await reopen()
+        assert isinstance(again, SqlLedger)
+        assert await again.history.memories(["other", "tide:matting"]) == [None, newer]
+        await again.history.forget_history(before_s=NOW_S + 99.0)
+        assert await again.history.memories(["tide:matting"]) == [newer], "what was learnt is not the past"
+
+
+def scaled(number: int, model: ModelName = MATTING) -> Scaled:
+    decision = Decision(model=model, replicas=number, reason="QUEUE", message=f"{number} jobs in sight")
+    return Scaled(at_s=NOW_S + number, before=0, decision=decision)
