@@ -1,4 +1,4 @@
-"""Sound as engines want it: mono float32 at one rate, in pieces, from any container.
+"""Sound as engines want it: float32 at one rate, in pieces, from any container; mono to listen to, stereo to keep.
 
 Promises constant memory for an hour of sound, no clipping where channels are mixed, and time that counts from the start
 of the file: a track that begins later than the video is preceded by silence.
@@ -41,7 +41,7 @@ def stream_pcm(path: Path, rate: int = 16000, chunk_s: float = 30.0) -> Iterator
         stream = sound_of(container)
         if stream is None:
             raise BadMedia("The file has no audio track that can be decoded.", code="no_audio_track")
-        for piece in _pieces(container, stream, rate):
+        for (piece,) in _pieces(container, stream, rate, "mono"):
             has_sound = True
             at = 0
             while at < len(piece):
@@ -57,7 +57,28 @@ def stream_pcm(path: Path, rate: int = 16000, chunk_s: float = 30.0) -> Iterator
         raise BadMedia("Nothing of the audio track can be decoded.", code="broken_media")
 
 
-def _pieces(container: InputContainer, stream: AudioStream, rate: int) -> Iterator[NDArray[np.float32]]:
+def stream_stereo(path: Path, rate: int = 48000) -> Iterator[NDArray[np.float32]]:
+    """Decode the first audio track piece by piece, whatever its channels are, mixed to two.
+
+    Yields float32[2, samples], left and right, -1 to 1, as many samples as come out at once (about a thousand).
+    Raises BadMedia as `stream_pcm` does.
+    """
+    from springtide.media.containers import opened, sound_of
+
+    has_sound = False
+    with opened(path) as container:
+        stream = sound_of(container)
+        if stream is None:
+            raise BadMedia("The file has no audio track that can be decoded.", code="no_audio_track")
+        for piece in _pieces(container, stream, rate, "stereo"):
+            has_sound = True
+            yield piece
+    if not has_sound:
+        raise BadMedia("Nothing of the audio track can be decoded.", code="broken_media")
+
+
+def _pieces(container: InputContainer, stream: AudioStream, rate: int, layout: str) -> Iterator[NDArray[np.float32]]:
+    """float32[channels of `layout`, samples]"""
     import numpy as np
 
     from springtide.media.containers import decode_sound
@@ -67,30 +88,30 @@ def _pieces(container: InputContainer, stream: AudioStream, rate: int) -> Iterat
         if resampler is None:
             lead = round(_lead_s(container, frame) * rate)
             for start in range(0, lead, rate):
-                yield np.zeros(min(rate, lead - start), np.float32)
+                yield np.zeros((1 if layout == "mono" else 2, min(rate, lead - start)), np.float32)
         now = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None or now != form:  # a chained file may change its form half way
             if resampler is not None:
-                yield from _flat(resampler.resample(None))
-            resampler, form = _to_mono(rate), now
+                yield from _arrays(resampler.resample(None))
+            resampler, form = _mixer(rate, layout), now
         frame.pts = None  # gaps and jumps in damaged time stamps would be filled or dropped
-        yield from _flat(resampler.resample(frame))
+        yield from _arrays(resampler.resample(frame))
     if resampler is not None:
-        yield from _flat(resampler.resample(None))
+        yield from _arrays(resampler.resample(None))
 
 
-def _to_mono(rate: int) -> AudioResampler:
+def _mixer(rate: int, layout: str) -> AudioResampler:
     from av import AudioResampler
 
     # Without it, equal left and right would come out 3 dB louder, past full scale.
-    return AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1.0"})
+    return AudioResampler(format="fltp", layout=layout, rate=rate, options={"rematrix_maxval": "1.0"})
 
 
-def _flat(frames: list[AudioFrame]) -> Iterator[NDArray[np.float32]]:
+def _arrays(frames: list[AudioFrame]) -> Iterator[NDArray[np.float32]]:
     import numpy as np
 
     for frame in frames:
-        yield frame.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+        yield frame.to_ndarray().astype(np.float32, copy=False)
 
 
 def _lead_s(container: InputContainer, first: AudioFrame) -> float:

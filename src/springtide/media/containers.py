@@ -17,6 +17,7 @@ from av.container import InputContainer
 from av.error import EOFError as NoMorePackets
 from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -75,18 +76,30 @@ def decode_sound(container: InputContainer, stream: AudioStream) -> Iterator[Aud
             yield frame
 
 
+def decode_pictures(
+    container: InputContainer, stream: VideoStream, decoder: VideoCodecContext | None = None
+) -> Iterator[VideoFrame]:
+    """Every frame that can be decoded, by `decoder` where it is not the stream's own that is wanted."""
+    for frame in _decode(container, stream, decoder):
+        if isinstance(frame, VideoFrame):
+            yield frame
+
+
 def first_picture(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
     """The first frame of a video that can be decoded, None where none can."""
-    return next((frame for frame in _decode(container, stream) if isinstance(frame, VideoFrame)), None)
+    return next(decode_pictures(container, stream), None)
 
 
-def _decode(container: InputContainer, stream: AudioStream | VideoStream) -> Iterator[AudioFrame | VideoFrame]:
+def _decode(
+    container: InputContainer, stream: AudioStream | VideoStream, decoder: VideoCodecContext | None = None
+) -> Iterator[AudioFrame | VideoFrame]:
     bad_in_a_row = 0
     packets = container.demux(stream)
     while bad_in_a_row < _MAX_BAD_PACKETS:
         try:
             packet = next(packets)
-            frames = packet.decode()
+            # An empty packet ends the stream: a decoder then gives what it still holds.
+            frames = packet.decode() if decoder is None else decoder.decode(packet if packet.size else None)
         except (StopIteration, NoMorePackets):
             return
         except FFmpegError:
