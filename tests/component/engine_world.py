@@ -9,17 +9,22 @@ from typing import Any
 from springtide.config import load_config
 from springtide.domain.model import FileField
 from springtide.engines import weights
-from springtide.engines.protocol import Engine, InputFile
+from springtide.engines.protocol import Engine, InputFile, Weights
 from springtide.media.probe import probe
 
 DATA = Path(__file__).parent.parent / "data"
 
 
-@cache
 def weights_folder(engine: type[Engine[Any, Any]]) -> Path:
-    """Where the model files are, after fetching what is not there yet."""
+    """Where the model files of an engine are, after fetching what is not there yet."""
+    return fetched(*engine.weights)
+
+
+@cache
+def fetched(*files: Weights) -> Path:
+    """Where these model files are, after fetching what is not there yet."""
     folder = load_config().weights_folder
-    weights.pull(engine.weights, folder, lambda _what, _fraction: None)
+    weights.pull(files, folder, lambda _what, _fraction: None)
     return folder
 
 

@@ -34,7 +34,10 @@ def convert_tflite(model: bytes, target: Path) -> None:
     """Write the first graph of a TensorFlow Lite file as ONNX, with its own names of inputs and outputs."""
     if model[4:8] != b"TFL3":
         raise ValueError("not a TensorFlow Lite file")
-    _Conversion(tflite.Model.GetRootAsModel(model, 0)).write(target)
+    try:
+        _Conversion(tflite.Model.GetRootAsModel(model, 0)).write(target)
+    except (struct.error, IndexError, TypeError, KeyError) as error:  # what reading at a wrong offset ends in
+        raise ValueError(f"the TensorFlow Lite file is damaged: {error}") from error
 
 
 class _Conversion:
@@ -159,7 +162,7 @@ class _Conversion:
         return self._activated(made, options.FusedActivationFunction())
 
     def _transposed_convolution(self, operator: Any, inputs: list[int]) -> str:
-        """MediaPipe's own operator. Its options: padding (0 is SAME), stride across, stride down, as 32-bit integers."""
+        """MediaPipe's own operator. Its options are 32-bit integers: padding (0: SAME), stride across, stride down."""
         _, across, down = struct.unpack("<3i", operator.CustomOptionsAsNumpy().tobytes()[:12])
         kernel = self._constant(inputs[1]).transpose(3, 0, 1, 2)
         if kernel.shape[2:] != (down, across):
@@ -218,11 +221,7 @@ class _Conversion:
         batch, *_, channels = self._shape(inputs[0])
         size = self._graph.constant(np.array([batch, channels, height, width], np.int64))
         placing = (
-            "align_corners"
-            if options.AlignCorners()
-            else "half_pixel"
-            if options.HalfPixelCenters()
-            else "asymmetric"
+            "align_corners" if options.AlignCorners() else "half_pixel" if options.HalfPixelCenters() else "asymmetric"
         )
         given = [self._value(inputs[0]), "", "", size]
         return self._graph.node("Resize", given, mode="linear", coordinate_transformation_mode=placing)

@@ -1,0 +1,1 @@
+"""Making faces and pictures sharper than they came."""
