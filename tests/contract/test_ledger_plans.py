@@ -65,6 +65,16 @@ QUERIES: dict[str, tuple[Query, str]] = {
     "other jobs of a blob": (lambda connection: [keeping.loosen(connection, [BlobId("b")], 1.0)], "job_blobs_by_blob"),
     "jobs that came": (partial(sql_history.jobs_that_came, since_s=1.0, until_s=9.0), "jobs_pk"),
     "steps that came": (partial(sql_history.steps_that_came, since_s=1.0, until_s=9.0), "jobs_steps"),
+    "jobs in time": (
+        partial(
+            sql_history.jobs_in_time, model=ModelName("matting"), wait_s=30.0, since_s=1.0, until_s=9.0, now_s=99.0
+        ),
+        "jobs_pk",
+    ),
+    "the newest ended jobs": (
+        partial(sql_history.newest_ended, model=ModelName("matting"), since_s=1.0, limit=5),
+        "jobs_pk",
+    ),
     "decisions": (
         partial(sql_history.decisions_on, model=ModelName("matting"), before_s=1e12, limit=5),
         "decisions_pk",

@@ -24,6 +24,22 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelName
     jobs: int
     work_s: float  # sum of what the jobs were predicted to take
+    work_s2: float  # sum of the squares of that
+
+
+class Attained(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of the jobs that came in some time began within the wait that is aimed at."""
+
+    jobs: int
+    late: int
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that came to a result."""
+
+    predicted_s: float
+    wait_s: float  # from its creation to the start of its last attempt
+    run_s: float  # of that attempt
 
 
 class Scaled(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +81,18 @@ class FleetHistory(Protocol):
     async def arrived(self, *, since_s: float, until_s: float) -> list[Arrived]:
         """Jobs created in that time, by model; nothing for models without any. Steps of pipelines count, each when its
         turn came; the pipelines around them do not."""
+        ...
+
+    async def attained(
+        self, model: ModelName, *, wait_s: float, since_s: float, until_s: float, now_s: float
+    ) -> Attained:
+        """Of the jobs created in that time (no steps): how many had not begun `wait_s` later. Who has not begun by
+        `now_s`, as far as is on record, counts as waiting until then: ask when the answer is known, a few seconds after
+        `until_s + wait_s`. Jobs that were cancelled while they waited do not count."""
+        ...
+
+    async def ended(self, model: ModelName, *, since_s: float, limit: int) -> list[Ended]:
+        """The newest jobs created from then on that have completed, newest first."""
         ...
 
     async def put_scaled(self, decisions: Sequence[Scaled]) -> None: ...

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, text
+from sqlalchemy import Connection, Table, bindparam, case, delete, func, or_, select, text
 from sqlalchemy.dialects import sqlite
 
 from springtide.domain.ids import ModelName, first_job_id_at
-from springtide.ledger.history import Arrived, FleetSample, Memory, Scaled
+from springtide.domain.job import JobStatus
+from springtide.ledger.history import Arrived, Attained, Ended, FleetSample, Memory, Scaled
 from springtide.ledger.rows import Row
 from springtide.ledger.tables import decisions, jobs, memories, samples
 
@@ -22,14 +23,39 @@ _encode = msgspec.json.Encoder().encode
 _scaled = msgspec.json.Decoder(Scaled)
 _sample = msgspec.json.Decoder(FleetSample)
 
-_COUNTED = select(jobs.c.model, func.count(), func.sum(jobs.c.predicted_s)).group_by(jobs.c.model)
+_COUNTED = select(
+    jobs.c.model, func.count(), func.sum(jobs.c.predicted_s), func.sum(jobs.c.predicted_s * jobs.c.predicted_s)
+).group_by(jobs.c.model)
+_ALONE = text("plan IS NULL AND parent IS NULL")
 _CAME = _COUNTED.where(  # jobs_pk: ids sort by the time they were made
-    jobs.c.id >= bindparam("first_id"), jobs.c.id < bindparam("end_id"), text("plan IS NULL AND parent IS NULL")
+    jobs.c.id >= bindparam("first_id"), jobs.c.id < bindparam("end_id"), _ALONE
 )
 _STEPS_CAME = _COUNTED.where(  # jobs_steps
     text("parent IS NOT NULL"),
     jobs.c.created_at_s >= bindparam("since_s"),
     jobs.c.created_at_s < bindparam("until_s"),
+)
+_BEGAN_AT_S = func.coalesce(jobs.c.started_at_s, jobs.c.finished_at_s, bindparam("now_s"))
+_ATTAINED = select(  # jobs_pk
+    func.count(), func.sum(case((_BEGAN_AT_S - jobs.c.created_at_s > bindparam("wait_s"), 1), else_=0))
+).where(
+    jobs.c.id >= bindparam("first_id"),
+    jobs.c.id < bindparam("end_id"),
+    jobs.c.model == bindparam("model"),
+    _ALONE,
+    or_(jobs.c.status != JobStatus.CANCELLED.value, jobs.c.started_at_s.is_not(None)),
+)
+_ENDED = (  # jobs_pk, from its end
+    select(jobs.c.predicted_s, jobs.c.created_at_s, jobs.c.started_at_s, jobs.c.finished_at_s)
+    .where(
+        jobs.c.id >= bindparam("first_id"),
+        jobs.c.model == bindparam("model"),
+        jobs.c.status == JobStatus.COMPLETED.value,
+        jobs.c.started_at_s.is_not(None),
+        text("plan IS NULL"),
+    )
+    .order_by(jobs.c.id.desc())
+    .limit(bindparam("limit"))
 )
 _SCALED = (
     select(decisions.c.body)
@@ -71,8 +97,23 @@ class SqlHistory:
                 model=model,
                 jobs=row[1] + (before.jobs if before else 0),
                 work_s=row[2] + (before.work_s if before else 0.0),
+                work_s2=row[3] + (before.work_s2 if before else 0.0),
             )
         return list(found.values())
+
+    async def attained(
+        self, model: ModelName, *, wait_s: float, since_s: float, until_s: float, now_s: float
+    ) -> Attained:
+        asked = partial(jobs_in_time, model=model, wait_s=wait_s, since_s=since_s, until_s=until_s, now_s=now_s)
+        [(count, late)] = await self._ledger.read(asked)
+        return Attained(jobs=count, late=late or 0)
+
+    async def ended(self, model: ModelName, *, since_s: float, limit: int) -> list[Ended]:
+        found = await self._ledger.read(partial(newest_ended, model=model, since_s=since_s, limit=limit))
+        return [
+            Ended(predicted_s=predicted_s, wait_s=max(0.0, began - came), run_s=max(0.0, ended - began))
+            for predicted_s, came, began, ended in found
+        ]
 
     async def put_scaled(self, decisions_made: Sequence[Scaled]) -> None:
         await self._put(
@@ -116,6 +157,18 @@ def jobs_that_came(connection: Connection, since_s: float, until_s: float) -> Se
 
 def steps_that_came(connection: Connection, since_s: float, until_s: float) -> Sequence[Row]:
     return connection.execute(_STEPS_CAME, {"since_s": since_s, "until_s": until_s}).all()
+
+
+def jobs_in_time(
+    connection: Connection, *, model: ModelName, wait_s: float, since_s: float, until_s: float, now_s: float
+) -> Sequence[Row]:
+    ids = {"first_id": first_job_id_at(since_s), "end_id": first_job_id_at(until_s)}
+    return connection.execute(_ATTAINED, {**ids, "model": model, "wait_s": wait_s, "now_s": now_s}).all()
+
+
+def newest_ended(connection: Connection, model: ModelName, since_s: float, limit: int) -> Sequence[Row]:
+    parameters = {"first_id": first_job_id_at(since_s), "model": model, "limit": limit}
+    return connection.execute(_ENDED, parameters).all()
 
 
 def decisions_on(connection: Connection, model: ModelName, before_s: float, limit: int) -> Sequence[Row]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from springtide.domain.fleet import Decision
 from springtide.domain.ids import ModelName, first_job_id_at, step_id
-from springtide.ledger.history import Arrived, FleetSample, Memory, Scaled
+from springtide.domain.job import Job, JobStatus
+from springtide.ledger.history import Arrived, Attained, FleetSample, Memory, Scaled
 from springtide.ledger.sql import SqlLedger
 from springtide.testing.ledger_cases import MATTING, NOW_S, SPEECH, Reopen, job, pipeline
 
@@ -22,8 +25,8 @@ class HistoryContract:
         await ledger.insert([*jobs, job(9, id=made_at(NOW_S + 1.5, 9), model=SPEECH, predicted_s=7.0)])
         found = await ledger.history.arrived(since_s=NOW_S + 1.0, until_s=NOW_S + 3.0)
         assert sorted(found, key=lambda one: one.model) == [
-            Arrived(model=MATTING, jobs=2, work_s=4.0),
-            Arrived(model=SPEECH, jobs=1, work_s=7.0),
+            Arrived(model=MATTING, jobs=2, work_s=4.0, work_s2=8.0),
+            Arrived(model=SPEECH, jobs=1, work_s=7.0, work_s2=49.0),
         ]
         assert await ledger.history.arrived(since_s=NOW_S + 4.0, until_s=NOW_S + 5.0) == []
 
@@ -33,7 +36,42 @@ class HistoryContract:
         await ledger.insert([whole, late])
         assert await ledger.history.arrived(since_s=NOW_S - 1.0, until_s=NOW_S + 1.0) == []
         found = await ledger.history.arrived(since_s=NOW_S + 99.0, until_s=NOW_S + 101.0)
-        assert found == [Arrived(model=MATTING, jobs=1, work_s=1.7)]
+        assert [(one.model, one.jobs, one.work_s) for one in found] == [(MATTING, 1, 1.7)]
+
+    async def test_jobs_that_began_too_late_are_told_from_those_in_time(self, ledger: SqlLedger) -> None:
+        def came(number: int, **changed: Any) -> Job:
+            return job(number, id=made_at(NOW_S + 1.0, number), created_at_s=NOW_S + 1.0, **changed)
+
+        done = {"status": JobStatus.COMPLETED, "finished_at_s": NOW_S + 60.0}
+        await ledger.insert(
+            [
+                came(1, started_at_s=NOW_S + 10.0, **done),
+                came(2, started_at_s=NOW_S + 40.0, **done),
+                came(3),  # waits still
+                came(4, status=JobStatus.IN_PROGRESS, started_at_s=NOW_S + 2.0),
+                came(5, status=JobStatus.CANCELLED, finished_at_s=NOW_S + 50.0),  # gave up waiting
+                came(6, model=SPEECH),
+                job(7, id=made_at(NOW_S + 9.0, 7), created_at_s=NOW_S + 9.0),
+            ]
+        )
+        asked = {"since_s": NOW_S, "until_s": NOW_S + 5.0, "now_s": NOW_S + 45.0}
+        assert await ledger.history.attained(MATTING, wait_s=30.0, **asked) == Attained(jobs=4, late=2)
+        assert await ledger.history.attained(MATTING, wait_s=60.0, **asked) == Attained(jobs=4, late=0)
+        assert await ledger.history.attained(ModelName("none"), wait_s=1.0, **asked) == Attained(jobs=0, late=0)
+
+    async def test_the_newest_jobs_that_completed_tell_their_wait_and_run(self, ledger: SqlLedger) -> None:
+        def ran(number: int, **changed: Any) -> Job:
+            times = {"created_at_s": NOW_S, "started_at_s": NOW_S + number, "finished_at_s": NOW_S + 3.0 * number}
+            return job(number, id=made_at(NOW_S + number, number), **(times | changed))
+
+        jobs = [ran(n, status=JobStatus.COMPLETED, predicted_s=float(n)) for n in (1, 2, 3)]
+        await ledger.insert([*jobs, ran(4, status=JobStatus.FAILED), ran(5, model=SPEECH, status=JobStatus.COMPLETED)])
+        found = await ledger.history.ended(MATTING, since_s=NOW_S + 2.0, limit=9)
+        assert [(one.predicted_s, round(one.wait_s, 3), round(one.run_s, 3)) for one in found] == [
+            (3.0, 3.0, 6.0),
+            (2.0, 2.0, 4.0),
+        ]
+        assert len(await ledger.history.ended(MATTING, since_s=0.0, limit=1)) == 1
 
     async def test_decisions_come_back_newest_first(self, ledger: SqlLedger, reopen: Reopen) -> None:
         made = [scaled(n) for n in range(5)]
