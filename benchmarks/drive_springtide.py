@@ -182,6 +182,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
         yield Drive(
             GatewayServices(
                 ledger=ledger,
+                history=ledger.history,
                 broker=broker,
                 blobs=blobs,
                 inspector=inspector,

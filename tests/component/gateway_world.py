@@ -217,6 +217,7 @@ async def gateway_world(
     defaults: dict[str, Any] = {"keep_alive_s": 5.0, "figures_kept_s": 0.0, "record_wait_s": 0.05}
     services = GatewayServices(
         ledger=ledger,
+        history=ledger.history,
         broker=broker,
         blobs=blobs,
         inspector=inspector,

@@ -107,6 +107,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             timeout_s=model.timeout_s,
             max_attempts=model.max_attempts,
             max_replicas=_max_replicas(config, name),
+            pool=_pool(config, name),
             max_running=model.max_running,
             max_queued=model.max_queued,
         )
@@ -255,8 +256,12 @@ def scaling_settings(config: Config) -> dict[ModelName, ScalingSettings]:
 
 
 def _max_replicas(config: Config, name: str) -> int:
-    pool = next((pool for pool in config.workers.values() if name in pool.models), None)
-    return (pool or config.models[name]).max_replicas
+    pool = _pool(config, name)
+    return (config.workers[pool] if pool else config.models[name]).max_replicas
+
+
+def _pool(config: Config, name: str) -> ModelName | None:
+    return next((ModelName(pool) for pool, given in config.workers.items() if name in given.models), None)
 
 
 def pools(config: Config) -> dict[ModelName, tuple[ModelName, ...]]:

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from springtide.cli import retry
+from springtide.cli import explain, retry
 from springtide.cli.client import Api
 from springtide.cli.folder import announced_url, is_taken
 from springtide.cli.steps import read_steps, then_of
@@ -127,6 +127,16 @@ def cancel_job(config: Config, url: str | None, job: str, *, as_json: bool) -> N
     with _running_server(config, url) as api:
         found = api.post(f"/v1/jobs/{job}/cancel")
     print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else f"{found['id']} {found['status']}")
+
+
+def explain_it(config: Config, url: str | None, what: str, model: str | None, *, limit: int, as_json: bool) -> None:
+    """Why a job waits or failed, or a model's replicas are what they are."""
+    explain.check(what, model)
+    with _running_server(config, url) as api:
+        if model is None:
+            explain.explain_job(api, what, as_json=as_json)
+        else:
+            explain.explain_scaling(api, model, limit=limit, as_json=as_json)
 
 
 def reproduce_job(config: Config, url: str | None, job: str, folder: Path) -> None:

@@ -210,6 +210,22 @@ def cancel(
     cancel_job(_config(config), url, job, as_json=as_json)
 
 
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(help="A job's id, or the word `scaling`.")],
+    model: Annotated[str | None, typer.Argument(help="With `scaling`: the model.")] = None,
+    *,
+    limit: Annotated[int, typer.Option(help="With `scaling`: at most so many decisions.")] = 10,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Say why a job waits or failed, or why a model has as many replicas as it has."""
+    from springtide.cli.commands import explain_it
+
+    explain_it(_config(config), url, what, model, limit=limit, as_json=as_json)
+
+
 @jobs_app.command()
 def reproduce(
     job: Annotated[str, typer.Argument(help="The job's id.")],

@@ -89,6 +89,7 @@ async def run_gateway(
         app = create_app(
             GatewayServices(
                 ledger=ledger,
+                history=ledger.history,
                 broker=broker,
                 blobs=blobs,
                 inspector=inspector,

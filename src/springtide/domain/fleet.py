@@ -70,10 +70,12 @@ class ScalingSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int  # wanted and not draining
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many replicas, why, and from which figures."""
 
     model: ModelName
     replicas: int
-    reason: str  # QUEUE, IDLE, HOLD, NO_DATA, FLOOR, CEILING
+    reason: str  # one of policy.elastic.view.Reason
     message: str
+    wish: int | None = None  # what was wished for without the bounds; None: as many
+    figures: dict[str, float] = {}  # what it was decided from

@@ -36,6 +36,7 @@ from springtide.gateway.outlook import Outlook
 from springtide.gateway.retrying import Retrying
 from springtide.gateway.routes_batch import submit_batch
 from springtide.gateway.routes_retry import retry_job
+from springtide.gateway.routes_scaling import get_scaling
 from springtide.gateway.routes_submit import submit
 from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
 from springtide.gateway.standing import Standings
@@ -85,6 +86,7 @@ def create_app(services: GatewayServices) -> Litestar:
             routes_uploads.complete_upload,
             routes_models.list_models,
             routes_models.get_model,
+            get_scaling,
             routes_health.healthz,
             routes_health.readyz,
             docs.openapi_document,

@@ -282,6 +282,44 @@ class ModelList(msgspec.Struct, kw_only=True):
     data: list[ModelView]
 
 
+class DecisionView(msgspec.Struct, kw_only=True):
+    """A decision that changed something. `wish` is what the policy asked for before its bounds."""
+
+    at: str
+    at_s: float
+    before: int
+    replicas: int
+    wish: int
+    reason: str
+    message: str
+    figures: dict[str, float]
+
+
+class SampleView(msgspec.Struct, kw_only=True):
+    """Queue and fleet of a model at one time; null where it could not be learnt."""
+
+    at_s: float
+    arrived: int | None  # jobs since the sample before
+    queued: int | None
+    running: int | None
+    oldest_wait_s: float | None
+    wait_s_p95: float | None  # of the jobs that ended last
+    wanted: int
+    ready: int  # idle and busy
+    busy: int
+    loading: int
+    draining: int
+
+
+class ScalingView(msgspec.Struct, kw_only=True):
+    """How a model was scaled. `pool`: the name of what it shares its workers with, null where they are its own."""
+
+    model: str
+    pool: str | None
+    decisions: list[DecisionView]
+    samples: list[SampleView]
+
+
 class Health(msgspec.Struct, kw_only=True):
     """The process is alive."""
 

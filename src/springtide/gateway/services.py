@@ -21,6 +21,7 @@ from springtide.engines.protocol import Engine
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
+    from springtide.ledger.history import FleetHistory
     from springtide.ledger.protocol import Ledger
     from springtide.media.inspector import Inspector
 
@@ -60,6 +61,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     max_attempts: int
     max_replicas: int | None = None  # None: not known here
+    pool: ModelName | None = None  # what it shares its workers with; None: they are its own
     max_running: int | None = None  # attempts in progress; kept by the broker, told to who waits
     max_queued: int | None = MAX_QUEUED  # jobs waiting, of all tenants; None: no limit
 
@@ -72,6 +74,7 @@ class GatewayServices:
     """Everything the gateway talks to, started by whoever made it."""
 
     ledger: Ledger
+    history: FleetHistory
     broker: Broker
     blobs: Blobs
     inspector: Inspector

@@ -115,10 +115,10 @@ class SqlHistory:
             for predicted_s, came, began, ended in found
         ]
 
-    async def put_scaled(self, decisions_made: Sequence[Scaled]) -> None:
+    async def put_scaled(self, made: Sequence[Scaled]) -> None:
         await self._put(
             decisions,
-            [{"model": one.decision.model, "at_s": one.at_s, "body": _encode(one).decode()} for one in decisions_made],
+            [{"model": one.decision.model, "at_s": one.at_s, "body": _encode(one).decode()} for one in made],
         )
 
     async def scaled(self, model: ModelName, *, before_s: float, limit: int) -> list[Scaled]:

@@ -190,6 +190,7 @@ class GatewayRole:
             site.address.server = BrokerServer(node, watched)
         services = GatewayServices(
             ledger=ledger,
+            history=site.ledger.history,
             broker=broker,
             blobs=cast("Blobs", site.blobs.link(node, site.network)),
             inspector=Inspector(),  # no model takes files in
