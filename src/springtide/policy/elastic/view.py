@@ -92,4 +92,9 @@ class Policy(Protocol):
         """How often it is asked."""
         ...
 
+    @property
+    def memory_type(self) -> Any:
+        """What `decide` remembers, to read it from JSON again."""
+        ...
+
     def decide(self, view: PoolView, memory: Any) -> tuple[Advice, Any]: ...
