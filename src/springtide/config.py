@@ -140,6 +140,22 @@ class BlobsConfig(_Section):
         return self
 
 
+class ProvenanceConfig(_Section):
+    """Who signs the marks of origin on what models make. Without these, a key and certificate of this installation's
+    own, made once under data_dir/provenance (docs/synthetic-media.md)."""
+
+    certificate: Path | None = Field(
+        default=None, description="PEM file: the signer's certificate, then those above it up to the root."
+    )
+    private_key: Path | None = Field(default=None, description="PEM file with the certificate's key, unencrypted.")
+
+    @model_validator(mode="after")
+    def _both(self) -> ProvenanceConfig:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key belong together: set both or neither")
+        return self
+
+
 class RetryConfig(_Section):
     """Further attempts of a model's jobs: how long after the last one, and after which errors. The codes are those of
     a job's error, an engine's own included; without a word here, what may end differently is tried again."""
@@ -177,6 +193,9 @@ class ModelConfig(_Section):
         description="Entry point name (matting, speech, synthetic, ...) or dotted path pkg.module:Class."
     )
     settings: dict[str, Any] = Field(default_factory=dict, description="The engine's own settings.")
+    accept_non_commercial: bool = Field(
+        default=False, description="Serve it though the licence of its weights allows no commercial use: yours is none."
+    )
     min_replicas: int = Field(default=0, ge=0, le=1000, description="Workers kept alive when idle.")
     max_replicas: int = Field(default=1, ge=0, le=1000, description="Most workers at once.")
     idle_s: float = Field(
@@ -318,6 +337,7 @@ class Config(BaseSettings):
     broker: BrokerConfig = Field(default_factory=BrokerConfig)
     ledger: LedgerConfig = Field(default_factory=LedgerConfig)
     blobs: BlobsConfig = Field(default_factory=BlobsConfig)
+    provenance: ProvenanceConfig = Field(default_factory=ProvenanceConfig)
     models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]
 
     workers: Annotated[dict[str, WorkersConfig], Field(default_factory=dict[str, WorkersConfig])]

@@ -28,6 +28,7 @@ async def test_models_are_listed_with_schemas_and_live_figures(world: World) -> 
     one = (await world.http.get("/v1/models/synthetic")).json()
     assert one["live"]["queued"] == 1 and one["live"]["workers"]["ready"] == 1 and one["live"]["predicted_s"] >= 2
     assert one["input_schema"]["properties"]["seconds"]["maximum"] == 3600
+    assert (one["commercial_use"], models["sketch"]["commercial_use"]) == ("yes", "unknown")
     sketch = models["sketch"]
     assert [field["name"] for field in sketch["input_files"]] == ["picture", "mask"]
     assert sketch["input_files"][0]["max_bytes"] == 300_000 and sketch["output_media"] == {"preview": ["image/png"]}

@@ -24,6 +24,7 @@ from springtide.engines.protocol import (
     RetryableError,
     Weights,
 )
+from springtide.engines.signing import identity
 from springtide.engines.weights import require
 
 
@@ -312,3 +313,20 @@ class Weightless(Loading):
 
     def load(self) -> None:
         require(type(self), self.weights_folder)
+
+
+class NonCommercial(Engine[Input, Output]):
+    """Says who signs its marks; its weights may not be used commercially, unless the settings name others."""
+
+    license = "CC-BY-NC-4.0"
+    commercial_use = False
+
+    def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
+        super().__init__(settings, weights_folder)
+        if "weights" in settings:
+            self.license, self.commercial_use = "MIT", True
+
+    def load(self) -> None: ...
+
+    def run(self, inputs: Input, progress: Progress) -> Output:
+        return Output(text=identity().certificates.decode())

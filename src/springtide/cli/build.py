@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from springtide.domain.ids import TenantId
     from springtide.domain.tenant import Discipline, Tenant
     from springtide.engines.catalog import AnyEngine
+    from springtide.engines.signing import SigningPlace
     from springtide.gateway.services import GatewaySettings, ServedModel
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.retry import RetrySettings
@@ -90,6 +91,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     """Every configured model with its engine, never loaded. Raises ConfigError that tells every wrong engine or
     setting."""
     from springtide.engines.binding import describe
+    from springtide.engines.catalog import check_license
     from springtide.gateway.services import ServedModel
 
     served: dict[ModelName, ServedModel] = {}
@@ -97,7 +99,8 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     for name, model in config.models.items():
         try:
             engine = _engine(model.engine, model.settings, config.weights_folder)
-            description = describe(ModelName(name), type(engine), engine_reference=model.engine)
+            description = describe(ModelName(name), engine, engine_reference=model.engine)
+            check_license(engine, accepted=model.accept_non_commercial)
         except ConfigError as error:
             problems.append(f"  models.{name}: {error.message}")
             continue
@@ -202,6 +205,8 @@ def _worker_settings(config: Config, name: str) -> WorkerSettings:
         model=ModelName(name),
         engine_reference=model.engine,
         settings=model.settings,
+        accept_non_commercial=model.accept_non_commercial,
+        signing=_signing(config),
         weights_folder=config.weights_folder,
         scratch_folder=config.scratch_folder,
         slots=model.slots,
@@ -214,6 +219,17 @@ def _worker_settings(config: Config, name: str) -> WorkerSettings:
         memory_limit_mb=model.memory_limit_mb,
         memory_mb=model.memory_mb,
         grace_s=model.grace_s,
+    )
+
+
+def _signing(config: Config) -> SigningPlace:
+    from springtide.engines.signing import SigningPlace
+
+    given = config.provenance
+    return SigningPlace(
+        folder=str(config.server.data_dir / "provenance"),
+        certificate=None if given.certificate is None else str(given.certificate),
+        private_key=None if given.private_key is None else str(given.private_key),
     )
 
 

@@ -161,15 +161,23 @@ def list_models(config: Config, url: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    table = Table("model", "title", "engine", "licence", "takes", "gives")
+    table = Table("model", "title", "engine", "licence", "commercial use", "takes", "gives")
     for one in found:
         takes = ", ".join(_field_text(field) for field in one["input_files"]) or "-"
-        table.add_row(one["name"], one["title"], one["engine"], one["license"], takes, ", ".join(one["output_files"]))
+        gives = ", ".join(one["output_files"])
+        allowed = _commercial_use(one)
+        table.add_row(one["name"], one["title"], one["engine"], one["license"], allowed, takes, gives)
     _out.print(table)
     for one in found:
         problem = (one.get("live") or {}).get("problem")
         if problem:
             _out.print(f"{one['name']}: its engine does not load: {problem['message']}", markup=False)
+
+
+def _commercial_use(model: dict[str, Any]) -> str:
+    """As a server says it, or as the configuration has it."""
+    allowed = model["commercial_use"]
+    return allowed if isinstance(allowed, str) else {True: "yes", False: "no"}.get(allowed, "unknown")
 
 
 def _configured_models(config: Config) -> list[dict[str, Any]]:

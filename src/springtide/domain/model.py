@@ -32,6 +32,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     description: str
     license: str
+    commercial_use: bool | None = None  # whether the licence allows it; None: not known
     generative: bool
     input_schema: dict[str, Any]  # JSON Schema 2020-12
     output_schema: dict[str, Any]

@@ -28,7 +28,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ANY_FILE = Media("*/*")
 
 
-def describe(name: ModelName, engine: type[Engine[Any, Any]], *, engine_reference: str) -> Model:
+def describe(name: ModelName, engine: Engine[Any, Any] | type[Engine[Any, Any]], *, engine_reference: str) -> Model:
     """What clients may know of a model that `engine` serves as `name`. Raises ConfigError for a model of a shape that
     cannot be served."""
     outputs = _files_of(engine.Output, OutputFile)
@@ -40,6 +40,7 @@ def describe(name: ModelName, engine: type[Engine[Any, Any]], *, engine_referenc
         title=engine.title or name,
         description=engine.description or (engine.__doc__ or "").strip(),
         license=engine.license,
+        commercial_use=engine.commercial_use,
         generative=engine.generative,
         input_schema={"$schema": DIALECT, **schema, "additionalProperties": False},
         output_schema={"$schema": DIALECT, **engine.Output.model_json_schema(mode="serialization")},

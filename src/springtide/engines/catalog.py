@@ -41,6 +41,15 @@ def load_engine(reference: str) -> type[AnyEngine]:
     return _checked(reference, found)
 
 
+def check_license(engine: AnyEngine, *, accepted: bool) -> None:
+    """Raises ConfigError for an engine whose weights may not be used commercially, unless that was `accepted`."""
+    if engine.commercial_use is False and not accepted:
+        raise ConfigError(
+            f"the licence of its weights ({engine.license}) allows no commercial use: set accept_non_commercial = true "
+            "for this model where yours is none, or choose another engine"
+        )
+
+
 def engine_names() -> list[str]:
     """Names of the installed engines, sorted."""
     return sorted(set(entry_points(group=GROUP).names))

@@ -164,11 +164,12 @@ class Engine(ABC, Generic[InputT, OutputT]):
     title: ClassVar[str] = ""
     description: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    license: ClassVar[str] = "unknown"
+    license: str = "unknown"  # of an instance where settings name other weights
+    commercial_use: bool | None = None  # whether the weights' licence allows it; None: not known. Of an instance too
     generative: ClassVar[bool] = False
     stages: ClassVar[tuple[str, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()  # modules imported once, before children are forked
-    weights: ClassVar[tuple[Weights, ...]] = ()
+    weights: tuple[Weights, ...] = ()  # of an instance where settings make some unneeded
     max_batch: ClassVar[int] = 1  # above 1: `run_batch` is there
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:

@@ -5,7 +5,7 @@ Instants come twice, ISO 8601 for people (`created_at`) and Unix seconds for pro
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -254,6 +254,9 @@ class FileFieldView(msgspec.Struct, kw_only=True):
     needs_audio: bool
 
 
+CommercialUse = Literal["yes", "no", "unknown"]
+
+
 class ModelView(msgspec.Struct, kw_only=True):
     """A model, what it takes and gives, and how busy it is (`live` is null where the broker cannot be asked)."""
 
@@ -263,6 +266,7 @@ class ModelView(msgspec.Struct, kw_only=True):
     title: str
     description: str
     license: str
+    commercial_use: CommercialUse  # whether that licence allows it
     generative: bool
     stages: list[str]
     input_schema: dict[str, Any]

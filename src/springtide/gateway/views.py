@@ -13,6 +13,7 @@ from springtide.gateway.schemas import (
     AcceptedView,
     AttemptView,
     BlobView,
+    CommercialUse,
     ErrorView,
     EventView,
     FileFieldView,
@@ -202,6 +203,9 @@ def blob_view(blob: StoredBlob, base: str) -> BlobView:
     )
 
 
+_COMMERCIAL_USE: dict[bool | None, CommercialUse] = {True: "yes", False: "no", None: "unknown"}
+
+
 def model_view(served: ServedModel, base: str, *, live: LiveFigures | None) -> ModelView:
     model = served.model
     return ModelView(
@@ -211,6 +215,7 @@ def model_view(served: ServedModel, base: str, *, live: LiveFigures | None) -> M
         title=model.title,
         description=model.description,
         license=model.license,
+        commercial_use=_COMMERCIAL_USE[model.commercial_use],
         generative=model.generative,
         stages=list(model.stages),
         input_schema=model.input_schema,

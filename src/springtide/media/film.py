@@ -190,7 +190,7 @@ def _timed(
 def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
     """The decoder that sees the transparency of a WebM; None where the usual one does, or there is none to see."""
     name = _WITH_ALPHA.get(stream.codec_context.name)
-    if name is None or stream.metadata.get("alpha_mode") != "1":
+    if name is None or not _says_alpha(stream):
         return None
     decoder = CodecContext.create(name, "r")
     assert isinstance(decoder, VideoCodecContext)
@@ -200,9 +200,14 @@ def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
 
 def _keeps_alpha(stream: VideoStream) -> bool:
     if stream.codec_context.name in _WITH_ALPHA:
-        return stream.metadata.get("alpha_mode") == "1"
+        return _says_alpha(stream)
     form = stream.codec_context.format
     return form is not None and any(component.is_alpha for component in form.components)
+
+
+def _says_alpha(stream: VideoStream) -> bool:
+    """The track's own note, or the tag that it becomes where a file is copied: in capitals."""
+    return any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
 
 
 def _rate(stream: VideoStream) -> float:

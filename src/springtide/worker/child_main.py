@@ -29,7 +29,8 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-from springtide.engines.catalog import load_engine
+from springtide.engines import signing
+from springtide.engines.catalog import check_license, load_engine
 from springtide.engines.protocol import Cancelled, Engine
 from springtide.worker import preload
 from springtide.worker.frames import (
@@ -212,6 +213,8 @@ class _EngineProcess:
         try:
             engine_type = preload.found.get(order.engine_reference) or load_engine(order.engine_reference)
             engine = engine_type(order.settings, Path(order.weights_folder))
+            check_license(engine, accepted=order.accept_non_commercial)
+            signing.use(order.signing)
             engine.load()
         except BaseException as error:
             self._outbox.send(describe_load_failure(error))

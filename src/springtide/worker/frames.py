@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from springtide.engines.signing import SigningPlace
+
 LENGTH = struct.Struct(">I")
 SAFE_DETAILS_BYTES = 16_384  # details of an error are for people: a page or two
 
@@ -45,6 +47,8 @@ class Load(msgspec.Struct, tag="load"):
     engine_reference: str
     settings: dict[str, Any]
     weights_folder: str
+    accept_non_commercial: bool = False
+    signing: SigningPlace | None = None
 
 
 class Task(msgspec.Struct, array_like=True):

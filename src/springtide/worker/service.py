@@ -95,17 +95,7 @@ class Worker:
             rand=rand,
             on_change=self._on_change,
         )
-        spec = EngineSpec(
-            model=settings.model,
-            engine_reference=settings.engine_reference,
-            settings=settings.settings,
-            weights_folder=settings.weights_folder,
-            load_timeout_s=settings.load_timeout_s,
-            load_attempts=settings.load_attempts,
-            memory_limit_mb=settings.memory_limit_mb,
-            batch=settings.batch,
-        )
-        self._supervisor = Supervisor(spec, self._attempts, clock, start_child=start_child)
+        self._supervisor = Supervisor(_engine_spec(settings), self._attempts, clock, start_child=start_child)
         self._reporter = Reporter(self._model, worker_id, broker=broker, clock=clock, on_settled=self._attempts.settled)
         self._attempts.supervisor = self._supervisor
         self._attempts.reporter = self._reporter
@@ -426,3 +416,18 @@ class Worker:
         told = WakeUp() if wake.cancelled() else wake.result()
         if told.cancelled and not self._attempts.cancel(told.cancelled):
             await self._clock.sleep(AHEAD_MIN_WAIT_S)  # known already, and said again until they have ended
+
+
+def _engine_spec(settings: WorkerSettings) -> EngineSpec:
+    return EngineSpec(
+        model=settings.model,
+        engine_reference=settings.engine_reference,
+        settings=settings.settings,
+        weights_folder=settings.weights_folder,
+        accept_non_commercial=settings.accept_non_commercial,
+        signing=settings.signing,
+        load_timeout_s=settings.load_timeout_s,
+        load_attempts=settings.load_attempts,
+        memory_limit_mb=settings.memory_limit_mb,
+        batch=settings.batch,
+    )

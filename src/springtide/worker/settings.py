@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from springtide.domain.ids import ModelName
+from springtide.engines.signing import SigningPlace
 from springtide.policy.retry import RetrySettings
 
 
@@ -17,7 +18,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelName
     engine_reference: str
     settings: dict[str, Any] = {}
+    accept_non_commercial: bool = False
     weights_folder: Path
+    signing: SigningPlace | None = None  # who signs marks of origin; None: a key of the process's own
     scratch_folder: Path
     slots: int = 2
     batch: int = 1

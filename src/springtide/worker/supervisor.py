@@ -26,6 +26,7 @@ import msgspec
 
 from springtide.domain.clock import Clock
 from springtide.domain.job import JobError
+from springtide.engines.signing import SigningPlace
 from springtide.runtime.backoff import Backoff
 from springtide.worker.batch_size import BatchSize
 from springtide.worker.child import Child
@@ -63,6 +64,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine_reference: str
     settings: dict[str, Any]
     weights_folder: Path
+    accept_non_commercial: bool = False
+    signing: SigningPlace | None = None
     load_timeout_s: float = 300.0
     load_attempts: int = 6
     memory_limit_mb: int | None = None
@@ -233,7 +236,8 @@ class Supervisor:
         self._peak_mb = None
         child = self._child = await self._start_child(self._spec.engine_reference, self._on_message)
         spec = self._spec
-        child.send(Load(spec.engine_reference, spec.settings, str(spec.weights_folder)))
+        folder = str(spec.weights_folder)
+        child.send(Load(spec.engine_reference, spec.settings, folder, spec.accept_non_commercial, spec.signing))
         self._watcher = asyncio.create_task(self._watch(child), name="child watch")
         self._watcher.add_done_callback(_log_failure)
         try:

@@ -46,6 +46,7 @@ class IsnetMatting(Engine[Input, Output]):
     description = "Cuts the subject out of a picture: the picture with soft transparency, and the mask."
     version = "isnet-1"
     license = MODEL.license
+    commercial_use = True
     stages = ("decode", "matte", "encode")
     preload = ("numpy", "onnxruntime", "PIL.Image", "springtide.media.images")
     weights = (MODEL,)

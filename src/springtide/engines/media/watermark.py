@@ -86,6 +86,7 @@ class Watermark(Engine[Input, Output]):
     title = "Watermark"
     description = "Lays a line of text or a logo over a picture."
     license = "Apache-2.0"
+    commercial_use = True
     stages = ("decode", "mark", "encode")
     preload = ("PIL.Image", "PIL.ImageFont", "PIL.ImageDraw", "springtide.media.images")
 

@@ -69,6 +69,7 @@ class WhisperSpeech(Engine[Input, Output]):
     description = "Writes down what is said in a recording or video, with times and subtitles."
     version = "whisper-base-1"
     license = _LICENSE
+    commercial_use = True
     stages = ("listen", "transcribe", "write")
     preload = ("numpy", "onnxruntime", "ctranslate2", "faster_whisper", "av", "springtide.media.audio")
     weights = WEIGHTS

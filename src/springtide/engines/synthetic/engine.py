@@ -75,6 +75,7 @@ class Synthetic(Engine[Input, Output]):
         "Spends time, processor and memory as asked, and ends as asked. For tests, load tests and trying a fleet."
     )
     license = "Apache-2.0"
+    commercial_use = True
     stages = ("work",)
     max_batch: ClassVar[int] = 64
 
