@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from springtide.broker.protocol import EVENTS_KEPT_S, Broker
-from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, LATEST_EVENTS, RedisBroker
+from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, LATEST_BYTES, RedisBroker
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.domain.job import JobStatus
-from springtide.domain.lease import LEASE_TTL_S, WakeUp, WorkerState
+from springtide.domain.lease import LEASE_TTL_S, LiveEvent, WakeUp, WorkerState
 from springtide.testing.broker_cases import (
     ANN,
     BOB,
@@ -121,9 +121,10 @@ class TestTwoProcesses:
 
     async def test_a_reader_far_behind_gets_every_event_it_missed(self, broker: Broker, another: Broker) -> None:
         await leased(another, "a")
-        await another.publish(MODEL, ANN, [progress("a", i / 60) for i in range(3 * LATEST_EVENTS)], T0)
+        count = 3 * LATEST_BYTES // 50  # bytes of an event, at least
+        await another.publish(MODEL, ANN, [progress("a", i / 60) for i in range(count)], T0)
         events = await broker.read_events(ref("a"), None)
-        assert len(events) == 3 * LATEST_EVENTS + 2
+        assert len(events) == count + 2
         for i, event in enumerate(events):
             assert await broker.read_events(ref("a"), event.seq) == events[i + 1 :]
 
@@ -135,6 +136,25 @@ class TestTwoProcesses:
         assert len(await broker.read_outcomes(9)) == 1
         assert await another.read_outcomes(9) == []
 
+    async def test_outcomes_that_came_together_are_acked_one_by_one(
+        self, broker: Broker, another: Broker, server: ValkeyServer
+    ) -> None:
+        names = ["a", "b", "c", "d"]
+        await leased(broker, *names)
+        await broker.complete(MODEL, ANN, [done(name) for name in names], T0)
+        assert [outcome.id for outcome in await broker.read_outcomes(2)] == [job("a"), job("b")]
+        a, b, c, d = await broker.read_outcomes(9)
+        await broker.ack_outcomes([b, d], T0)
+        await broker.ack_outcomes([b], T0)
+        assert await broker.read_outcomes(9) == [a, c]
+        assert await another.read_outcomes(9) == []
+        await broker.ack_outcomes([a], T0, announce=[LiveEvent(seq="", job=job("a"), kind="completed", at_s=T0)])
+        assert await kinds(broker, "a") == ["queued", "started", "completed"]
+        await broker.ack_outcomes([c], T0)
+        assert await broker.read_outcomes(9) == []
+        assert server.ask("EXISTS", f"{{p:{MODEL}}}:half") == b":0\r\n"
+        assert server.ask("XLEN", f"{{p:{MODEL}}}:out") == b":0\r\n"
+
     async def test_outcomes_of_a_dead_reader_go_to_another_after_a_lease_time(
         self, broker: Broker, another: Broker, server: ValkeyServer
     ) -> None:
@@ -142,7 +162,7 @@ class TestTwoProcesses:
         await broker.complete(MODEL, ANN, [done("a")], T0)
         [outcome] = await broker.read_outcomes(9)
         idle_ms = str(int(LEASE_TTL_S * 1000) + 1)  # instead of waiting that long
-        entry = outcome.seq.partition("@")[0]
+        entry = outcome.seq.partition(".")[0]
         server.ask("XCLAIM", f"{{p:{MODEL}}}:out", "recorder", "test", "0", entry, "IDLE", idle_ms)
         assert await another.read_outcomes(9) == [outcome]
         assert await broker.read_outcomes(9) == []
@@ -422,7 +442,7 @@ async def test_events_of_only_so_many_ended_jobs_are_kept(broker: Broker, server
     await broker.complete(MODEL, ANN, [done("a")], T0)
     await take_outcomes(broker, T0)
     await broker.reap(MODELS, T0)
-    assert server.ask("ZCARD", key) == b":%d\r\n" % ENDED_STORIES
+    assert server.ask("ZCARD", key) == b":%d\r\n" % (ENDED_STORIES - 1)  # and that of the job itself
     assert await kinds(broker, "a") == ["queued", "started"]
 
 

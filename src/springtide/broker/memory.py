@@ -137,7 +137,12 @@ class MemoryBroker:
             await self._waits.wait(("outcomes",), wait_s=wait_s)
         return self._outcomes.read(max_outcomes)
 
-    async def ack_outcomes(self, outcomes: Sequence[Outcome], now_s: float) -> None:
+    async def ack_outcomes(
+        self, outcomes: Sequence[Outcome], now_s: float, *, announce: Sequence[LiveEvent] = ()
+    ) -> None:
+        models = {outcome.id: outcome.model for outcome in outcomes}
+        for event in announce:
+            await self.announce(models[event.job], [event])
         for outcome in self._outcomes.ack(outcomes):
             if outcome.status.is_terminal:
                 self._of(outcome.model).bury(outcome.id, now_s)

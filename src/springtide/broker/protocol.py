@@ -168,8 +168,12 @@ class Broker(Protocol):
         this reader at once (after `start`) and to another after LEASE_TTL_S."""
         ...
 
-    async def ack_outcomes(self, outcomes: Sequence[Outcome], now_s: float) -> None:
-        """These are in the ledger: drop them, and forget their jobs but for a tombstone where they have ended."""
+    async def ack_outcomes(
+        self, outcomes: Sequence[Outcome], now_s: float, *, announce: Sequence[LiveEvent] = ()
+    ) -> None:
+        """These are in the ledger: drop them, and forget their jobs but for a tombstone where they have ended.
+        `announce`: terminal live events of these jobs, added first, as by `announce`; in the same step where a step is
+        dear."""
         ...
 
     # --- looking ------------------------------------------------------------------------------------------------

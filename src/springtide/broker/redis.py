@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
 from typing import Any, TypeVar
 
 from springtide.broker import redis_wire as wire
 from springtide.broker.protocol import EVENTS_KEPT_S, TOMBSTONE_S
-from springtide.broker.redis_doorbell import Doorbell
+from springtide.broker.redis_doorbell import Bell, Doorbell
 from springtide.broker.redis_scripts import RedisLink
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import JobId, ModelName, WorkerId
@@ -33,17 +32,17 @@ from springtide.domain.lease import (
     Ticket,
     WakeUp,
     WorkerState,
-    seq_after,
 )
 from springtide.domain.tenant import Discipline
 from springtide.runtime.batching import Batcher
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 CALL_ITEMS = 100  # of one script call: measured under 3 ms of the server, so nobody else waits longer
 ENDED_STORIES = 20_000  # of a model: EVENTS_KEPT_S alone would keep gigabytes at thousands of jobs a second
 READ_STORIES = 64  # jobs whose events are read in one round trip
-LATEST_EVENTS = 16  # more than one job's progress in a second (10 at most)
+LATEST_BYTES = 1024  # of a story: more than one job's progress in a second (10 events of 50 bytes)
 
 _WORKER_LOST = wire.error_blob(JobError(code="worker_lost", message="The worker stopped answering.", retryable=True))
 _ATTEMPTS_SPENT = wire.error_blob(JobError(code="attempts_spent", message="All attempts are spent."))
@@ -94,11 +93,12 @@ class RedisBroker:
 
     async def _enqueue(self, entered: Sequence[tuple[Ticket, float]]) -> list[bool]:
         now_s = max(now_s for _, now_s in entered)
-        items = [(ticket.model, wire.ticket_args(ticket)) for ticket, _ in entered]
-        return await self._spread("enqueue", items, (repr(now_s), _ATTEMPTS_SPENT), bool)
+        items = [(ticket.model, ticket) for ticket, _ in entered]
+        return await self._spread("enqueue", items, (repr(now_s), _ATTEMPTS_SPENT), wire.tickets, wire.verdicts)
 
     async def cancel(self, refs: Sequence[JobRef], now_s: float) -> list[JobStatus | None]:
-        return await self._spread("cancel", [(ref.model, (ref.id,)) for ref in refs], (repr(now_s),), wire.status)
+        items = [(ref.model, ref) for ref in refs]
+        return await self._spread("cancel", items, (repr(now_s),), wire.jobs, wire.statuses)
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -129,8 +129,8 @@ class RedisBroker:
         lost: tuple[JobId, ...] = ()
         said = wire.worker_word(state, problem)
         for first in range(0, max(len(held), 1), CALL_ITEMS):
-            args = chain.from_iterable(map(wire.held_args, held[first : first + CALL_ITEMS]))
-            reply = await self._run("beat", model, repr(now_s), worker, said, *args)
+            part = wire.held(held[first : first + CALL_ITEMS])
+            reply = await self._run("beat", model, repr(now_s), worker, said, *part)
             cancelled += wire.job_ids(reply[0])
             lost += wire.job_ids(reply[1])
         return BeatReply(cancelled, lost)
@@ -138,16 +138,16 @@ class RedisBroker:
     async def complete(
         self, model: ModelName, worker: WorkerId, done: Sequence[Completion], now_s: float
     ) -> list[bool]:
-        items = [(model, wire.completion_args(item)) for item in done]
-        return await self._spread("complete", items, (repr(now_s), worker), bool)
+        items = [(model, item) for item in done]
+        return await self._spread("complete", items, (repr(now_s), worker), wire.completions, wire.verdicts)
 
     async def fail(self, model: ModelName, worker: WorkerId, failed: Sequence[Failure], now_s: float) -> list[bool]:
-        args = wire.failure_args(now_s)
-        return await self._spread("fail", [(model, args(item)) for item in failed], (repr(now_s), worker), bool)
+        items = [(model, item) for item in failed]
+        return await self._spread("fail", items, (repr(now_s), worker), wire.failures(now_s), wire.verdicts)
 
     async def release(self, model: ModelName, worker: WorkerId, held: Sequence[Held], now_s: float) -> list[bool]:
-        items = [(model, wire.held_args(item)) for item in held]
-        return await self._spread("release", items, (repr(now_s), worker), bool)
+        items = [(model, item) for item in held]
+        return await self._spread("release", items, (repr(now_s), worker), wire.held, wire.verdicts)
 
     async def leave(self, model: ModelName, worker: WorkerId, now_s: float) -> None:
         while await self._run("leave", model, repr(now_s), worker, _WORKER_LOST):
@@ -173,13 +173,12 @@ class RedisBroker:
     async def publish(
         self, model: ModelName, worker: WorkerId, progress: Sequence[Progress], now_s: float
     ) -> list[bool]:
-        items = [(model, wire.progress_args(item)) for item in progress]
-        return await self._spread("publish", items, (repr(now_s), worker), bool)
+        items = [(model, item) for item in progress]
+        return await self._spread("publish", items, (repr(now_s), worker), wire.progress, wire.verdicts)
 
     async def announce(self, model: ModelName, events: Sequence[LiveEvent]) -> None:
         for first in range(0, len(events), CALL_ITEMS):
-            args = chain.from_iterable(map(wire.event_args, events[first : first + CALL_ITEMS]))
-            await self._run("announce", model, "0", *args)
+            await self._run("announce", model, "0", *wire.events(events[first : first + CALL_ITEMS]))
 
     async def read_events(
         self, ref: JobRef, after: str | None, *, wait_s: float = 0.0, to_end: bool = False
@@ -190,34 +189,36 @@ class RedisBroker:
         def is_enough(events: Sequence[LiveEvent]) -> bool:
             return bool(events) and (not to_end or events[-1].kind in TERMINAL)
 
-        return await self._read(read, [f"{_tag(ref.model)}:e:{ref.id}"], wait_s, is_enough)
+        return await self._read(read, [Bell(f"{_tag(ref.model)}:news", ref.id)], wait_s, is_enough)
 
     async def _fetch_events(self, asked: Sequence[tuple[JobRef, str | None]]) -> list[list[LiveEvent]]:
         # A reader that keeps up wants the newest few; who is further behind gets all in a second round trip.
-        stories = await self._fetch_stories([(ref, 0 if after is None else -LATEST_EVENTS) for ref, after in asked])
-        behind = [
-            place
-            for place, ((_, after), story) in enumerate(zip(asked, stories, strict=True))
-            if after is not None and len(story) == LATEST_EVENTS and seq_after(wire.event_seq(story[0]), after)
-        ]
+        found = await self._fetch_stories(asked, LATEST_BYTES)
+        behind = [place for place, events in enumerate(found) if events is None]
         if behind:
-            for place, story in zip(behind, await self._fetch_stories([(asked[p][0], 0) for p in behind]), strict=True):
-                stories[place] = story
-        return [
-            [wire.live_event(ref.id, entry) for entry in story if seq_after(wire.event_seq(entry), after)]
-            for (ref, after), story in zip(asked, stories, strict=True)
-        ]
+            whole = await self._fetch_stories([asked[place] for place in behind], None)
+            for place, events in zip(behind, whole, strict=True):
+                found[place] = events
+        return [events or [] for events in found]
 
-    async def _fetch_stories(self, parts: Sequence[tuple[JobRef, int]]) -> list[list[bytes]]:
-        """For each job its raw events from this index on."""
+    async def _fetch_stories(
+        self, asked: Sequence[tuple[JobRef, str | None]], last_bytes: int | None
+    ) -> list[list[LiveEvent] | None]:
+        """For each job its events as asked for; None where the last bytes of a long story do not tell them all."""
+        limits = [0 if after is None or last_bytes is None else last_bytes for _, after in asked]
 
-        async def fetch(client: Any) -> list[list[bytes]]:
+        async def fetch(client: Any) -> list[bytes]:
             pipeline = client.pipeline(transaction=False)
-            for ref, first in parts:
-                pipeline.lrange(f"{_tag(ref.model)}:e:{ref.id}", first, -1)
+            for (ref, _), limit in zip(asked, limits, strict=True):
+                pipeline.get(f"{_tag(ref.model)}:j:{ref.id}")
+                pipeline.getrange(f"{_tag(ref.model)}:e:{ref.id}", -limit, -1)
             return await pipeline.execute()
 
-        return await self._link.call(fetch)
+        parts = await self._link.call(fetch)
+        return [
+            wire.story(ref.id, record, rest, after, is_whole=not limit or len(rest) < limit)
+            for (ref, after), limit, record, rest in zip(asked, limits, parts[::2], parts[1::2], strict=True)
+        ]
 
     # --- the record ---------------------------------------------------------------------------------------------
 
@@ -232,19 +233,23 @@ class RedisBroker:
                     break
                 idle_ms = int(LEASE_TTL_S * 1000)
                 reply = await self._run("outcomes", model, "0", self._consumer, asked, idle_ms)
-                found += [wire.outcome(model, entry) for entry in reply]
+                found += wire.outcomes(model, reply)[:asked]  # the rest of an entry comes with the next read
             return found
 
-        return await self._read(read, [f"{_tag(model)}:out" for model in self._models], wait_s)
+        return await self._read(read, [Bell(f"{_tag(model)}:out") for model in self._models], wait_s)
 
-    async def ack_outcomes(self, outcomes: Sequence[Outcome], now_s: float) -> None:
+    async def ack_outcomes(
+        self, outcomes: Sequence[Outcome], now_s: float, *, announce: Sequence[LiveEvent] = ()
+    ) -> None:
         by_model: dict[ModelName, list[Outcome]] = {}
         for outcome in outcomes:
             by_model.setdefault(outcome.model, []).append(outcome)
+        events = {event.job: event for event in announce}
         for model, group in by_model.items():
             for first in range(0, len(group), CALL_ITEMS):
-                args = chain.from_iterable(map(wire.outcome_args, group[first : first + CALL_ITEMS]))
-                await self._run("ack", model, repr(now_s), *args)
+                part = group[first : first + CALL_ITEMS]
+                told = [event for one in part if (event := events.pop(one.id, None)) is not None]
+                await self._run("ack", model, repr(now_s), *wire.acks(part, told))
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -252,9 +257,8 @@ class RedisBroker:
         return await self._peeks.submit(refs)
 
     async def _peek(self, refs: Sequence[JobRef]) -> list[LiveJob | None]:
-        items = [(ref.model, (ref.id,)) for ref in refs]
-        replies = await self._spread("peek", items, ("0",), lambda reply: reply)
-        return [wire.live_job(ref.id, reply) for ref, reply in zip(refs, replies, strict=True)]
+        found = await self._spread("peek", [(ref.model, ref) for ref in refs], ("0",), wire.jobs, wire.peeks)
+        return wire.live_jobs(refs, found)
 
     async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
         replies = await asyncio.gather(*(self._run("queues", model, repr(now_s)) for model in models))
@@ -294,10 +298,11 @@ class RedisBroker:
     async def _spread(
         self,
         script: str,
-        items: Sequence[tuple[ModelName, tuple[wire.Arg, ...]]],
+        items: Sequence[tuple[ModelName, T]],
         head: tuple[wire.Arg, ...],
-        decode: Callable[[Any], T],
-    ) -> list[T]:
+        pack: Callable[[Sequence[T]], Sequence[wire.Arg]],
+        unpack: Callable[[Any], Sequence[R]],
+    ) -> list[R]:
         """Run `script` over items of any models, CALL_ITEMS at a time, and give the replies in the items' order."""
         places: dict[ModelName, list[int]] = {}
         for place, (model, _) in enumerate(items):
@@ -306,25 +311,24 @@ class RedisBroker:
         for model, all_places in places.items():
             for first in range(0, len(all_places), CALL_ITEMS):
                 chunk = all_places[first : first + CALL_ITEMS]
-                args = chain.from_iterable(items[place][1] for place in chunk)
-                reply = await self._run(script, model, *head, *args)
-                for place, item in zip(chunk, reply, strict=True):
-                    replies[place] = decode(item)
+                reply = await self._run(script, model, *head, *pack([items[place][1] for place in chunk]))
+                for place, item in zip(chunk, unpack(reply), strict=True):
+                    replies[place] = item
         return replies
 
     async def _read(
         self,
         read: Callable[[], Awaitable[list[T]]],
-        names: Sequence[str],
+        bells: Sequence[Bell],
         wait_s: float,
         is_enough: Callable[[Sequence[T]], bool] = bool,
     ) -> list[T]:
-        """Read until there is enough, woken by the doorbells of `names`, for at most `wait_s`; gives what there is."""
+        """Read until there is enough, woken by `bells`, for at most `wait_s`; gives what there is."""
         if wait_s <= 0:
             return await read()
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + wait_s
-        async with self._bell.listen(*names) as rung:
+        async with self._bell.listen(*bells) as rung:
             while True:
                 rung.clear()
                 found = await read()

@@ -1,8 +1,9 @@
 """One connection on which a process hears that something changed, however many readers wait.
 
-A script that adds an event or an outcome publishes an empty message named like the key it added to. Whoever waits for
-that key is woken and reads it; the key holds the truth, so a lost message costs a reader its remaining wait, never an
-event. When the connection breaks, everybody is woken and looks again.
+A script that adds events publishes the ids of their jobs, all in one message on its model's channel; one that adds
+outcomes publishes an empty message on another. Whoever waits for such a word is woken and reads; the keys hold the
+truth, so a lost message costs a reader its remaining wait, never an event. When the connection breaks, everybody is
+woken and looks again.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 from springtide.broker.redis_scripts import BROKEN, RedisLink
 
 logger = logging.getLogger(__name__)
 
-IDLE_CHANNELS = 256  # subscriptions kept for readers that come back at once, as those of a live view do
+IDLE_CHANNELS = 256  # subscriptions kept for readers that come back: two a model are all there are
 RECONNECT_S = 0.25  # between tries; readers meanwhile fail or wait out their time by themselves
 REFUSED_S = 5.0  # between tries where the server refuses: that takes somebody's hand to change
 CONFIRM_S = 2.0  # a subscription is confirmed in one round trip; without it the reader goes on unheard
 
 
+class Bell(NamedTuple):
+    """What a reader waits for: a message on `channel`, or only one with this word in it."""
+
+    channel: str
+    word: str | None = None
+
+
 class Doorbell:
-    """Wakes those who wait for a key to change."""
+    """Wakes those who wait for a word on a channel."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._listeners: dict[str, set[asyncio.Event]] = {}
+        self._listeners: dict[str, dict[str | None, set[asyncio.Event]]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}  # every channel wanted -> set once the server has confirmed it
         self._task: asyncio.Task[None] | None = None
         self._pubsub: Any = None
@@ -42,24 +50,27 @@ class Doorbell:
         self._confirmed.clear()
 
     @contextlib.asynccontextmanager
-    async def listen(self, *names: str) -> AsyncGenerator[asyncio.Event]:
-        """Gives an event that is set whenever one of `names` has changed. Clear it, read the key, then wait."""
+    async def listen(self, *bells: Bell) -> AsyncGenerator[asyncio.Event]:
+        """Gives an event that is set whenever one of `bells` has rung. Clear it, read, then wait."""
         rung = asyncio.Event()
-        for name in names:
-            self._listeners.setdefault(name, set()).add(rung)
+        for channel, word in bells:
+            self._listeners.setdefault(channel, {}).setdefault(word, set()).add(rung)
         try:
-            await self._subscribe([name for name in names if name not in self._confirmed])
+            await self._subscribe([bell.channel for bell in bells if bell.channel not in self._confirmed])
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CONFIRM_S):
-                    for name in names:
-                        if (confirmed := self._confirmed.get(name)) is not None:
+                    for bell in bells:
+                        if (confirmed := self._confirmed.get(bell.channel)) is not None:
                             await confirmed.wait()
             yield rung
         finally:
-            for name in names:
-                self._listeners[name].discard(rung)
-                if not self._listeners[name]:
-                    del self._listeners[name]
+            for channel, word in bells:
+                words = self._listeners[channel]
+                words[word].discard(rung)
+                if not words[word]:
+                    del words[word]
+                if not words:
+                    del self._listeners[channel]
             if len(self._confirmed) - len(self._listeners) > IDLE_CHANNELS:
                 await self._forget_idle()
 
@@ -90,7 +101,8 @@ class Doorbell:
             except Exception:
                 pause_s = REFUSED_S
                 logger.exception("no live line to the broker: readers see news only when their wait is over")
-            self._ring_all()
+            for name in self._listeners:
+                self._ring_all(name)
             await asyncio.sleep(pause_s)
 
     async def _hear(self) -> None:
@@ -104,10 +116,10 @@ class Doorbell:
                     continue
                 name = message["channel"].decode()
                 if message["type"] == "message":
-                    self._ring(name)
+                    self._ring(name, message["data"].decode())
                 elif message["type"] == "subscribe" and name in self._confirmed:
                     self._confirmed[name].set()
-                    self._ring(name)  # whatever happened while nobody was subscribed went unheard
+                    self._ring_all(name)  # whatever happened while nobody was subscribed went unheard
         finally:
             self._pubsub = None
             for name in self._confirmed:
@@ -115,10 +127,15 @@ class Doorbell:
             with contextlib.suppress(*BROKEN):
                 await pubsub.aclose()
 
-    def _ring(self, name: str) -> None:
-        for rung in self._listeners.get(name, ()):
-            rung.set()
+    def _ring(self, name: str, said: str) -> None:
+        words = self._listeners.get(name)
+        if words is None:
+            return
+        for word in (None, *said.split(" ")):
+            for rung in words.get(word, ()):
+                rung.set()
 
-    def _ring_all(self) -> None:
-        for name in self._listeners:
-            self._ring(name)
+    def _ring_all(self, name: str) -> None:
+        for listeners in self._listeners.get(name, {}).values():
+            for rung in listeners:
+                rung.set()

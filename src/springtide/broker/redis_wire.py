@@ -1,4 +1,4 @@
-"""How values travel to and from the Lua scripts: flat lists of text and msgpack, in the order each script names."""
+"""How values travel to and from the Lua scripts: msgpack, in the order each script names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from springtide.broker.protocol import EVENTS_PER_JOB
 from springtide.domain.fleet import QueueView, TenantLoad, WorkerView
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, Checkpoint, JobError, JobStatus, Priority
+from springtide.domain.job import BlobRef, Checkpoint, JobError, JobRef, JobStatus, Priority
 from springtide.domain.lease import (
     LEASE_TTL_S,
     Completion,
@@ -24,12 +25,14 @@ from springtide.domain.lease import (
     Progress,
     Ticket,
     WorkerState,
+    seq_after,
 )
 from springtide.domain.tenant import Discipline
 
 Arg = str | bytes | int | float
 
 _CLASSES = {Priority.INTERACTIVE: 0, Priority.STANDARD: 1, Priority.BATCH: 2}
+_LENGTH = 4  # bytes before and behind each event of a story
 _MICRO = 1_000_000  # predicted seconds are summed as whole microseconds: a float sum would drift
 
 
@@ -50,37 +53,95 @@ class _StoredTicket(msgspec.Struct, frozen=True, array_like=True):
     max_attempts: int
 
 
+class _Leased(msgspec.Struct, frozen=True, array_like=True):
+    """An element of `lease.lua`'s reply."""
+
+    id: JobId
+    attempt: int
+    ticket: _StoredTicket
+    checkpoint: Checkpoint | None
+
+
+# Lua has no null that an array could hold: what is not there is False, or "" where it is text.
+class _Peeked(msgspec.Struct, frozen=True, array_like=True):
+    """An element of `peek.lua`'s reply."""
+
+    status: JobStatus
+    attempt: int
+    worker: WorkerId
+    started_at_s: float | bool
+    fraction: float | bool
+    stage: str
+    retry_at_s: float | bool
+    checkpoint: Checkpoint | None
+    ahead: int | bool
+
+
+class _Ended(msgspec.Struct, frozen=True, array_like=True):
+    """An outcome in an entry of the stream (`add_outcome` in prelude.lua)."""
+
+    id: JobId
+    status: JobStatus
+    attempt: int
+    finished_at_s: float
+    started_at_s: float | bool
+    worker: WorkerId
+    run_s: float | bool
+    result: _Result | None
+    error: JobError | None
+    checkpoint: Checkpoint | None
+
+
+class _Told(msgspec.Struct, frozen=True, array_like=True):
+    """A live event (`add_event` in prelude.lua)."""
+
+    ms: int
+    place: int
+    kind: str
+    at_s: float
+    attempt: int
+    fraction: float | bool
+    stage: str
+    error: JobError | None
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode_result = msgspec.msgpack.Decoder(_Result).decode
 _decode_error = msgspec.msgpack.Decoder(JobError).decode
-_decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
-_decode_ticket = msgspec.msgpack.Decoder(_StoredTicket).decode
+_decode_leases = msgspec.msgpack.Decoder(list[_Leased]).decode
+_decode_peeks = msgspec.msgpack.Decoder(list[_Peeked | None]).decode
+_decode_ended = msgspec.msgpack.Decoder(list[_Ended]).decode
+_decode_told = msgspec.msgpack.Decoder(_Told).decode
 
 
 def error_blob(error: JobError) -> bytes:
     return _encode(error)
 
 
-# --- in: the arguments of one item ----------------------------------------------------------------------------------
+# --- in: the arguments of one call: all that a script reads as one packed value, then what is opaque to it ------------
 
 
-def ticket_args(ticket: Ticket) -> tuple[Arg, ...]:
-    stored = _StoredTicket(ticket.tenant, ticket.payload, ticket.enqueued_at_s, ticket.timeout_s, ticket.max_attempts)
-    deadline = ticket.start_deadline_at_s
-    return (
-        ticket.id,
-        _CLASSES[ticket.priority],
-        repr(ticket.enqueued_at_s),
-        ticket.max_attempts,
-        round(ticket.predicted_s * _MICRO),
-        "" if deadline is None else repr(deadline),
-        ticket.attempt,
-        ticket.held_by or "",
-        "" if ticket.started_at_s is None else repr(ticket.started_at_s),
-        ticket.tenant,
-        _checkpoint_blob(ticket.checkpoint),
-        _encode(stored),
-    )
+def tickets(items: Sequence[Ticket]) -> list[Arg]:
+    packed: list[Any] = []
+    args: list[Arg] = [b""]
+    for ticket in items:
+        packed.append(
+            (
+                ticket.id,
+                _CLASSES[ticket.priority],
+                ticket.enqueued_at_s,
+                ticket.max_attempts,
+                round(ticket.predicted_s * _MICRO),
+                ticket.start_deadline_at_s,
+                ticket.attempt,
+                ticket.held_by or "",
+                ticket.started_at_s,
+                ticket.tenant,
+            )
+        )
+        stored = (ticket.tenant, ticket.payload, ticket.enqueued_at_s, ticket.timeout_s, ticket.max_attempts)
+        args += (_encode(stored), _checkpoint_blob(ticket.checkpoint))
+    args[0] = _encode(packed)
+    return args
 
 
 def discipline_args(discipline: Discipline) -> tuple[Arg, ...]:
@@ -90,72 +151,95 @@ def discipline_args(discipline: Discipline) -> tuple[Arg, ...]:
     return name, _limit(discipline.max_running), *chain.from_iterable(shares)
 
 
-def held_args(held: Held) -> tuple[Arg, ...]:
-    return held.id, held.attempt
-
-
 def worker_word(state: WorkerState, problem: JobError | None) -> bytes:
     """What a worker says of itself: its state, and behind a blank why its engine does not load."""
     word = state.value.encode()
     return word if problem is None else b"%s %s" % (word, _encode(problem))
 
 
-def completion_args(done: Completion) -> tuple[Arg, ...]:
-    return done.id, done.attempt, repr(done.run_s), _encode(_Result(done.outputs, done.output_files))
+def jobs(items: Sequence[JobRef]) -> list[Arg]:
+    return [_encode([ref.id for ref in items])]
 
 
-def failure_args(now_s: float) -> Callable[[Failure], tuple[Arg, ...]]:
+def held(items: Sequence[Held]) -> list[Arg]:
+    return [_flat((one.id, one.attempt) for one in items)]
+
+
+def completions(items: Sequence[Completion]) -> list[Arg]:
+    return [
+        _flat((one.id, one.attempt, one.run_s) for one in items),
+        *(_encode((one.outputs, one.output_files)) for one in items),
+    ]
+
+
+def failures(now_s: float) -> Callable[[Sequence[Failure]], list[Arg]]:
     """Failures reported at `now_s`."""
 
-    def args(failed: Failure) -> tuple[Arg, ...]:
+    def retry_at_s(failed: Failure) -> float | bool:
         after_s = failed.retry_after_s
-        retry_at = "" if after_s is None else "now" if after_s <= 0 else repr(now_s + after_s)
-        return failed.id, failed.attempt, _encode(failed.error), retry_at, int(failed.cancelled)
+        return False if after_s is None else 0.0 if after_s <= 0 else now_s + after_s
+
+    def args(items: Sequence[Failure]) -> list[Arg]:
+        return [
+            _flat((one.id, one.attempt, retry_at_s(one), one.cancelled) for one in items),
+            *(_encode(one.error) for one in items),
+        ]
 
     return args
 
 
-def progress_args(progress: Progress) -> tuple[Arg, ...]:
-    checkpoint = _checkpoint_blob(progress.checkpoint)
-    return progress.id, progress.attempt, repr(progress.fraction), progress.stage or "", checkpoint
+def progress(items: Sequence[Progress]) -> list[Arg]:
+    return [
+        _flat((one.id, one.attempt, one.fraction, one.stage or "") for one in items),
+        *(_checkpoint_blob(one.checkpoint) for one in items),
+    ]
 
 
-def event_args(event: LiveEvent) -> tuple[Arg, ...]:
-    return (
-        event.job,
-        event.kind,
-        repr(event.at_s),
-        event.attempt,
-        b"" if event.error is None else _encode(event.error),
-    )
+def events(items: Sequence[LiveEvent]) -> list[Arg]:
+    return [
+        _flat((one.job, one.kind, one.at_s, one.attempt) for one in items),
+        *("" if one.error is None else _encode(one.error) for one in items),
+    ]
 
 
-def outcome_args(outcome: Outcome) -> tuple[Arg, ...]:
-    return outcome.seq.partition("@")[0], outcome.id, outcome.status
+def acks(items: Sequence[Outcome], told: Sequence[LiveEvent]) -> list[Arg]:
+    """Outcomes of one model."""
+    places: dict[str, tuple[int, list[int]]] = {}  # entry -> how many are in it, which of them these are
+    for one in items:
+        entry, place, count = one.seq.partition("@")[0].split(".")
+        places.setdefault(entry, (int(count), []))[1].append(int(place))
+    return [
+        _encode([entry for entry, (count, acked) in places.items() if len(acked) == count]),
+        _encode([(entry, count, *acked) for entry, (count, acked) in places.items() if len(acked) < count]),
+        _flat((one.id, one.status) for one in items if one.status.is_terminal),
+        *events(told),
+    ]
+
+
+def _flat(parts: Iterable[tuple[Any, ...]]) -> bytes:
+    """One flat array: a script reads it without making a table for each item."""
+    return _encode(list(chain.from_iterable(parts)))
 
 
 # --- out: what a script replied -------------------------------------------------------------------------------------
 
 
-def leases(reply: Sequence[Any], model: ModelName, worker: WorkerId) -> list[Lease]:
-    found: list[Lease] = []
-    for raw_id, attempt, blob, checkpoint in zip(reply[::4], reply[1::4], reply[2::4], reply[3::4], strict=True):
-        ticket = _decode_ticket(blob)
-        found.append(
-            Lease(
-                id=job_id(raw_id),
-                model=model,
-                tenant=ticket.tenant,
-                worker=worker,
-                attempt=int(attempt),
-                max_attempts=ticket.max_attempts,
-                payload=ticket.payload,
-                timeout_s=ticket.timeout_s,
-                enqueued_at_s=ticket.enqueued_at_s,
-                checkpoint=_checkpoint(checkpoint),
-            )
+def leases(reply: bytes, model: ModelName, worker: WorkerId) -> list[Lease]:
+    return [
+        Lease(
+            id=one.id,
+            model=model,
+            tenant=one.ticket.tenant,
+            worker=worker,
+            attempt=one.attempt,
+            max_attempts=one.ticket.max_attempts,
+            payload=one.ticket.payload,
+            timeout_s=one.ticket.timeout_s,
+            enqueued_at_s=one.ticket.enqueued_at_s,
+            checkpoint=one.checkpoint,
         )
-    return found
+        for one in _decode_leases(reply)
+    ]
 
 
 def job_id(raw: bytes) -> JobId:
@@ -166,65 +250,107 @@ def job_ids(raw: Iterable[bytes]) -> tuple[JobId, ...]:
     return tuple(job_id(item) for item in raw)
 
 
-def status(raw: bytes) -> JobStatus | None:
-    return JobStatus(raw.decode()) if raw else None
+def verdicts(reply: Sequence[int]) -> list[bool]:
+    return [bool(one) for one in reply]
 
 
-def live_job(job: JobId, reply: Sequence[Any]) -> LiveJob | None:
-    state, attempt, owner, begun, fraction, stage, retry_at, checkpoint, ahead = reply
-    if not state:
-        return None
-    return LiveJob(
-        id=job,
-        status=JobStatus(state.decode()),
-        attempt=int(attempt),
-        worker=WorkerId(owner.decode()) if owner else None,
-        started_at_s=_number(begun),
-        fraction=_number(fraction),
-        stage=_text(stage),
-        ahead=int(ahead) if ahead != b"" else None,
-        retry_at_s=_number(retry_at),
-        checkpoint=_checkpoint(checkpoint),
-    )
+def statuses(reply: Sequence[bytes]) -> list[JobStatus | None]:
+    return [JobStatus(one.decode()) if one else None for one in reply]
 
 
-def outcome(model: ModelName, entry: Sequence[Any]) -> Outcome:
-    fields = _fields(entry[1])
-    result = _decode_result(fields[b"r"]) if b"r" in fields else None
-    job, state, attempt, finished_at_s, begun_at_s, worker = fields[b"h"].decode().split(" ", 5)
+def live_jobs(refs: Sequence[JobRef], found: Sequence[_Peeked | None]) -> list[LiveJob | None]:
+    return [
+        None
+        if seen is None
+        else LiveJob(
+            id=ref.id,
+            status=seen.status,
+            attempt=seen.attempt,
+            worker=seen.worker or None,
+            started_at_s=_figure(seen.started_at_s),
+            fraction=_figure(seen.fraction),
+            stage=seen.stage or None,
+            ahead=None if seen.ahead is False else int(seen.ahead),
+            retry_at_s=_figure(seen.retry_at_s),
+            checkpoint=seen.checkpoint,
+        )
+        for ref, seen in zip(refs, found, strict=True)
+    ]
+
+
+def peeks(reply: bytes) -> list[_Peeked | None]:
+    return _decode_peeks(reply)
+
+
+def outcomes(model: ModelName, reply: Sequence[Any]) -> list[Outcome]:
+    found: list[Outcome] = []
+    for entry, packed in zip(reply[::2], reply[1::2], strict=True):
+        value, letters = (packed, b"") if isinstance(packed, bytes) else packed
+        ended = _decode_ended(value)
+        found += [
+            _outcome(f"{entry.decode()}.{place}.{len(ended)}@{model}", model, one)
+            for place, one in enumerate(ended)
+            if letters[place : place + 1] != b"x"
+        ]
+    return found
+
+
+def _outcome(seq: str, model: ModelName, ended: _Ended) -> Outcome:
+    """seq: unique among all models, where an entry of a stream is so in its own."""
+    result = ended.result
     return Outcome(
-        seq=f"{entry[0].decode()}@{model}",  # stream ids are unique within a model only
-        id=JobId(job),
+        seq=seq,
+        id=ended.id,
         model=model,
-        status=JobStatus(state),
-        attempt=int(attempt),
-        finished_at_s=float(finished_at_s),
-        worker=WorkerId(worker) if worker else None,
-        started_at_s=float(begun_at_s) if begun_at_s else None,
-        run_s=_number(fields.get(b"u")),
-        outputs=result.outputs if result else None,
-        output_files=result.output_files if result else (),
-        error=_error(fields.get(b"e")),
-        checkpoint=_checkpoint(fields.get(b"k")),
+        status=ended.status,
+        attempt=ended.attempt,
+        finished_at_s=ended.finished_at_s,
+        worker=ended.worker or None,
+        started_at_s=_figure(ended.started_at_s),
+        run_s=_figure(ended.run_s),
+        outputs=None if result is None else result.outputs,
+        output_files=() if result is None else result.output_files,
+        error=ended.error,
+        checkpoint=ended.checkpoint,
     )
 
 
-def event_seq(entry: bytes) -> str:
-    return entry[: entry.index(b" ")].decode()
+def story(
+    job: JobId, record: bytes | None, rest: bytes, after: str | None, *, is_whole: bool
+) -> list[LiveEvent] | None:
+    """The events after event id `after`: of a job's record, which begins with the beginning of its story, and of the
+    rest of it. None where that is not whole and does not reach back to `after`."""
+    found: list[LiveEvent] = []
+    begin = _LENGTH + int.from_bytes(record[:_LENGTH]) if record else 0
+    for part, may_be_cut in ((rest, not is_whole), (record[_LENGTH:begin] if record else b"", False)):
+        end = len(part)
+        while end > 0:
+            first = end - 2 * _LENGTH - int.from_bytes(part[end - _LENGTH : end])
+            if first < 0:
+                return None
+            event = _live_event(job, part[first + _LENGTH : end - _LENGTH])
+            if not seq_after(event.seq, after):
+                return found[::-1]
+            found.append(event)
+            end = first
+        if may_be_cut:
+            return None
+    if len(found) > EVENTS_PER_JOB:  # more are stored than are promised: they are not trimmed each time
+        found[EVENTS_PER_JOB - 1 :] = found[-1:]
+    return found[::-1]
 
 
-def live_event(job: JobId, entry: bytes) -> LiveEvent:
-    seq, kind, at_s, attempt, fraction, more = entry.split(b" ", 5)
-    what, value = more[:1], more[1:]
+def _live_event(job: JobId, packed: bytes) -> LiveEvent:
+    told = _decode_told(packed)
     return LiveEvent(
-        seq=seq.decode(),
+        seq=f"{told.ms}-{told.place}",
         job=job,
-        kind=kind.decode(),
-        at_s=float(at_s),
-        attempt=int(attempt),
-        fraction=None if fraction == b"-" else float(fraction),
-        stage=value.decode() if what == b"s" and value else None,
-        error=_decode_error(value) if what == b"e" else None,
+        kind=told.kind,
+        at_s=told.at_s,
+        attempt=told.attempt,
+        fraction=_figure(told.fraction),
+        stage=told.stage or None,
+        error=told.error,
     )
 
 
@@ -278,16 +404,13 @@ def _number(raw: bytes | None) -> float | None:
     return float(raw) if raw else None
 
 
-def _text(raw: bytes | None) -> str | None:
-    return raw.decode() if raw else None
+def _figure(value: float | bool) -> float | None:
+    """What Lua said, where False is nothing."""
+    return None if value is False else float(value)
 
 
 def _error(raw: bytes | None) -> JobError | None:
     return _decode_error(raw) if raw else None
-
-
-def _checkpoint(raw: bytes | None) -> Checkpoint | None:
-    return _decode_checkpoint(raw) if raw else None
 
 
 def _checkpoint_blob(checkpoint: Checkpoint | None) -> bytes | str:

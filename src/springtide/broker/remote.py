@@ -149,8 +149,10 @@ class RemoteBroker:
     async def read_outcomes(self, max_outcomes: int, *, wait_s: float = 0.0) -> list[Outcome]:
         return await self._call("read_outcomes", max_outcomes, wait_s)
 
-    async def ack_outcomes(self, outcomes: Sequence[Outcome], now_s: float) -> None:
-        await self._call("ack_outcomes", outcomes, now_s)
+    async def ack_outcomes(
+        self, outcomes: Sequence[Outcome], now_s: float, *, announce: Sequence[LiveEvent] = ()
+    ) -> None:
+        await self._call("ack_outcomes", outcomes, now_s, announce)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 

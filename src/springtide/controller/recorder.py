@@ -1,7 +1,8 @@
 """Writes outcomes into the ledger, then tells the world: no client sees a terminal state that could be undone.
 
-Order: read outcomes → ledger commit → announce the terminal live event → ack. A crash anywhere repeats the tail,
-and every step is idempotent. The checkpoints of a job that has ended are deleted in between: nobody goes on from there.
+Order: read outcomes → ledger commit → announce the terminal live event and ack. A crash anywhere repeats the tail,
+and every step is idempotent. The checkpoints of a job that has ended are deleted before the ack: nobody goes on from
+there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
 
 import msgspec
 
@@ -83,13 +83,18 @@ class Recorder:
         if self._on_steps is not None:
             wholes = (pipeline_of(outcome.id) for outcome in outcomes if outcome.status.is_terminal)
             self._on_steps(whole for whole in wholes if whole is not None)
-        by_model = sorted((o for o in outcomes if o.status.is_terminal), key=lambda outcome: outcome.model)
-        for model, group in groupby(by_model, key=lambda outcome: outcome.model):
-            await self._broker.announce(model, [_event(outcome) for outcome in group])
-        ended = [one.checkpoint for one in outcomes if one.checkpoint is not None and one.status.is_terminal]
-        await asyncio.gather(*(self._delete(blob) for each in ended for blob in (each.file.id, *each.older)))
-        await self._broker.ack_outcomes(outcomes, self._clock.now_s())
+        spent = [one for one in outcomes if one.checkpoint is not None and one.status.is_terminal]
+        await self._drop_checkpoints(spent)
+        events = [_event(outcome) for outcome in outcomes if outcome.status.is_terminal]
+        await self._broker.ack_outcomes(outcomes, self._clock.now_s(), announce=events)
         return len(outcomes)
+
+    async def _drop_checkpoints(self, ended: Sequence[Outcome]) -> None:
+        """What is acked comes not again, so this goes before; and nobody is to wait for it to hear of an end."""
+        for outcome in ended:
+            await self._broker.announce(outcome.model, [_event(outcome)])
+        files = [one.checkpoint for one in ended if one.checkpoint is not None]
+        await asyncio.gather(*(self._delete(blob) for each in files for blob in (each.file.id, *each.older)))
 
     async def _delete(self, blob: BlobId) -> None:
         try:

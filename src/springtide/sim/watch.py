@@ -169,6 +169,9 @@ class WatchedBroker:
             check(self, *args, answer)
             if verb == "announce":
                 await self._read_stories(args[1])
+        if announced := options.get("announce"):
+            self._saw_announce(announced[0].job, announced, None)
+            await self._read_stories(announced)
         return answer
 
     async def check_counts(self, models: Sequence[ModelName], now_s: float) -> None:

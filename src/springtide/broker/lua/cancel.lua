@@ -1,20 +1,17 @@
--- ARGV: now, then ids. Returns the state after of each, '' where it is not known.
-local replies = {}
-for i = 2, #ARGV do
-  local job = load_job(ARGV[i])
-  if not job then
-    replies[#replies + 1] = ''
-  elseif job.s == QUEUED then
+-- ARGV: now, packed ids. Returns the state after of each, '' where it is not known.
+local ids, replies = cmsgpack.unpack(ARGV[2]), {}
+load_jobs(ids)
+for n, id in ipairs(ids) do
+  local job = load_job(id)
+  if job and job.s == QUEUED then
     stop_waiting(job)
     finish(job, CANCELLED)
-    replies[#replies + 1] = CANCELLED
-  elseif job.s == IN_PROGRESS then
-    redis.call('HSET', job.key, 's', CANCELLING)
+  elseif job and job.s == IN_PROGRESS then
+    job.s = CANCELLING
+    save(job)
     redis.call('RPUSH', cancel_key(job.o), job.id)
-    add_event(job.id, CANCELLING, job.a, now)
-    replies[#replies + 1] = CANCELLING
-  else
-    replies[#replies + 1] = job.s
+    add_event(job, CANCELLING, job.a, now)
   end
+  replies[n] = job and job.s or ''
 end
 return replies

@@ -1,15 +1,17 @@
--- ARGV: now, worker, then for each result: id, attempt, run_s, result. Returns 1 for each that counts.
-local worker = ARGV[2]
-local replies = {}
-for i = 3, #ARGV, 4 do
-  local attempt = ARGV[i + 1]
-  local job, other = load_held(ARGV[i], worker, attempt)
+-- ARGV: now, worker, packed {id, attempt, run_s, ...}, then each result (opaque). Returns 1 for each that counts.
+local worker, done = ARGV[2], cmsgpack.unpack(ARGV[3])
+local replies, ids = {}, {}
+for n = 1, #done / 3 do ids[n] = done[3 * n - 2] end
+load_jobs(ids)
+for n, id in ipairs(ids) do
+  local attempt = done[3 * n - 1]
+  local job, other = load_held(id, worker, attempt)
   if job then
     let_go(job)
-    finish(job, COMPLETED, 'u', ARGV[i + 2], 'r', ARGV[i + 3])
+    finish(job, COMPLETED, done[3 * n], ARGV[3 + n])
   end
   -- A repeat after a lost reply: this very attempt has won already.
-  local won = other and other.s == COMPLETED and other.a == tonumber(attempt) and other.o == worker
-  replies[#replies + 1] = (job or won) and 1 or 0
+  local won = other and other.s == COMPLETED and other.a == attempt and other.o == worker
+  replies[n] = (job or won) and 1 or 0
 end
 return replies

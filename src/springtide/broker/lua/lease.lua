@@ -1,9 +1,8 @@
--- ARGV: now, worker, most jobs, latest acceptance or ''. Returns {id, attempt, ticket,
--- checkpoint or '', ...}.
+-- ARGV: now, worker, most jobs, latest acceptance or ''. Returns packed {{id, attempt, ticket, checkpoint or nil}, ...}.
 -- Turns are taken on a copy of the open lanes that stand first, which is written back at the end: picking n jobs moves
 -- at most n of them, so the first n lanes are enough.
 local worker, wanted, before = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local jobs, classes, at_limit = {}, {}, {}
+local picked, classes, at_limit = {}, {}, {}
 local virtual_at = {}  -- of each class, as it was
 
 local function load_class(class)
@@ -25,15 +24,12 @@ local function first_job(class, lane, lanes)
   if lane.job then return lane.job end
   local at = #lane.taken
   if #lane.ids <= at + 1 and not lane.is_whole then
-    local last = at + math.ceil((wanted - #jobs) / lanes)
+    local last = at + math.ceil((wanted - #picked) / lanes)
     lane.ids = redis.call('ZRANGE', lane_key(class, lane.tenant), 0, last)
     lane.is_whole = #lane.ids <= last
+    load_jobs(lane.ids)
   end
-  local id = lane.ids[at + 1]
-  if not id then return nil end
-  local v = redis.call('HMGET', job_key(id), 'a', 'c', 'd', 'q', 'k')
-  lane.job = {id = id, t = lane.tenant, a = tonumber(v[1]), c = tonumber(v[2]), d = v[3], q = tonumber(v[4]),
-              k = v[5] or ''}
+  lane.job = lane.ids[at + 1] and load_job(lane.ids[at + 1])
   return lane.job
 end
 
@@ -79,12 +75,12 @@ local function take_turns()
   local turn, most = tonumber(fair[1] or 0), model_limit()
   for class = 0, 2 do virtual_at[class] = tonumber(fair[3 + class] or 0) end
   if most then wanted = math.min(wanted, most - redis.call('ZCARD', SEEN)) end
-  while #jobs < wanted do
+  while #picked < wanted do
     local rest = (turn + 1) % TURNS
     local order = rest == 0 and {2, 0, 1} or rest == TURNS / 2 and {1, 0, 2} or {0, 1, 2}
     local job = take_from(order[1]) or take_from(order[2]) or take_from(order[3])
     if not job then break end
-    jobs[#jobs + 1], turn = job, turn + 1
+    picked[#picked + 1], turn = job, turn + 1
   end
   return turn
 end
@@ -113,32 +109,35 @@ local fair = {'n', take_turns()}
 for class, one in pairs(classes) do
   if #one.taken > 0 then write_back(class, one, fair) end
 end
-if #jobs > 0 then redis.call('HSET', FAIR, unpack(fair)) end
+if #picked > 0 then redis.call('HSET', FAIR, unpack(fair)) end
 for tenant, is_there in pairs(at_limit) do
   for class = 0, 2 do
     if is_there then close_lane(class, tenant) end
   end
 end
 
-local replies, seen, tickets, ids = {}, {}, {}, {}
-for n, job in ipairs(jobs) do
-  ids[n], tickets[n] = job.id, ticket_key(job.id)
+local reply, seen, ids, long = {array_of(#picked)}, {}, {}, {}
+for n, job in ipairs(picked) do
+  ids[n] = job.id
   seen[2 * n - 1], seen[2 * n] = now, job.id
+  if job.x == '' then long[#long + 1] = job.id end
 end
 if #ids > 0 then
-  tickets = redis.call('MGET', unpack(tickets))
   redis.call('ZADD', SEEN, unpack(seen))
   redis.call('SADD', own_key(worker), unpack(ids))
 end
-for n, job in ipairs(jobs) do
-  local attempt = job.a + 1
-  redis.call('HSET', job_key(job.id), 's', IN_PROGRESS, 'a', attempt, 'o', worker, 'b', now)
+local tickets = {}
+if #long > 0 then
+  for n, ticket in ipairs(values_of(ticket_key, long)) do tickets[long[n]] = ticket end
+end
+for n, job in ipairs(picked) do
+  job.s, job.a, job.o, job.b = IN_PROGRESS, job.a + 1, worker, now
   waiting_more = waiting_more - job.c
   count_waiting(job.t, -1)
-  if job.d ~= '' then redis.call('ZREM', DUE, job.id) end
-  add_event(job.id, 'started', attempt, now)
-  local at = 4 * n
-  replies[at - 3], replies[at - 2], replies[at - 1], replies[at] = job.id, attempt, tickets[n], job.k
+  if job.d then redis.call('ZREM', DUE, job.id) end
+  add_event(job, 'started', job.a, now)
+  save(job)
+  reply[n + 1] = '\148' .. cmsgpack.pack(job.id, job.a) .. (tickets[job.id] or job.x) .. spliced(job.k)
 end
 redis.call('ZADD', ALIVE, 'GT', now, worker)
 
@@ -155,4 +154,4 @@ else
   end
   woken = math.min(woken, ready)
 end
-return replies
+return table.concat(reply)

@@ -1,6 +1,8 @@
 -- ARGV: now, worker, error of a lost worker. Returns 1 while there is more to take back.
 local worker = ARGV[2]
-for _, id in ipairs(redis.call('SPOP', own_key(worker), 100)) do
+local ids = redis.call('SPOP', own_key(worker), 100)
+load_jobs(ids)
+for _, id in ipairs(ids) do
   local job = load_job(id)
   if job and job.o == worker then take_back(job, ARGV[3]) end
 end

@@ -10,40 +10,44 @@ local woken, waiting_more = 0, 0
 local function start_waiting(job, retry_at)
   if retry_at then
     redis.call('ZADD', DELAYED, retry_at, job.id)
-    redis.call('HSET', job.key, 'r', retry_at)
+    job.r = retry_at
   else
     ready_push(job)
     woken = woken + 1
   end
-  waiting_more = waiting_more + tonumber(job.c)
+  waiting_more = waiting_more + job.c
   count_waiting(job.t, 1)
-  if job.d ~= '' then redis.call('ZADD', DUE, job.d, job.id) end
+  if job.d then redis.call('ZADD', DUE, job.d, job.id) end
 end
 
 -- The job waits no longer, and not because it was leased.
 local function stop_waiting(job)
   if not ready_remove(job) then redis.call('ZREM', DELAYED, job.id) end
-  if job.d ~= '' then redis.call('ZREM', DUE, job.id) end
-  waiting_more = waiting_more - tonumber(job.c)
+  if job.d then redis.call('ZREM', DUE, job.id) end
+  waiting_more = waiting_more - job.c
   count_waiting(job.t, -1)
+end
+
+-- `worker` holds the job's attempt from now on, and has run it since `began`.
+local function begin(job, worker, began)
+  job.s, job.o, job.b = IN_PROGRESS, worker, began
+  save(job)
+  redis.call('ZADD', SEEN, now, job.id)
+  redis.call('SADD', own_key(worker), job.id)
+  count_running(job.t, 1)
 end
 
 -- The job, if `worker` holds `attempt` of it or comes to hold it by naming it; else nil and the job as it stands.
 local function load_held(id, worker, attempt)
   local job = load_job(id)
   if not job then return nil end
-  attempt = tonumber(attempt)
   if job.o == worker and job.a == attempt and (job.s == IN_PROGRESS or job.s == CANCELLING) then return job end
   -- Nobody holds it, and the next attempt was never granted here: a server whose memory was lost has granted it.
   if job.s == QUEUED and job.a + 1 == attempt and job.n ~= attempt then
     stop_waiting(job)
-    job.s, job.a, job.o, job.b = IN_PROGRESS, attempt, worker, now
-    redis.call('HSET', job.key, 's', IN_PROGRESS, 'a', attempt, 'o', worker, 'b', now)
-    redis.call('HDEL', job.key, 'r')
-    redis.call('ZADD', SEEN, now, id)
-    redis.call('SADD', own_key(worker), id)
-    count_running(job.t, 1)
-    add_event(id, 'started', attempt, now)
+    job.a, job.r = attempt, nil
+    begin(job, worker, now)
+    add_event(job, 'started', attempt, now)
     return job
   end
   return nil, job
@@ -59,21 +63,31 @@ local function let_go(job)
   if job.s == CANCELLING then redis.call('LREM', cancel_key(job.o), 0, job.id) end
 end
 
--- The job has ended. Its ticket goes now, the rest some time after the outcome is acked.
-local function finish(job, status, ...)
-  redis.call('HSET', job.key, 's', status)
-  if job.k then redis.call('HDEL', job.key, 'k') end
-  spent_tickets[#spent_tickets + 1] = ticket_key(job.id)
-  add_outcome(job, status, ...)
+-- All that is not needed of a job that has ended: the rest goes some time after its outcome is acked.
+local function close(job, status)
+  if job.x == '' then spent_tickets[#spent_tickets + 1] = ticket_key(job.id) end
+  job.s, job.k, job.x = status, '', ''
+  save(job)
+end
+
+-- The job has ended.
+local function finish(job, status, run_s, result, failure)
+  add_outcome(job, status, run_s, result, failure)
+  close(job, status)
+end
+
+-- The attempt is over: nothing of it is said of the job any more.
+local function lay_down(job)
+  job.s, job.o, job.b, job.f, job.g = QUEUED, '', nil, nil, ''
+  save(job)
 end
 
 -- The attempt has ended and the job goes back to the queue with it spent.
 local function retry(job, retry_at, failure)
-  redis.call('HSET', job.key, 's', QUEUED)
-  redis.call('HDEL', job.key, 'o', 'b', 'f', 'g')
-  add_outcome(job, QUEUED, 'e', failure)
+  add_outcome(job, QUEUED, nil, nil, failure)
+  lay_down(job)
   start_waiting(job, retry_at)
-  add_event(job.id, 'retrying', job.a, now, nil, 'e' .. failure)
+  add_event(job, 'retrying', job.a, now, nil, nil, failure)
 end
 
 -- Its worker is gone: another attempt, or the end where it was cancelling or attempts are spent.
@@ -82,7 +96,7 @@ local function take_back(job, failure)
   if job.s == CANCELLING then
     finish(job, CANCELLED)
   elseif job.a >= job.mx then
-    finish(job, FAILED, 'e', failure)
+    finish(job, FAILED, nil, nil, failure)
   else
     retry(job, nil, failure)
   end
@@ -91,11 +105,13 @@ end
 -- Delayed jobs that are due become ready, each with a token for a waiting worker. Returns how many.
 local function promote(limit)
   local ids = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, limit)
+  load_jobs(ids)
   for _, id in ipairs(ids) do
     local job = load_job(id)
     redis.call('ZREM', DELAYED, id)
     if job then
-      redis.call('HDEL', job.key, 'r')
+      job.r = nil
+      save(job)
       ready_push(job)
       woken = woken + 1
     end
@@ -106,6 +122,7 @@ end
 -- Waiting jobs whose start deadline has passed end. Returns how many.
 local function expire(limit)
   local ids = redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, limit)
+  load_jobs(ids)
   for _, id in ipairs(ids) do
     local job = load_job(id)
     redis.call('ZREM', DUE, id)
@@ -115,6 +132,18 @@ local function expire(limit)
     end
   end
   return #ids
+end
+
+-- Add terminal events, packed {id, kind, at_s, attempt, ...}; their errors are in ARGV behind `at`.
+local function announce(events, at)
+  local ids = {}
+  for n = 1, #events / 4 do ids[n] = events[4 * n - 3] end
+  load_jobs(ids)
+  for n, id in ipairs(ids) do
+    local job = load_record(id) or new_job(id)
+    if job.s == '' then redis.call('ZADD', PAST, 'NX', events[4 * n - 1], id) end
+    add_event(job, events[4 * n - 2], events[4 * n], events[4 * n - 1], nil, nil, ARGV[at + n])
+  end
 end
 
 -- Do what was noted. Called once, when the script itself is through.
@@ -131,6 +160,6 @@ local function settle()
   for worker, ids in pairs(let_go_owned) do redis.call('SREM', own_key(worker), unpack(ids)) end
   if #spent_tickets > 0 then redis.call('UNLINK', unpack(spent_tickets)) end
   if waiting_more ~= 0 then redis.call('INCRBY', WAIT, string.format('%.0f', waiting_more)) end
+  write_down()
   if woken > 0 and has_turn() then ring(woken) end
-  if outcomes_added then redis.call('PUBLISH', OUT, '') end
 end

@@ -104,9 +104,9 @@ end
 
 local function ready_push(job)
   local lane = lane_key(job.pr, job.t)
-  local delay = DELAY_PER_PREDICTED_S * math.min(tonumber(job.c) / 1e6, PREDICTED_CAP_S)
+  local delay = DELAY_PER_PREDICTED_S * math.min(job.c / 1e6, PREDICTED_CAP_S)
   push_to(class_key(job.pr), job.q, job.id)
-  push_to(lane, tonumber(job.q) + delay, job.id)
+  push_to(lane, job.q + delay, job.id)
   pushed_lanes[lane] = job
 end
 

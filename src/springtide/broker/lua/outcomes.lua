@@ -1,35 +1,46 @@
--- ARGV: now (unused), consumer, most outcomes, lease time in ms. Returns stream entries: this reader's unacked ones,
--- then those that another reader left lying for that long (on the server's clock: a reader's silence is real time),
--- then new ones.
+-- ARGV: now (unused), consumer, most outcomes, lease time in ms. Returns {entry, packed outcomes, ...}: this reader's
+-- unacked entries, then those that another reader left lying for that long (on the server's clock: a reader's silence is
+-- real time), then new ones, until there are as many outcomes as were asked for, or more. Where entries were acked in
+-- part there is {packed outcomes, letters of :half or ''} in place of the packed outcomes.
 local consumer, limit, idle_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
-local function read(from, n)
-  return redis.pcall('XREADGROUP', 'GROUP', 'recorder', consumer, 'COUNT', n, 'STREAMS', OUT, from)
+local function read(from)
+  return redis.pcall('XREADGROUP', 'GROUP', 'recorder', consumer, 'COUNT', 1, 'STREAMS', OUT, from)
 end
 
-local found = read('0', limit)
-if found and found.err then  -- no such group: the first read of all, or everything was flushed
-  redis.call('XGROUP', 'CREATE', OUT, 'recorder', '0', 'MKSTREAM')
-  found = read('0', limit)
-end
-
-local entries = {}
-local function take(list)
-  for _, entry in ipairs(list) do
-    if entry[2] then
-      entries[#entries + 1] = entry
-    else
-      redis.call('XACK', OUT, 'recorder', entry[1])  -- acked by another reader after it was claimed
-    end
+local replies = {}
+local function take(entry)
+  if entry[2] then
+    limit = limit - struct.unpack('>I2', entry[2][2], 2)
+    replies[#replies + 1], replies[#replies + 2] = entry[1], entry[2][2]
+  else
+    redis.call('XACK', OUT, 'recorder', entry[1])  -- acked by another reader after it was claimed
   end
 end
 
-if found then take(found[1][2]) end
-if #entries < limit then
-  take(redis.call('XAUTOCLAIM', OUT, 'recorder', consumer, idle_ms, '0', 'COUNT', limit - #entries)[2])
+local unacked, after = true, '0'
+while limit > 0 do  -- one by one, for nobody knows how much is in an entry
+  local found = read(unacked and after or '>')
+  if found and found.err then  -- no such group: the first read of all, or everything was flushed
+    redis.call('XGROUP', 'CREATE', OUT, 'recorder', '0', 'MKSTREAM')
+  elseif found and #found[1][2] > 0 then
+    local entry = found[1][2][1]
+    take(entry)
+    after = entry[1]
+  elseif unacked then
+    unacked = false
+    local claimed = redis.call('XAUTOCLAIM', OUT, 'recorder', consumer, idle_ms, '0', 'COUNT', 10)[2]
+    for _, entry in ipairs(claimed) do take(entry) end
+  else
+    break
+  end
 end
-if #entries < limit then
-  local fresh = read('>', limit - #entries)
-  if fresh then take(fresh[1][2]) end
+
+if #replies > 0 and redis.call('EXISTS', HALF) == 1 then
+  local entries = {}
+  for n = 1, #replies / 2 do entries[n] = replies[2 * n - 1] end
+  for n, letters in ipairs(redis.call('HMGET', HALF, unpack(entries))) do
+    replies[2 * n] = {replies[2 * n], letters or ''}
+  end
 end
-return entries
+return replies

@@ -1,6 +1,7 @@
--- ARGV: now (unused), then ids. Returns for each: status or '', attempt, owner, begun at, fraction, stage, retry at,
--- checkpoint, jobs ahead or ''.
+-- ARGV: now (unused), packed ids. Returns packed {{status, attempt, owner, begun at, fraction, stage, retry at,
+-- checkpoint, jobs ahead}, ...}, false or '' where there is none; nil for a job that is not known.
 local open_weights = {}
+local NO_ATTEMPT = cmsgpack.pack(false, false, '', false)
 
 -- The weights of all tenants that have a turn in the class; of many, by the mean of the first.
 local function open_weight(class)
@@ -23,19 +24,23 @@ local function ready_rank(id, class, tenant)
     local mine = redis.call('ZSCORE', open_key(class), tenant) and weight or 0
     ahead = ahead + math.min(others, math.floor((ahead + 0.5) * (open_weight(class) - mine) / weight))
   end
-  for higher = 0, tonumber(class) - 1 do ahead = ahead + redis.call('ZCARD', class_key(higher)) end
+  for higher = 0, class - 1 do ahead = ahead + redis.call('ZCARD', class_key(higher)) end
   return ahead
 end
 
-local replies = {}
-for i = 2, #ARGV do
-  local id = ARGV[i]
-  local v = redis.call('HMGET', job_key(id), 's', 'a', 'o', 'b', 'f', 'g', 'r', 'k', 'pr', 't')
-  local ahead = v[1] == QUEUED and not v[7] and ready_rank(id, v[9], v[10])
-  local reply = {v[1] or '', v[2] or '0', v[3] or '', '', '', '', '', '', ahead or ''}
-  if not TERMINAL[v[1]] then
-    for n = 4, 8 do reply[n] = v[n] or '' end
+local ids = cmsgpack.unpack(ARGV[2])
+local reply = {array_of(#ids)}
+load_jobs(ids)
+for n, id in ipairs(ids) do
+  local job = load_job(id)
+  if not job then
+    reply[n + 1] = NIL
+  else
+    local is_over = TERMINAL[job.s]
+    local ahead = job.s == QUEUED and not job.r and ready_rank(id, job.pr, job.t)
+    local begun = cmsgpack.pack(job.b or false, job.f or false, job.g, job.r or false)
+    reply[n + 1] = '\153' .. cmsgpack.pack(job.s, job.a, job.o) .. (is_over and NO_ATTEMPT or begun)
+                   .. spliced(not is_over and job.k) .. cmsgpack.pack(ahead)
   end
-  replies[#replies + 1] = reply
 end
-return replies
+return table.concat(reply)

@@ -1,16 +1,19 @@
--- ARGV: now, worker, then for each progress: id, attempt, fraction, stage or '', checkpoint or ''. Returns 1 for each
--- that counts.
-local worker = ARGV[2]
-local replies = {}
-for i = 3, #ARGV, 5 do
-  local id, fraction, stage = ARGV[i], ARGV[i + 2], ARGV[i + 3]
-  local job = load_held(id, worker, ARGV[i + 1])
+-- ARGV: now, worker, packed {id, attempt, fraction, stage or '', ...}, then of each its checkpoint or ''. Returns 1 for
+-- each that counts.
+local worker, given = ARGV[2], cmsgpack.unpack(ARGV[3])
+local replies, ids = {}, {}
+for n = 1, #given / 4 do ids[n] = given[4 * n - 3] end
+load_jobs(ids)
+for n, id in ipairs(ids) do
+  local fraction, stage, checkpoint = given[4 * n - 1], given[4 * n], ARGV[3 + n]
+  local job = load_held(id, worker, given[4 * n - 2])
   if job then
-    redis.call('HSET', job.key, 'f', fraction, 'g', stage)
-    if ARGV[i + 4] ~= '' then redis.call('HSET', job.key, 'k', ARGV[i + 4]) end
-    add_event(id, 'progress', job.a, now, fraction, 's' .. stage)
-    trim_events(id)
+    job.f, job.g = fraction, stage
+    if checkpoint ~= '' then job.k = checkpoint end
+    save(job)
+    add_event(job, 'progress', job.a, now, fraction, stage)
+    trim_events(job)
   end
-  replies[#replies + 1] = job and 1 or 0
+  replies[n] = job and 1 or 0
 end
 return replies

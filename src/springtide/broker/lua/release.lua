@@ -1,20 +1,21 @@
--- ARGV: now, worker, then for each attempt given back unspent: id, attempt. Returns 1 for each that counts.
-local worker = ARGV[2]
-local replies = {}
-for i = 3, #ARGV, 2 do
-  local job = load_held(ARGV[i], worker, ARGV[i + 1])
+-- ARGV: now, worker, packed {id, attempt, ...} of what is given back unspent. Returns 1 for each that counts.
+local worker, held = ARGV[2], cmsgpack.unpack(ARGV[3])
+local replies, ids = {}, {}
+for n = 1, #held / 2 do ids[n] = held[2 * n - 1] end
+load_jobs(ids)
+for n, id in ipairs(ids) do
+  local job = load_held(id, worker, held[2 * n])
   if job then
     let_go(job)
     if job.s == CANCELLING then
       finish(job, CANCELLED)
     else
-      job.a = job.a - 1
-      redis.call('HSET', job.key, 's', QUEUED, 'a', job.a, 'n', job.a + 1)
-      redis.call('HDEL', job.key, 'o', 'b', 'f', 'g')
+      lay_down(job)
+      job.a, job.n = job.a - 1, job.a
       start_waiting(job)
-      add_event(job.id, QUEUED, job.a, now)
+      add_event(job, QUEUED, job.a, now)
     end
   end
-  replies[#replies + 1] = job and 1 or 0
+  replies[n] = job and 1 or 0
 end
 return replies
