@@ -239,6 +239,12 @@ class ModelConfig(_Section):
         default=600, ge=0, le=86_400, description="How long a draining worker may finish what it runs, seconds."
     )
 
+    max_duration_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=7 * 86_400,
+        description="Longest sound or video that is accepted, seconds; default: the engine's own limit.",
+    )
     max_running: int | None = Field(
         default=None, ge=1, le=1_000_000, description="Most jobs in progress at once; default: as many as workers take."
     )

@@ -58,9 +58,13 @@ class Line:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.heard: list[tuple[float, str | None]] = []
+        self.checkpoint: Path | None = None  # what an earlier attempt left
+        self.checkpoints: list[bytes | Path] = []
 
-    def __call__(self, fraction: float, stage: str | None = None) -> None:
+    def __call__(self, fraction: float, stage: str | None = None, *, checkpoint: bytes | Path | None = None) -> None:
         self.heard.append((fraction, stage))
+        if checkpoint is not None:
+            self.checkpoints.append(checkpoint)
 
     @property
     def fractions(self) -> list[float]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from springtide.domain.errors import BadMedia, ConfigError, InvalidInput
 from springtide.engines.protocol import Cancelled
 from springtide.engines.speech.listening import Recording, VoiceDetector
+from springtide.engines.speech.results import joined, spoken
 from springtide.engines.speech.schema import Input, Output, Segment
-from springtide.engines.speech.whisper import WhisperSpeech, joined, longest
+from springtide.engines.speech.transcriber import Transcriber
+from springtide.engines.speech.whisper import WhisperSpeech
 from springtide.media.audio import stream_pcm
 from springtide.testing import media_makers as makers
 
@@ -38,7 +40,7 @@ def model() -> Iterator[WhisperSpeech]:
     engine = WhisperSpeech({}, weights_folder(WhisperSpeech))
     engine.load()
     yield engine
-    engine._model = None
+    engine._models.clear()
 
 
 def run(engine: WhisperSpeech, path: Path, line: Line, **options: Any) -> Output:
@@ -171,13 +173,13 @@ def test_no_clause_is_lost_after_a_pause(model: WhisperSpeech, tmp_path: Path) -
 def test_what_the_model_left_at_the_end_of_a_piece_is_heard_again(
     model: WhisperSpeech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, heard_s = WhisperSpeech._decode, list[float]()
+    real, heard_s = Transcriber._decoded, list[float]()
 
-    def stops_early(self: WhisperSpeech, part: NDArray[np.float32], language: str, inputs: Input) -> Iterator[Any]:
+    def stops_early(self: Transcriber, part: NDArray[np.float32], language: str) -> Iterable[Any]:
         heard_s.append(len(part) / RATE)
-        yield from real(self, part[: 4 * RATE] if len(heard_s) == 1 else part, language, inputs)
+        return real(self, part[: 4 * RATE] if len(heard_s) == 1 else part, language)
 
-    monkeypatch.setattr(WhisperSpeech, "_decode", stops_early)
+    monkeypatch.setattr(Transcriber, "_decoded", stops_early)
     output = run(model, DATA / "en.wav", Line(tmp_path / "job"))
     assert len(heard_s) == 2
     assert heard_s[1] < heard_s[0] - 2
@@ -202,8 +204,8 @@ def in_mp4(path: Path, sound: NDArray[np.float32]) -> Path:
 
 def test_a_cancel_is_heard_in_silence(model: WhisperSpeech, tmp_path: Path) -> None:
     class Cancelling(Line):
-        def __call__(self, fraction: float, stage: str | None = None) -> None:
-            super().__call__(fraction, stage)
+        def __call__(self, fraction: float, stage: str | None = None, **more: Any) -> None:
+            super().__call__(fraction, stage, **more)
             if fraction > 0:
                 raise Cancelled
 
@@ -227,11 +229,10 @@ def test_a_file_that_does_not_decode_is_the_callers_fault(model: WhisperSpeech, 
 
 def test_segments_are_joined_as_their_languages_are_written() -> None:
     texts = [("Hello.", "en"), ("Go on.", "en"), ("你好，", "zh"), ("再见。", "zh"), ("Bye.", "en")]
-    segments = [Segment(id=0, start_s=0, end_s=len(text), text=text) for text, _ in texts]
-    languages = [language for _, language in texts]
-    assert joined(segments, languages) == "Hello. Go on. 你好，再见。 Bye."
-    assert longest(segments, languages) == "en"
-    assert (joined([], []), longest([], [])) == ("", None)
+    segments = [Segment(id=0, start_s=0, end_s=len(text), text=text, language=language) for text, language in texts]
+    assert joined(segments) == "Hello. Go on. 你好，再见。 Bye."
+    assert [(one.language, one.seconds) for one in spoken(segments)] == [("en", 16.0), ("zh", 6.0)]
+    assert (joined([]), spoken([])) == ("", [])
 
 
 def test_missing_and_broken_model_files_are_told_before_a_job_runs(tmp_path: Path) -> None:

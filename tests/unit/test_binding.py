@@ -195,3 +195,13 @@ def test_importing_engines_for_their_schemas_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "", done.stderr
+
+
+def test_an_operator_may_raise_the_limit_of_length_and_pictures_have_none() -> None:
+    model = describe(ModelName("up"), Upscale, engine_reference="x:Upscale", max_duration_s=36_000.0)
+    assert [(one.name, one.max_duration_s) for one in model.input_files] == [
+        ("image", None),
+        ("extra", 36_000.0),
+        ("voice", 36_000.0),
+    ]
+    assert [one.max_duration_s for one in file_fields(Input)] == [None, 14_400.0, 14_400.0]

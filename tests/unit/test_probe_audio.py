@@ -127,6 +127,20 @@ def test_a_refusal_says_what_is_wrong(tmp_path: Path) -> None:
     assert caught.value.code == "too_long"
 
 
+def test_five_hours_of_sound_are_refused_with_the_limit_and_the_setting_that_raises_it(tmp_path: Path) -> None:
+    path = makers.wav(tmp_path / "long.wav", lambda _: 0.0, seconds=0.1, rate=8000)
+    size = 5 * 3600 * 8000 * 2
+    header = bytearray(path.read_bytes()[:44])
+    header[4:8], header[40:44] = (36 + size).to_bytes(4, "little"), size.to_bytes(4, "little")
+    path.write_bytes(header)
+    with path.open("r+b") as file:
+        file.truncate(44 + size)  # a hole: takes no room
+    with pytest.raises(BadMedia, match=r"5\.0 hours long; at most 4\.0 hours .*max_duration_s") as caught:
+        probe(path, field(max_duration_s=4 * 3600.0))
+    assert caught.value.details["max_duration_s"] == 14_400.0
+    assert probe(path, field(max_duration_s=6 * 3600.0)).duration_s == pytest.approx(18_000, abs=1)
+
+
 def test_a_length_that_the_file_does_not_say_is_counted(tmp_path: Path) -> None:
     path = makers.encoded(tmp_path / "x.aac", "aac")
     with pytest.raises(BadMedia) as caught:

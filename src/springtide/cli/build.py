@@ -99,7 +99,9 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     for name, model in config.models.items():
         try:
             engine = _engine(model.engine, model.settings, config.weights_folder)
-            description = describe(ModelName(name), engine, engine_reference=model.engine)
+            description = describe(
+                ModelName(name), engine, engine_reference=model.engine, max_duration_s=model.max_duration_s
+            )
             check_license(engine, accepted=model.accept_non_commercial)
         except ConfigError as error:
             problems.append(f"  models.{name}: {error.message}")

@@ -28,9 +28,18 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ANY_FILE = Media("*/*")
 
 
-def describe(name: ModelName, engine: Engine[Any, Any] | type[Engine[Any, Any]], *, engine_reference: str) -> Model:
+def describe(
+    name: ModelName,
+    engine: Engine[Any, Any] | type[Engine[Any, Any]],
+    *,
+    engine_reference: str,
+    max_duration_s: float | None = None,
+) -> Model:
     """What clients may know of a model that `engine` serves as `name`. Raises ConfigError for a model of a shape that
-    cannot be served."""
+    cannot be served.
+
+    max_duration_s: longest sound or video, in place of the engine's own limit.
+    """
     outputs = _files_of(engine.Output, OutputFile)
     schema = engine.Input.model_json_schema(mode="validation")
     return Model(
@@ -44,12 +53,21 @@ def describe(name: ModelName, engine: Engine[Any, Any] | type[Engine[Any, Any]],
         generative=engine.generative,
         input_schema={"$schema": DIALECT, **schema, "additionalProperties": False},
         output_schema={"$schema": DIALECT, **engine.Output.model_json_schema(mode="serialization")},
-        input_files=file_fields(engine.Input),
+        input_files=_bounded(file_fields(engine.Input), max_duration_s),
         output_files=tuple(outputs),
         stages=engine.stages,
         output_media={
             name: media.type_list for name in outputs if (media := _media(engine.Output.model_fields[name])) is not None
         },
+    )
+
+
+def _bounded(fields: tuple[FileField, ...], max_duration_s: float | None) -> tuple[FileField, ...]:
+    if max_duration_s is None:
+        return fields
+    return tuple(
+        field if field.max_duration_s is None else msgspec.structs.replace(field, max_duration_s=max_duration_s)
+        for field in fields
     )
 
 

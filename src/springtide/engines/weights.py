@@ -42,9 +42,10 @@ def missing(engine: type[Engine[Any, Any]], folder: Path) -> list[Weights]:
     return _missing(engine.weights, folder)
 
 
-def require(engine: type[Engine[Any, Any]], folder: Path) -> None:
-    """Raise ConfigError that says what to do where files of `engine` are missing: what `load` begins with."""
-    if lacking := missing(engine, folder):
+def require(engine: type[Engine[Any, Any]], folder: Path, only: Sequence[Weights] | None = None) -> None:
+    """Raise ConfigError that says what to do where files of `engine` are missing, of `only` where it does not need all
+    of them: what `load` begins with."""
+    if lacking := _missing(engine.weights if only is None else only, folder):
         names = ", ".join(one.path for one in lacking)
         raise ConfigError(
             f"model files are missing or damaged in {folder}: {names}. Run `springtide models pull` to fetch them",

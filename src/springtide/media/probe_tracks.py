@@ -100,7 +100,7 @@ def _check_duration(duration_s: float, field: FileField) -> None:
     if field.max_duration_s is not None and duration_s > field.max_duration_s:
         raise BadMedia(
             f"The recording is {_spoken(duration_s)} long; at most {_spoken(field.max_duration_s)} are accepted. "
-            "Cut it into parts.",
+            "Cut it into parts, or have the limit raised: max_duration_s of the model, in springtide.toml.",
             code="too_long",
             duration_s=round(duration_s, 3),
             max_duration_s=field.max_duration_s,
@@ -150,4 +150,4 @@ def _counted_s(path: Path) -> float:
 def _spoken(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:,.1f} s"
-    return f"{seconds / 60:,.1f} minutes"
+    return f"{seconds / 60:,.1f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
