@@ -37,6 +37,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "broker/remote.py": ({"asyncio.sleep", "asyncio.timeout"}, _SOCKET),
     "engines/matting/isnet.py": ({"time"}, _CHILD),
     "engines/packages.py": ({"time"}, "`models pull`, a command"),
+    "engines/protocol.py": ({"time"}, _CHILD),
     "engines/speech/whisper.py": ({"time"}, _CHILD),
     "engines/synthetic/engine.py": ({"time"}, _CHILD),
     "fleet/local.py": ({"asyncio.wait"}, _PROCESS),

@@ -3,7 +3,9 @@
     class Output(Made):
         cutout: OutputFile
 
-    return Output(cutout=..., **self.made(started_at_s))
+    began_s = time.monotonic()
+    ...
+    return Output(cutout=..., **self.made(began_s, model="isnet"))
 
 A client that shows results of several models can so rely on one set of names for origin, licence and time.
 """

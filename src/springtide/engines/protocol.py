@@ -29,6 +29,7 @@ Its module is also imported by the gateway, for the schemas: import heavy librar
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -198,6 +199,19 @@ class Engine(ABC, Generic[InputT, OutputT]):
         """Do several jobs at once. An exception given back as one job's result fails that job; one that is raised is
         nobody's yet, so the jobs run again in halves until it is. Memory that ran out makes later batches smaller."""
         raise TypeError(f"{type(self).__name__} sets max_batch but has no run_batch")
+
+    def made(self, began_s: float, *, engine: str = "", model: str = "none") -> dict[str, Any]:
+        """The fields of `engines.made.Made` for a result whose run began at `began_s`, by `time.monotonic()`.
+
+        engine: its short name; the class's where absent. model: the weights it used."""
+        return {
+            "engine": engine or type(self).__name__.lower(),
+            "model": model,
+            "version": self.version,
+            "license": self.license,
+            "generative": self.generative,
+            "seconds": round(time.monotonic() - began_s, 3),
+        }
 
     def shape_class(self, inputs: InputT) -> object:
         """Only jobs whose shape classes are equal share a `run_batch`: the size of a tensor, say. All do by default.

@@ -54,9 +54,9 @@ class Input(BaseModel):
 class Output(BaseModel):
     """What was spent."""
 
-    seconds: float
-    steps: int
-    resumed_at: int = 0  # steps that an earlier attempt has done
+    seconds: float = Field(description="How long the job was to take.")
+    steps: int = Field(description="Parts it was done in.")
+    resumed_at: int = Field(default=0, description="Steps that an earlier attempt had done.")
 
 
 class Settings(EngineSettings):
