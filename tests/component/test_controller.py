@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,17 +13,14 @@ from springtide.blobs.files import FileBlobs
 from springtide.broker.memory import MemoryBroker
 from springtide.controller.reaper import Reaper
 from springtide.controller.recorder import Recorder
-from springtide.controller.scaler import Scaler
 from springtide.controller.sweeper import Sweeper
 from springtide.domain.errors import NotFound, Unavailable
-from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase
 from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId
 from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobRef, JobStatus, Priority
 from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, Lease, Payload, Progress, WorkerState
 from springtide.domain.tenant import Discipline, Tenant
 from springtide.domain.tickets import ticket_of
 from springtide.ledger.sql import SqlLedger
-from springtide.policy.scaling import ScalingSettings
 from springtide.policy.waiting import REMOVED_AFTER_S
 from springtide.runtime.ids import new_blob_id, new_job_id
 from springtide.runtime.loops import Loop
@@ -343,74 +340,6 @@ async def test_after_an_outage_of_the_broker_workers_get_time_to_beat(
     await reaper.reap_once()
     reply = await world.broker.beat(MODEL, WORKER, [Held(job.id, 1)], WorkerState.BUSY, world.clock.now_s())
     assert reply.lost == ()
-
-
-class Hands:
-    """A fleet that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.replicas: list[Replica] = []
-        self.drained_first: list[WorkerId] = []
-
-    async def start(self) -> None: ...
-
-    async def stop(self, grace_s: float) -> None: ...
-
-    async def observe(self) -> list[Replica]:
-        return self.replicas
-
-    async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
-        self.drained_first = list(drain_first)
-        self.replicas = [
-            Replica(
-                worker=WorkerId(str(n)), model=decision.model, phase=ReplicaPhase.RUNNING, restarts=0, started_at_s=0
-            )
-            for n in range(decision.replicas)
-        ]
-
-
-async def test_the_scaler_starts_workers_for_work_and_none_without(world: World) -> None:
-    hands = Hands()
-    scaler = Scaler(world.broker, hands, {MODEL: ScalingSettings(model=MODEL, max_replicas=3)}, world.clock)
-    await scaler.scale_once()
-    assert hands.replicas == []
-    await world.submit(4)
-    await scaler.scale_once()
-    assert len(hands.replicas) == 2
-    assert scaler.decisions[MODEL].reason == "QUEUE"
-
-
-async def test_a_pool_is_scaled_on_the_sum_of_its_models_work_and_drains_who_holds_nothing_of_any(
-    world: World,
-) -> None:
-    hands, pool, other = Hands(), ModelName("pool"), ModelName("other")
-    settings = ScalingSettings(model=pool, max_replicas=5, jobs_per_replica=2, idle_s=0.0)
-    scaler = Scaler(world.broker, hands, {pool: settings}, world.clock, pools={pool: (MODEL, other)})
-    jobs = [world.job(MODEL), world.job(MODEL), world.job(other), world.job(other)]
-    await world.broker.enqueue([ticket_of(job) for job in jobs], world.clock.now_s())
-    await scaler.scale_once()
-    assert len(hands.replicas) == 2
-    first, second = WorkerId("w-1"), WorkerId("w-2")
-    for model, worker, count in ((MODEL, first, 0), (MODEL, second, 1), (other, first, 1), (other, second, 0)):
-        for lease in await world.broker.lease(model, worker, count, world.clock.now_s()):
-            if worker is first:
-                done = Completion(id=lease.id, attempt=1, outputs={})
-                await world.broker.complete(model, worker, [done], world.clock.now_s())
-    await scaler.scale_once()
-    assert hands.drained_first == [first]
-
-
-async def test_the_scaler_holds_while_the_broker_is_silent(world: World) -> None:
-    class Silent(MemoryBroker):
-        async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
-            raise Unavailable("down")
-
-    hands = Hands()
-    await hands.apply(Decision(model=MODEL, replicas=2, reason="", message=""), drain_first=[])
-    scaler = Scaler(Silent(), hands, {MODEL: ScalingSettings(model=MODEL, max_replicas=3)}, world.clock)
-    await scaler.scale_once()
-    assert len(hands.replicas) == 2
-    assert scaler.decisions[MODEL].reason == "NO_DATA"
 
 
 async def test_a_loop_outlives_its_errors_and_waits_longer_after_each() -> None:

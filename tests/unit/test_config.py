@@ -9,6 +9,7 @@ from springtide.cli.build import worker_spec
 from springtide.cli.worker_main import WorkerSpec
 from springtide.config import Config, load_config
 from springtide.domain.errors import ConfigError
+from springtide.policy.elastic.view import PoolView
 from springtide.domain.ids import ModelName, TenantId, WorkerId
 from springtide.domain.tenant import Discipline, Tenant
 from springtide.policy.retry import RetrySettings
@@ -156,10 +157,11 @@ def test_models_of_a_pool_share_its_workers_and_the_others_keep_theirs(tmp_path:
     assert ([model.model for model in spec.models], spec.memory_mb) == (["a", "b"], 8000)
     assert WorkerSpec.from_json(spec.to_json()) == spec
     assert worker_spec(config, "c", WorkerId("w")).memory_mb is None
-    scaling = build.scaling_settings(config)
-    assert set(scaling) == {"shared", "c"}
-    shared = scaling[ModelName("shared")]
-    assert (shared.min_replicas, shared.max_replicas, shared.jobs_per_replica) == (1, 2, 7)
+    policies = build.policies(config)
+    assert set(policies) == set(build.scaled(config)) == {"shared", "c"}
+    crowd = PoolView(now_s=0.0, waiting=8)  # 7 that wait are worth a replica
+    assert policies[ModelName("shared")].decide(crowd, None)[0].replicas == 2
+    assert policies[ModelName("shared")].decide(PoolView(now_s=0.0, waiting=0), None)[0].replicas == 1
     assert build.served_models(config)[ModelName("a")].max_replicas == 2
 
 

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
     from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
+    from springtide.controller.signals import Pool
     from springtide.domain.ids import TenantId
     from springtide.domain.tenant import Discipline, Tenant
     from springtide.engines.catalog import AnyEngine
     from springtide.engines.signing import SigningPlace
     from springtide.gateway.services import GatewaySettings, ServedModel
+    from springtide.ledger.history import FleetHistory
     from springtide.ledger.sql import SqlLedger
+    from springtide.policy.elastic.view import Policy
     from springtide.policy.retry import RetrySettings
-    from springtide.policy.scaling import ScalingSettings
     from springtide.worker.settings import WorkerSettings
 
 
@@ -49,6 +51,15 @@ def client_broker(config: Config) -> Broker:
     from springtide.cli.worker_main import connect
 
     return connect(broker_address(config))
+
+
+def history_beside(broker: Broker) -> FleetHistory:
+    """The fleet's past, kept by the process that serves the embedded broker."""
+    from springtide.broker.remote import RemoteBroker
+    from springtide.ledger.history import FleetHistory
+
+    assert isinstance(broker, RemoteBroker)
+    return broker.beside(FleetHistory)
 
 
 def ledger(config: Config) -> SqlLedger:
@@ -248,29 +259,34 @@ def _retry(retry: RetryConfig) -> RetrySettings:
     )
 
 
-def scaling_settings(config: Config) -> dict[ModelName, ScalingSettings]:
+def policies(config: Config) -> dict[ModelName, Policy]:
     """Of each pool in [workers], and of each model that is in none."""
-    from springtide.policy.scaling import ScalingSettings
+    from springtide.policy.scaling import Backlog, BacklogSettings
 
-    def settings(name: str, given: ModelConfig | WorkersConfig, jobs_per_replica: int) -> ScalingSettings:
-        return ScalingSettings(
-            model=ModelName(name),
-            min_replicas=given.min_replicas,
-            max_replicas=given.max_replicas,
-            jobs_per_replica=given.jobs_per_replica or jobs_per_replica,
-            idle_s=given.idle_s,
+    def policy(given: ModelConfig | WorkersConfig, jobs_per_replica: int) -> Policy:
+        return Backlog(
+            BacklogSettings(
+                min_replicas=given.min_replicas,
+                max_replicas=given.max_replicas,
+                jobs_per_replica=given.jobs_per_replica or jobs_per_replica,
+                idle_s=given.idle_s,
+            )
         )
 
-    pooled = pools(config)
-    found = {
-        ModelName(name): settings(name, model, model.slots)
-        for name, model in config.models.items()
-        if not any(name in members for members in pooled.values())
-    }
-    for name, pool in config.workers.items():
-        slots = sum(config.models[member].slots for member in pool.models)
-        found[ModelName(name)] = settings(name, pool, slots)
+    found: dict[ModelName, Policy] = {}
+    for name, pool in scaled(config).items():
+        given = config.workers.get(name) or config.models[name]
+        found[name] = policy(given, sum(config.models[member].slots for member in pool.models))
     return found
+
+
+def scaled(config: Config) -> dict[ModelName, Pool]:
+    """What is scaled as one: each pool in [workers], and each model that is in none."""
+    from springtide.controller.signals import Pool
+
+    shared = {name: Pool(models=members) for name, members in pools(config).items()}
+    alone = [name for name in model_names(config) if _pool(config, name) is None]
+    return {**{name: Pool(models=(name,)) for name in alone}, **shared}
 
 
 def _max_replicas(config: Config, name: str) -> int:

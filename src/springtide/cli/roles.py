@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from springtide.broker.protocol import Broker
     from springtide.config import Config
     from springtide.controller.retention import Retention
+    from springtide.ledger.history import FleetHistory
     from springtide.ledger.protocol import Ledger
+    from springtide.ledger.sql import SqlLedger
 
 log = logging.getLogger(__name__)
 GATEWAY_VARIABLE = "SPRINGTIDE_GATEWAY"  # set for the gateway that `springtide up` keeps
@@ -132,12 +134,15 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         broker = build.client_broker(config)
         await stack.enter_async_context(started(broker, "broker", stop))
-        if not build.is_embedded(config):
+        if build.is_embedded(config):
+            history = build.history_beside(broker)
+        else:
             ledger = await _there(stack, build.ledger(config), "ledger", stop)
             blobs = await _there(stack, build.blobs(config), "blob store", stop)
             await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
             await _started(stack, retention(config, ledger, blobs, clock))
-        await stack.enter_async_context(scaling(config, broker, clock))
+            history = ledger.history
+        await stack.enter_async_context(scaling(config, broker, history, clock))
         await stop.wait()
 
 
@@ -178,10 +183,24 @@ async def record_keeping(
 
 
 @contextlib.asynccontextmanager
-async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncGenerator[None]:
+async def local_fleet(config: Config, broker: Broker, stop: asyncio.Event) -> AsyncGenerator[None]:
+    """What `springtide up` does beside keeping the gateway, which keeps the record."""
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        if build.is_embedded(config):
+            history = build.history_beside(broker)
+        else:
+            history = (await _there(stack, build.ledger(config), "ledger", stop)).history
+        await stack.enter_async_context(scaling(config, broker, history, clock))
+        yield
+
+
+@contextlib.asynccontextmanager
+async def scaling(config: Config, broker: Broker, history: FleetHistory, clock: SystemClock) -> AsyncGenerator[None]:
     """The local fleet and its scaler; leaving drains every worker."""
     from springtide.cli.worker_main import VARIABLE
     from springtide.controller.scaler import Scaler
+    from springtide.controller.signals import Signals
     from springtide.fleet.local import Launch, LocalFleet
     from springtide.runtime.ids import new_worker_id
 
@@ -198,7 +217,8 @@ async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncGe
             await broker.leave(model, worker, clock.now_s())
 
     fleet = LocalFleet(launch, new_worker_id, on_gone, clock)
-    scaler = Scaler(broker, fleet, build.scaling_settings(config), clock, pools=pools)
+    signals = Signals(broker, fleet, history, clock, pools=build.scaled(config))
+    scaler = Scaler(signals, fleet, history, build.policies(config), clock)
     await fleet.start()
     await scaler.start()
     try:
@@ -209,12 +229,13 @@ async def scaling(config: Config, broker: Broker, clock: SystemClock) -> AsyncGe
 
 
 @contextlib.asynccontextmanager
-async def _embedded(config: Config, ledger: Ledger, *, blobs: Blobs, clock: SystemClock) -> AsyncGenerator[Broker]:
+async def _embedded(config: Config, ledger: SqlLedger, *, blobs: Blobs, clock: SystemClock) -> AsyncGenerator[Broker]:
     """The broker in memory, filled from the ledger, on record and served to workers; leaving takes in no report that
     could not be recorded any more."""
     from springtide.broker.memory import MemoryBroker
     from springtide.broker.remote import BrokerServer
     from springtide.controller.sweeper import Sweeper
+    from springtide.ledger.history import FleetHistory
 
     memory = MemoryBroker()
     await memory.start()
@@ -223,7 +244,7 @@ async def _embedded(config: Config, ledger: Ledger, *, blobs: Blobs, clock: Syst
     if count:
         log.info("%d unfinished jobs are back in the queue", count)
     async with record_keeping(config, memory, ledger, blobs=blobs, clock=clock):
-        server = BrokerServer(memory, config.socket_path)
+        server = BrokerServer(memory, config.socket_path, beside={FleetHistory: ledger.history})
         await server.start()
         try:
             yield memory

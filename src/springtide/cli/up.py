@@ -107,8 +107,7 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
     """Run until `stop`, then drain workers, then let the gateway go. `on_ready` is told the address once it answers."""
     from springtide.cli import build
     from springtide.cli.patience import started
-    from springtide.cli.roles import scaling
-    from springtide.runtime.clock import SystemClock
+    from springtide.cli.roles import local_fleet
     from springtide.runtime.memory import settle
 
     keeper = _Keeper(gateway, stop)
@@ -119,7 +118,7 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
         broker = build.client_broker(config)
         keeping = asyncio.create_task(keeper.keep())
         try:
-            async with started(broker, "broker", stop), scaling(config, broker, SystemClock()):
+            async with started(broker, "broker", stop), local_fleet(config, broker, stop):
                 on_ready(url)
                 settle()
                 await stop.wait()

@@ -1,23 +1,35 @@
-"""observe → decide → apply, once a beat for every model."""
+"""observe → decide → apply → record, for every model, at least twice a second.
+
+A policy is asked as often as it wants to be, and at once where jobs wait and no replica is there: a wake-up from zero
+does not wait for anybody's interval. Between two decisions the last one stays in force, so that a worker that died is
+replaced. What changes is written down with its reason and figures; so are samples of queue and fleet for a timeline,
+and what the policies have learnt, so that the next controller goes on where this one stopped. None of that is on the
+way of a decision: a ledger that is away costs history, not replicas.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping
+from typing import Any
 
 import msgspec
 
-from springtide.broker.protocol import Broker
+from springtide.controller.signals import Looked, Signals
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
-from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase, ScalingSnapshot, WorkerView
-from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.fleet import Decision
+from springtide.domain.ids import ModelName
 from springtide.fleet.protocol import Fleet
-from springtide.policy.scaling import ScalingMemory, ScalingSettings, decide
+from springtide.ledger.history import FleetHistory, FleetSample, Memory, Scaled
+from springtide.policy.elastic.view import Advice, Policy, Reason
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
 SCALE_EVERY_S = 0.5  # a cold start takes seconds; half a second to notice is a small part of it
+SAMPLE_EVERY_S = 10.0  # 8,640 rows a day and model
+REMEMBER_EVERY_S = 60.0  # what a crash may cost of what was learnt
+_NO_NEWS = frozenset({Reason.HOLD, Reason.COOLDOWN})
 
 
 class Scaler:
@@ -25,21 +37,23 @@ class Scaler:
 
     def __init__(
         self,
-        broker: Broker,
+        signals: Signals,
         fleet: Fleet,
-        settings: Mapping[ModelName, ScalingSettings],
+        history: FleetHistory,
+        policies: Mapping[ModelName, Policy],
         clock: Clock,
-        *,
-        pools: Mapping[ModelName, Sequence[ModelName]] | None = None,
     ) -> None:
-        """settings: by model, or by the name of a pool. pools: the models of each: its work is the sum of theirs."""
-        self._pools = pools or {}
-        self._broker = broker
+        """policies: by model, or by the name of a pool of models."""
+        self._signals = signals
         self._fleet = fleet
-        self._settings = settings
+        self._history = history
         self._clock = clock
-        self._memory: dict[ModelName, ScalingMemory] = {}
+        self._plans = {name: _Plan(name, policy) for name, policy in policies.items()}
         self._loop = Loop("scaler", self.scale_once, every_s=SCALE_EVERY_S, clock=clock)
+        self._has_recalled = False
+        self._sampled_at_s = float("-inf")
+        self._remembered_at_s = float("-inf")
+        self._unwritten: list[Scaled] = []
         self.decisions: dict[ModelName, Decision] = {}
 
     async def start(self) -> None:
@@ -47,59 +61,147 @@ class Scaler:
 
     async def stop(self, grace_s: float = 0.0) -> None:
         await self._loop.stop()
+        await self._tolerate(self._remember())
 
     async def scale_once(self) -> None:
         """One round over all models."""
-        views = await self._views()
-        replicas = await self._fleet.observe()
-        for model, settings in self._settings.items():
-            mine = [replica for replica in replicas if replica.model == model]
-            view = views.get(model)
-            snapshot = ScalingSnapshot(now_s=self._clock.now_s(), queue=view, replicas=_wanted(mine))
-            decision, self._memory[model] = decide(snapshot, self._memory.get(model, ScalingMemory()), settings)
-            if decision.replicas != snapshot.replicas:
-                log.info(
-                    "%s: %d → %d replicas (%s: %s)",
-                    model,
-                    snapshot.replicas,
-                    decision.replicas,
-                    decision.reason,
-                    decision.message,
-                )
-            self.decisions[model] = decision
-            idle = [worker.worker for worker in view.workers if worker.held == 0] if view else []
-            await self._fleet.apply(decision, drain_first=idle)
+        if not self._has_recalled:
+            await self._tolerate(self._recall())
+        looked = await self._signals.look()
+        now_s = self._clock.now_s()
+        for name, plan in self._plans.items():
+            found = looked[name]
+            decision = plan.decide(found, now_s)
+            if plan.is_news(found.view.replicas):
+                scaled = Scaled(at_s=now_s, before=found.view.replicas, decision=decision)
+                self._unwritten.append(scaled)
+                _log(scaled)
+            self.decisions[name] = decision
+            await self._fleet.apply(decision, drain_first=found.idle)
+        await self._tolerate(self._write(looked, now_s))
 
-    async def _views(self) -> dict[ModelName, QueueView]:
-        members = {name: self._pools.get(name, (name,)) for name in self._settings}
+    async def _write(self, looked: Mapping[ModelName, Looked], now_s: float) -> None:
+        if self._unwritten:
+            await self._history.put_scaled(self._unwritten)
+            self._unwritten = []
+        if now_s - self._sampled_at_s >= SAMPLE_EVERY_S:
+            self._sampled_at_s = now_s
+            await self._history.put_samples([plan.sample(looked[name], now_s) for name, plan in self._plans.items()])
+        if now_s - self._remembered_at_s >= REMEMBER_EVERY_S:
+            self._remembered_at_s = now_s
+            await self._remember()
+
+    async def _recall(self) -> None:
+        plans = list(self._plans.values())
+        found = await self._history.memories([plan.memory_name for plan in plans])
+        for plan, memory in zip(plans, found, strict=True):
+            if memory is not None:
+                plan.recall(memory.body)
+        self._has_recalled = True
+
+    async def _remember(self) -> None:
+        now_s = self._clock.now_s()
+        await self._history.put_memories(
+            [
+                Memory(name=plan.memory_name, at_s=now_s, body=body)
+                for plan in self._plans.values()
+                if (body := plan.told())
+            ]
+        )
+
+    async def _tolerate(self, doing: Awaitable[None]) -> None:
         try:
-            asked = [model for models in members.values() for model in models]
-            views = {view.model: view for view in await self._broker.queues(asked, self._clock.now_s())}
-        except (Unavailable, OutcomeUnknown):
-            return {}
-        return {name: _together(name, [views[model] for model in models]) for name, models in members.items()}
+            await doing
+        except (Unavailable, OutcomeUnknown) as error:
+            del self._unwritten[:-100]  # a long outage must not fill the memory
+            log.debug("the fleet's history is not written: %s", error)
 
 
-def _together(name: ModelName, views: Sequence[QueueView]) -> QueueView:
-    """The queues of one pool as if they were one: a worker of it is idle where it holds nothing of any."""
-    if len(views) == 1:
-        return views[0]
-    workers: dict[WorkerId, WorkerView] = {}
-    for worker in (worker for view in views for worker in view.workers):
-        known = workers.get(worker.worker)
-        held = worker.held + (known.held if known else 0)
-        workers[worker.worker] = msgspec.structs.replace(worker, model=name, held=held)
-    oldest = [view.oldest_enqueued_at_s for view in views if view.oldest_enqueued_at_s is not None]
-    return QueueView(
+class _Plan:
+    """One model's policy, what it remembers and what it said last."""
+
+    def __init__(self, name: ModelName, policy: Policy) -> None:
+        self._name = name
+        self._policy = policy
+        self._memory: Any = None
+        self._asked_at_s = float("-inf")
+        self._arrived: int | None = None  # at the last sample
+        self._told: tuple[int, str] | None = None  # replicas and reason as last written down
+        self.memory_name = f"{policy.name}:{name}"
+        self.decision: Decision | None = None
+
+    def decide(self, looked: Looked, now_s: float) -> Decision:
+        """A new decision where one is due, else the last one."""
+        view = looked.view
+        is_urgent = bool(view.waiting) and view.replicas == 0
+        past_s = now_s - self._asked_at_s
+        if self.decision is not None and not is_urgent and 0 <= past_s < self._policy.interval_s:
+            return self.decision
+        self._asked_at_s = now_s
+        advice, self._memory = self._policy.decide(view, self._memory)
+        self.decision = _decision(self._name, advice)
+        return self.decision
+
+    def is_news(self, before: int) -> bool:
+        """Whether the decision in force is worth writing down: it changes the number, or what holds it is another
+        reason than the one written last. Says so once."""
+        assert self.decision is not None
+        now = (self.decision.replicas, self.decision.reason)
+        if self._told is None:
+            is_news = now[0] != before or self.decision.reason not in _NO_NEWS
+        else:
+            is_news = now[0] != self._told[0] or (now[1] != self._told[1] and now[1] not in _NO_NEWS)
+        if is_news or self._told is None:
+            self._told = now
+        return is_news
+
+    def sample(self, looked: Looked, now_s: float) -> FleetSample:
+        view, queue = looked.view, looked.queue
+        arrived = None if self._arrived is None else view.arrived - self._arrived
+        self._arrived = view.arrived
+        is_fresh = queue is not None and view.age_s < SAMPLE_EVERY_S
+        return FleetSample(
+            model=self._name,
+            at_s=now_s,
+            arrived=arrived,
+            queued=queue.queued if queue is not None and is_fresh else None,
+            running=queue.leased if queue is not None and is_fresh else None,
+            oldest_wait_s=round(view.oldest_wait_s, 3) if is_fresh else None,
+            wait_s_p95=looked.wait_s_p95,
+            wanted=self.decision.replicas if self.decision else 0,
+            ready=view.ready,
+            busy=len(view.busy_left_s),
+            loading=len(view.loading_left_s),
+            draining=view.draining,
+        )
+
+    def told(self) -> str | None:
+        """What is remembered, as JSON; None where there is nothing yet."""
+        return None if self._memory is None else msgspec.json.encode(self._memory).decode()
+
+    def recall(self, body: str) -> None:
+        """Take up what an earlier controller remembered; what this version cannot read is forgotten."""
+        try:
+            self._memory = msgspec.json.decode(body, type=self._policy.memory_type)
+        except msgspec.MsgspecError as error:
+            log.warning("what the policy %s of %s had learnt cannot be read: %s", self._policy.name, self._name, error)
+
+
+def _decision(name: ModelName, advice: Advice) -> Decision:
+    return Decision(
         model=name,
-        queued=sum(view.queued for view in views),
-        leased=sum(view.leased for view in views),
-        predicted_s=sum(view.predicted_s for view in views),
-        oldest_enqueued_at_s=min(oldest, default=None),
-        workers=tuple(workers.values()),
-        taken_at_s=views[0].taken_at_s,
+        replicas=advice.replicas,
+        reason=advice.reason.value,
+        message=advice.message,
+        wish=advice.wish,
+        figures=advice.figures,
     )
 
 
-def _wanted(replicas: list[Replica]) -> int:
-    return sum(replica.phase is not ReplicaPhase.DRAINING for replica in replicas)
+def _log(scaled: Scaled) -> None:
+    decision = scaled.decision
+    if decision.replicas == scaled.before:
+        log.info("%s: stays at %d (%s: %s)", decision.model, scaled.before, decision.reason, decision.message)
+    else:
+        words = (decision.model, scaled.before, decision.replicas, decision.reason, decision.message)
+        log.info("%s: %d → %d replicas (%s: %s)", *words)

@@ -62,14 +62,6 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     last_exit: str | None = None
 
 
-class ScalingSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scaling policy sees. `queue` is None where the broker could not be asked: no data is not zero."""
-
-    now_s: float
-    queue: QueueView | None
-    replicas: int  # wanted and not draining
-
-
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many replicas, why, and from which figures."""
 

@@ -1,7 +1,6 @@
-"""How many replicas a model should have: `decide(snapshot, memory, settings) -> (decision, memory)`.
+"""The simplest policy that is right: as many replicas as the work in sight fills, at once upwards.
 
-The simplest policy that is right: as many replicas as the work in sight fills, between the bounds, at once upwards;
-downwards only when fewer would have done for the whole of `idle_s`. No data is not zero: without a queue view it holds.
+Downwards only when fewer would have done for the whole of `idle_s`. No data is not zero: without a queue view it holds.
 """
 
 from __future__ import annotations
@@ -10,61 +9,75 @@ import math
 
 import msgspec
 
-from springtide.domain.fleet import Decision, ScalingSnapshot
-from springtide.domain.ids import ModelName
+from springtide.policy.elastic.view import Advice, PoolView, Reason
 
 
-class ScalingSettings(msgspec.Struct, frozen=True, kw_only=True):
+class BacklogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds and pace of one model."""
 
-    model: ModelName
     min_replicas: int = 0
     max_replicas: int = 1
-    jobs_per_replica: int = 2  # what one replica may hold and have waiting before another one is worth its start
+    jobs_per_replica: int = 2  # that wait before another replica is worth its start
     idle_s: float = 300.0
 
 
-class ScalingMemory(msgspec.Struct, frozen=True, kw_only=True):
+class BacklogMemory(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy remembers: since when fewer replicas would do, and the most that were wanted since."""
 
     low_since_s: float | None = None
     high_water: int = 0
 
 
-def decide(
-    snapshot: ScalingSnapshot, memory: ScalingMemory, settings: ScalingSettings
-) -> tuple[Decision, ScalingMemory]:
-    """Replicas for one model, with the reason: QUEUE, IDLE, HOLD, NO_DATA, FLOOR or CEILING."""
+class Backlog:
+    """The policy with its settings bound."""
 
-    def decision(replicas: int, reason: str, message: str) -> Decision:
-        return Decision(model=settings.model, replicas=replicas, reason=reason, message=message)
+    name = "backlog"
+    interval_s = 0.5  # it looks at nothing but the queue
+    memory_type = BacklogMemory
 
-    queue, now = snapshot.queue, snapshot.replicas
-    if queue is None:
-        return decision(_clamp(now, settings), "NO_DATA", "the broker cannot be asked; holding"), memory
-    work = queue.queued + queue.leased
-    wanted = math.ceil(work / settings.jobs_per_replica)
-    target = _clamp(wanted, settings)
+    def __init__(self, settings: BacklogSettings) -> None:
+        self._settings = settings
+
+    def decide(self, view: PoolView, memory: BacklogMemory | None) -> tuple[Advice, BacklogMemory]:
+        """Replicas for one model, with the reason: QUEUE, IDLE, HOLD, NO_DATA, FLOOR or CEILING."""
+        return decide(view, memory or BacklogMemory(), self._settings)
+
+
+def decide(view: PoolView, memory: BacklogMemory, settings: BacklogSettings) -> tuple[Advice, BacklogMemory]:
+    """The same as a function."""
+    now = view.replicas
+    if view.waiting is None:
+        return _advice(_clamp(now, settings), now, Reason.NO_DATA, "the broker cannot be asked; holding"), memory
+    busy = len(view.busy_left_s)
+    wish = busy + math.ceil(view.waiting / settings.jobs_per_replica)
+    target = _clamp(wish, settings)
+    figures = {"waiting": float(view.waiting), "busy": float(busy)}
+    message = f"{view.waiting} jobs wait, {settings.jobs_per_replica} are worth a replica; {busy} busy"
     if target >= now:
-        if wanted > target:
-            reason = "CEILING"
-        elif wanted < target:
-            reason = "FLOOR"
+        if wish > target:
+            reason = Reason.CEILING
+        elif wish < target:
+            reason = Reason.FLOOR
         else:
-            reason = "QUEUE" if target > now else "HOLD"
-        message = f"{work} jobs in sight, {settings.jobs_per_replica} a replica"
-        return decision(target, reason, message), ScalingMemory()
+            reason = Reason.QUEUE if target > now else Reason.HOLD
+        return _advice(target, wish, reason, message, figures), BacklogMemory()
     if memory.low_since_s is None:
-        memory = ScalingMemory(low_since_s=snapshot.now_s, high_water=target)
+        memory = BacklogMemory(low_since_s=view.now_s, high_water=target)
     else:
         memory = msgspec.structs.replace(memory, high_water=max(memory.high_water, target))
     assert memory.low_since_s is not None
-    quiet_s = snapshot.now_s - memory.low_since_s
+    quiet_s = view.now_s - memory.low_since_s
     if quiet_s < settings.idle_s:
-        return decision(now, "HOLD", f"{target} would do since {quiet_s:.0f} s of {settings.idle_s:.0f} s"), memory
+        message = f"{target} would do since {quiet_s:.0f} s of {settings.idle_s:.0f} s"
+        return _advice(now, wish, Reason.HOLD, message, figures), memory
     lower = min(memory.high_water, now)
-    return decision(lower, "IDLE", f"{lower} would have done for {quiet_s:.0f} s"), ScalingMemory()
+    message = f"{lower} would have done for {quiet_s:.0f} s"
+    return _advice(lower, wish, Reason.IDLE, message, figures), BacklogMemory()
 
 
-def _clamp(replicas: int, settings: ScalingSettings) -> int:
+def _advice(replicas: int, wish: int, reason: Reason, message: str, figures: dict[str, float] | None = None) -> Advice:
+    return Advice(replicas=replicas, wish=wish, reason=reason, message=message, figures=figures or {})
+
+
+def _clamp(replicas: int, settings: BacklogSettings) -> int:
     return max(settings.min_replicas, min(settings.max_replicas, replicas))

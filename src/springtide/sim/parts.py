@@ -20,6 +20,7 @@ from springtide.controller.conductor import Conductor
 from springtide.controller.reaper import Reaper
 from springtide.controller.recorder import Recorder
 from springtide.controller.scaler import Scaler
+from springtide.controller.signals import Pool, Signals
 from springtide.controller.sweeper import Sweeper
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import ModelName, WorkerId
@@ -30,9 +31,10 @@ from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.gateway.submission import Submission
+from springtide.ledger.history import FleetHistory
 from springtide.ledger.protocol import Ledger
 from springtide.media.inspector import Inspector
-from springtide.policy.scaling import ScalingSettings
+from springtide.policy.scaling import Backlog, BacklogSettings
 from springtide.sim.clients import Front, Gateway
 from springtide.sim.engine import Machine, SimChild, SimEngine
 from springtide.sim.fleet import SimFleet, WorkerProcess
@@ -96,6 +98,10 @@ class Site(msgspec.Struct, kw_only=True):
     def ledger_link(self, node: Node) -> Ledger:
         link = LedgerLink(node, self.database, self.ledger, network=self.network, watch=self.watch)
         return cast("Ledger", link)
+
+    def history_link(self, node: Node) -> FleetHistory:
+        link = LedgerLink(node, self.database, self.ledger.history, network=self.network, watch=self.watch)
+        return cast("FleetHistory", link)
 
 
 class Role(Protocol):
@@ -190,7 +196,7 @@ class GatewayRole:
             site.address.server = BrokerServer(node, watched)
         services = GatewayServices(
             ledger=ledger,
-            history=site.ledger.history,
+            history=site.history_link(node),
             broker=broker,
             blobs=cast("Blobs", site.blobs.link(node, site.network)),
             inspector=Inspector(),  # no model takes files in
@@ -231,17 +237,21 @@ class ControllerRole:
         self.fleets.append(fleet)
         if self._keeps_record:
             await start_record_keeping(site, node, broker)
-        settings = {
-            name: ScalingSettings(
-                model=name,
-                min_replicas=model.min_replicas,
-                max_replicas=model.max_replicas,
-                jobs_per_replica=model.slots,
-                idle_s=30.0,
+        policies = {
+            name: Backlog(
+                BacklogSettings(
+                    min_replicas=model.min_replicas,
+                    max_replicas=model.max_replicas,
+                    jobs_per_replica=model.slots,
+                    idle_s=30.0,
+                )
             )
             for name, model in site.models.items()
         }
-        await Scaler(broker, fleet, settings, node.host).start()
+        history = site.history_link(node)
+        pools = {name: Pool(models=(name,)) for name in site.models}
+        signals = Signals(broker, fleet, history, node.host, pools=pools)
+        await Scaler(signals, fleet, history, policies, node.host).start()
 
     def gone(self) -> None:
         self.fleets[-1].orphan()

@@ -1,0 +1,284 @@
+"""What the policies see, measured on a real broker and ledger with time in hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from springtide.broker.memory import MemoryBroker
+from springtide.controller.signals import Looked, Pool, Signals
+from springtide.domain.errors import Unavailable
+from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase
+from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId, first_job_id_at
+from springtide.domain.job import Job, JobStatus, Priority
+from springtide.domain.lease import Completion, Held, Lease, Progress, WorkerState
+from springtide.domain.tickets import ticket_of
+from springtide.ledger.sql import SqlLedger
+from springtide.testing.clock import ManualClock
+
+M, N = ModelName("m"), ModelName("n")
+ONE, TWO = WorkerId("w-1"), WorkerId("w-2")
+
+
+class Hands:
+    """A fleet that does at once what it is told, or has what the test says."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._numbers = count()
+        self.replicas: list[Replica] = []
+        self.drained_first: list[WorkerId] = []
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace_s: float) -> None: ...
+
+    async def observe(self) -> list[Replica]:
+        return self.replicas
+
+    async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
+        self.drained_first = list(drain_first)
+        keeping = sorted(self.replicas, key=lambda one: one.worker in drain_first)
+        self.replicas = keeping[: decision.replicas]
+        while len(self.replicas) < decision.replicas:
+            self.starts(WorkerId(f"made-{next(self._numbers)}"), decision.model)
+
+    def starts(self, worker: WorkerId, model: ModelName, phase: ReplicaPhase = ReplicaPhase.RUNNING) -> None:
+        now_s = self._clock.now_s()
+        self.replicas.append(Replica(worker=worker, model=model, phase=phase, restarts=0, started_at_s=now_s))
+
+
+class World:
+    """One of everything."""
+
+    def __init__(self, ledger: SqlLedger) -> None:
+        self.clock = ManualClock(1_800_000_000.0)
+        self.broker = MemoryBroker()
+        self.ledger = ledger
+        self.fleet = Hands(self.clock)
+        self._numbers = count()
+
+    def signals(self, **pools: Pool) -> Signals:
+        named = {ModelName(name): pool for name, pool in pools.items()} or {M: Pool(models=(M,))}
+        return Signals(self.broker, self.fleet, self.ledger.history, self.clock, pools=named)
+
+    def starts(self, worker: WorkerId, *, model: ModelName = M) -> None:
+        self.fleet.starts(worker, model)
+
+    async def submit(self, jobs: int = 1, *, model: ModelName = M, predicted_s: float = 2.0) -> None:
+        now_s = self.clock.now_s()
+        made = [
+            Job(
+                id=JobId(first_job_id_at(now_s) + f"{next(self._numbers):020x}"),
+                tenant=DEFAULT_TENANT,
+                model=model,
+                model_version="1",
+                status=JobStatus.QUEUED,
+                inputs={},
+                input_files=(),
+                priority=Priority.STANDARD,
+                max_attempts=3,
+                timeout_s=99,
+                predicted_s=predicted_s,
+                created_at_s=now_s,
+            )
+            for _ in range(jobs)
+        ]
+        await self.ledger.insert(made)
+        await self.broker.enqueue([ticket_of(job) for job in made], now_s)
+
+    async def beat(
+        self, worker: WorkerId, state: WorkerState, leases: Sequence[Lease] = (), *, model: ModelName = M
+    ) -> None:
+        held = [Held(lease.id, lease.attempt) for lease in leases]
+        await self.broker.beat(model, worker, held, state, self.clock.now_s())
+
+    async def lease(self, worker: WorkerId, jobs: int = 1, *, model: ModelName = M) -> list[Lease]:
+        return await self.broker.lease(model, worker, jobs, self.clock.now_s())
+
+    async def end(self, lease: Lease) -> None:
+        done = Completion(id=lease.id, attempt=lease.attempt, outputs={})
+        await self.broker.complete(lease.model, lease.worker, [done], self.clock.now_s())
+        outcomes = await self.broker.read_outcomes(99)
+        await self.ledger.record(outcomes)
+        await self.broker.ack_outcomes(outcomes, self.clock.now_s())
+
+    async def after(self, seconds: float, signals: Signals) -> Looked:
+        """Look once a second for that long."""
+        for _ in range(int(seconds)):
+            await self.clock.advance(1.0)
+            found = await signals.look()
+        return found[M]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    await ledger.start()
+    yield World(ledger)
+    await ledger.stop()
+
+
+async def test_an_empty_installation_is_seen_as_empty_and_not_as_unknown(world: World) -> None:
+    view = (await world.signals().look())[M].view
+    assert (view.waiting, view.replicas, view.age_s) == (0, 0, 0.0)
+    assert view.cold_start_s is None and view.latency_s_p95 is None, "what nobody has measured is not a figure"
+
+
+async def test_what_waits_is_counted_with_its_work_and_its_age(world: World) -> None:
+    await world.submit(3, predicted_s=2.5)
+    await world.clock.advance(4.0)
+    view = (await world.signals().look())[M].view
+    assert (view.waiting, view.waiting_s) == (3, 7.5)
+    assert view.oldest_wait_s == pytest.approx(4.0)
+
+
+async def test_a_replica_is_loading_then_idle_then_busy_then_draining(world: World) -> None:
+    signals = world.signals()
+    world.starts(ONE)
+    loading = await world.after(3, signals)
+    assert len(loading.view.loading_left_s) == 1
+    await world.beat(ONE, WorkerState.STARTING)
+    assert len((await world.after(2, signals)).view.loading_left_s) == 1
+    await world.beat(ONE, WorkerState.READY)
+    idle = await world.after(4, signals)
+    assert idle.view.idle_for_s == (pytest.approx(3.0),)
+    assert idle.idle == (ONE,)
+    await world.submit()
+    await world.lease(ONE)
+    busy = await world.after(1, signals)
+    assert (len(busy.view.busy_left_s), busy.idle) == (1, ())
+    world.fleet.replicas = [
+        Replica(worker=ONE, model=M, phase=ReplicaPhase.DRAINING, restarts=0, started_at_s=0.0),
+        Replica(worker=TWO, model=M, phase=ReplicaPhase.BACKING_OFF, restarts=3, started_at_s=0.0),
+    ]
+    last = await world.after(1, signals)
+    assert (last.view.draining, last.view.failing, last.view.ready) == (1, 1, 0)
+
+
+async def test_an_engine_that_does_not_load_is_failing_and_not_loading(world: World) -> None:
+    world.starts(ONE)
+    await world.beat(ONE, WorkerState.FAILING)
+    view = (await world.signals().look())[M].view
+    assert (view.failing, view.loading_left_s, view.replicas) == (1, (), 1)
+
+
+async def test_a_cold_start_is_measured_once_and_known_to_the_next_controller(world: World) -> None:
+    signals = world.signals()
+    await signals.look()
+    for number, seconds in enumerate((8.0, 12.0, 40.0)):
+        worker = WorkerId(f"w-{number}")
+        world.starts(worker)
+        await world.after(seconds, signals)
+        await world.beat(worker, WorkerState.READY)
+        view = (await world.after(2, signals)).view
+    assert view.cold_start_s == pytest.approx(12.0)
+    assert view.cold_start_s_p90 == pytest.approx(40.0)
+    again = (await world.signals().look())[M].view
+    assert again.cold_start_s == pytest.approx(12.0)
+    world.fleet.replicas = []
+    world.starts(WorkerId("w-9"))
+    left = (await world.after(5, world.signals())).view.loading_left_s
+    assert left == (pytest.approx(7.0),)
+
+
+async def test_the_rest_of_a_run_comes_from_its_progress_and_else_from_the_last_runs(world: World) -> None:
+    signals = world.signals()
+    world.starts(ONE)
+    await world.submit(3)
+    first, second, third = await world.lease(ONE, 3)
+    await world.beat(ONE, WorkerState.BUSY, [first, second, third])
+    await world.after(10, signals)
+    for lease in (first, second):
+        await world.end(lease)
+    await world.after(12, signals)
+    await world.beat(ONE, WorkerState.BUSY, [third])
+    view = (await world.after(1, signals)).view
+    assert view.busy_left_s == (pytest.approx(10.0 - 23.0),), "it takes longer than the ten seconds of the others"
+    told = Progress(id=third.id, attempt=1, fraction=0.5)
+    await world.broker.publish(M, ONE, [told], world.clock.now_s())
+    view = (await world.after(1, signals)).view
+    assert view.busy_left_s == (pytest.approx(24.0),), "half of it took 24 s"
+
+
+async def test_arrivals_and_those_who_waited_too_long_are_counted_from_the_record(world: World) -> None:
+    signals = world.signals(m=Pool(models=(M,), wait_s=10.0))
+    await signals.look()
+    world.starts(ONE)
+    await world.beat(ONE, WorkerState.READY)
+    await world.after(2, signals)
+    await world.submit(3, predicted_s=2.0)
+    (in_time,) = await world.lease(ONE, 1)
+    await world.after(5, signals)
+    await world.end(in_time)
+    before = (await world.after(1, signals)).view
+    assert (before.arrived, before.arrived_s, before.arrived_s2) == (3, 6.0, 12.0)
+    assert (before.started, before.late) == (0, 0), "who waits still may yet begin in time"
+    after = (await world.after(40, signals)).view
+    assert (after.started, after.late) == (3, 2)
+    assert after.latency_s_p95 == pytest.approx(5.0)
+    assert after.arrived == 3
+
+
+async def test_the_integrals_tell_how_busy_the_fleet_was(world: World) -> None:
+    signals = world.signals()
+    world.starts(ONE)
+    await world.beat(ONE, WorkerState.READY)
+    await world.submit(2)
+    await signals.look()
+    start = (await world.after(1, signals)).view
+    [lease] = await world.lease(ONE)
+    await world.after(1, signals)
+    end = (await world.after(4, signals)).view
+    assert end.busy_s - start.busy_s == pytest.approx(4.0)
+    assert end.ready_s - start.ready_s == pytest.approx(5.0)
+    assert end.inside_s - start.inside_s == pytest.approx(10.0)
+    assert lease.attempt == 1
+
+
+async def test_a_broker_that_is_silent_makes_figures_old_and_not_zero(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = world.signals()
+    await world.submit(5)
+    await signals.look()
+
+    async def away(*_: object) -> list[QueueView]:
+        raise Unavailable("the broker is away")
+
+    monkeypatch.setattr(world.broker, "queues", away)
+    view = (await world.after(7, signals)).view
+    assert (view.waiting, view.age_s) == (5, pytest.approx(7.0))
+    unknown = (await world.signals().look())[M].view
+    assert unknown.waiting is None
+
+
+async def test_a_ledger_that_is_silent_leaves_the_queue_visible(world: World) -> None:
+    signals = world.signals()
+    await signals.look()
+    await world.submit(2)
+    await world.ledger.stop()
+    view = (await world.after(20, signals)).view
+    assert (view.waiting, view.arrived) == (2, 0)
+    await world.ledger.start()
+    assert (await world.after(5, signals)).view.arrived == 2, "what came meanwhile is counted when it can be"
+
+
+async def test_a_pool_of_models_is_one_thing_and_idle_is_who_holds_nothing_of_any(world: World) -> None:
+    signals = world.signals(pool=Pool(models=(M, N)))
+    pool = ModelName("pool")
+    for worker in (ONE, TWO):
+        world.starts(worker, model=pool)
+        await world.beat(worker, WorkerState.READY)
+        await world.beat(worker, WorkerState.UNLOADED, model=N)
+    await world.submit(1)
+    await world.submit(2, model=N, predicted_s=5.0)
+    leased = await world.lease(TWO, model=N)
+    await world.beat(TWO, WorkerState.BUSY, leased, model=N)
+    found = (await signals.look())[pool]
+    assert (found.view.waiting, found.view.waiting_s) == (2, 7.0)
+    assert (len(found.view.idle_for_s), len(found.view.busy_left_s)) == (1, 1)
+    assert found.idle == (ONE,)
