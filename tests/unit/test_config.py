@@ -9,9 +9,9 @@ from springtide.cli.build import worker_spec
 from springtide.cli.worker_main import WorkerSpec
 from springtide.config import Config, load_config
 from springtide.domain.errors import ConfigError
-from springtide.policy.elastic.view import PoolView
 from springtide.domain.ids import ModelName, TenantId, WorkerId
 from springtide.domain.tenant import Discipline, Tenant
+from springtide.policy.elastic.view import PoolView
 from springtide.policy.retry import RetrySettings
 
 

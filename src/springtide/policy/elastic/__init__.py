@@ -1,1 +1,1 @@
-"""Elastic policies: how many replicas one model should have, from a frozen view of its pool. Pure: no clock, no chance."""
+"""Elastic policies: how many replicas one model should have, from a frozen view of its pool. No clock, no chance."""
