@@ -25,7 +25,7 @@ SERVER = """
 port = 70000
 data_dir = "{data}"
 """
-PARTS = ["models.a", "'mattin'", "matting, speech, synthetic", "models.b", "threads", "language", "models.c", "nowhere"]
+PARTS = ["models.a", "'mattin'", "speech, synthetic", "models.b", "threads", "language", "models.c", "nowhere"]
 
 
 def up(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
