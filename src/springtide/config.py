@@ -324,7 +324,7 @@ _OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica")
 
 def _default_models() -> dict[str, ModelConfig]:
     return {
-        "matting": ModelConfig(engine="matting", timeout_s=300),
+        "matting": ModelConfig(engine="matting", timeout_s=3600, slots=4, batch=2),
         "speech": ModelConfig(engine="speech", timeout_s=3600),
         "synthetic": ModelConfig(engine="synthetic", slots=128, batch=64),
         "watermark": ModelConfig(engine="watermark", timeout_s=60),

@@ -41,11 +41,13 @@ def test_an_unknown_model_starts_no_server(monkeypatch: pytest.MonkeyPatch, caps
 def test_more_files_than_the_model_takes_start_no_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    files = [tmp_path / name for name in ("a.png", "b.png")]
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
     for file in files:
         file.write_bytes(b"x")
     said = run(monkeypatch, capsys, "run", "matting", *map(str, files))
-    assert "matting takes image; too many" in said and "b.png" in said and "starting" not in said
+    assert (
+        "matting takes image, video, background_image; too many" in said and "c.png" in said and "starting" not in said
+    )
 
 
 def test_an_input_without_a_value_starts_no_server(

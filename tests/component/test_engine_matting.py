@@ -1,4 +1,4 @@
-"""Matting: the real network finds the subject; any kind of picture comes out as it went in, but for the background."""
+"""Matting: the real networks find the subject; any kind of picture comes out as it went in, but for the background."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from springtide.domain.errors import BadMedia, ConfigError, InvalidInput
 from springtide.engines.matting import isnet
-from springtide.engines.matting.isnet import SIDE, IsnetMatting
+from springtide.engines.matting.isnet import IsnetMatting
+from springtide.engines.matting.networks import ISNET, SIDE
 from springtide.engines.matting.pictures import cut_out
-from springtide.engines.matting.schema import Input, Output
+from springtide.engines.matting.schema import Input, Output, Quality
 from springtide.engines.protocol import Cancelled
 from springtide.testing import media_makers as makers
 
@@ -32,16 +33,29 @@ def network() -> Iterator[IsnetMatting]:
     engine = IsnetMatting({}, weights_folder(IsnetMatting))
     engine.load()
     yield engine
-    engine._session = None  # half a gigabyte that no later test needs
+    engine._networks.clear()  # half a gigabyte that no later test needs
+    engine._beside = None
+
+
+class LeftHalf:
+    """A network that finds the left half of everything: for what is not the network's doing."""
+
+    spec = ISNET
+    size = (SIDE, SIDE)
+    is_on_gpu = False
+
+    def __call__(self, picture: Image.Image) -> np.ndarray[Any, Any]:
+        mask = np.zeros((SIDE, SIDE), np.float32)
+        mask[:, : SIDE // 2] = 1.0
+        return mask
 
 
 @pytest.fixture
-def half(monkeypatch: pytest.MonkeyPatch) -> IsnetMatting:
-    """The engine with a network that finds the left half of everything: for what is not the network's doing."""
-    mask = np.zeros((SIDE, SIDE), np.float32)
-    mask[:, : SIDE // 2] = 1.0
-    monkeypatch.setattr(IsnetMatting, "_infer", lambda _self, _pixels: mask)
-    return IsnetMatting({}, Path("unused"))
+def half() -> IsnetMatting:
+    """The engine with a network that need not be loaded."""
+    engine = IsnetMatting({"threads": 1}, Path("unused"))
+    engine._networks = dict.fromkeys(Quality, LeftHalf())  # type: ignore[arg-type]
+    return engine
 
 
 def run(engine: IsnetMatting, path: Path, line: Line, **options: Any) -> Output:
@@ -79,7 +93,20 @@ def test_the_portrait_is_cut_out(network: IsnetMatting, tmp_path: Path) -> None:
     assert soft > 500, "hair has a soft edge"
     assert line.stages == IsnetMatting.stages
     assert line.fractions == sorted(line.fractions)
+    assert (output.engine, output.model, output.license) == ("matting", "isnet-general-use-fp16", "Apache-2.0")
     assert output.generative is False
+
+
+def test_the_fast_network_finds_people_too(network: IsnetMatting, tmp_path: Path) -> None:
+    output = run(network, PORTRAIT, Line(tmp_path / "job"), quality="fast")
+    _, mask = opened(output)
+    assert alpha(mask, FACE) > 240
+    assert alpha(mask, WALL) < 15
+    best = opened(run(network, PORTRAIT, Line(tmp_path / "best")))[1]
+    apart = np.abs(np.asarray(mask, np.int16) - np.asarray(best, np.int16)).mean() / 255
+    assert apart < 0.06
+    assert output.model == "mediapipe-selfie-segmentation"
+    assert network.estimate(Input(image=probed(PORTRAIT, "image/*"), quality=Quality.FAST)) < 0.5
 
 
 def test_a_sideways_print_is_cut_out_upright_and_cropped(network: IsnetMatting, tmp_path: Path) -> None:
@@ -135,11 +162,68 @@ def test_a_background_is_put_behind_the_subject(half: IsnetMatting, tmp_path: Pa
     assert alpha(mask, (500, 250)) == 0, "the mask is still the subject's"
 
 
+def test_a_picture_is_put_behind_the_subject_filled_to_its_size_and_cropped_with_it(
+    half: IsnetMatting, tmp_path: Path
+) -> None:
+    behind = Image.new("RGB", (300, 100), "red")
+    behind.paste("blue", (150, 0, 300, 100))
+    behind.save(tmp_path / "behind.png")
+    given = {"background_image": probed(tmp_path / "behind.png", "image/*")}
+    cutout, _ = opened(run(half, PORTRAIT, Line(tmp_path / "job"), **given))
+    assert cutout.getpixel((500, 250)) == (0, 0, 255, 255)
+    with Image.open(PORTRAIT) as original:
+        assert cutout.getpixel((10, 250)) == (*original.getpixel((10, 250)), 255)  # type: ignore[misc]
+    cropped, _ = opened(run(half, PORTRAIT, Line(tmp_path / "cropped"), crop=True, **given))
+    assert cropped.size < cutout.size
+    assert cropped.getpixel((10, 250)) == cutout.getpixel((10, 250))
+
+
+def test_the_backgrounds_colour_is_taken_out_of_half_transparent_pixels() -> None:
+    """Grey in front of green, with an edge that is half of each: what is left of it is grey."""
+    picture = np.full((60, 90, 4), (128, 128, 128, 255), np.uint8)
+    picture[:, 45:] = (0, 255, 0, 255)
+    picture[:, 44:46] = (64, 191, 64, 255)
+    mask = np.full((60, 90), 255, np.uint8)
+    mask[:, 44:46], mask[:, 46:] = 128, 0
+    cutout, _ = cut_out(Image.fromarray(picture), Image.fromarray(mask))
+    edge = cutout.getpixel((44, 30))
+    assert isinstance(edge, tuple)
+    assert all(abs(level - 128) <= 6 for level in edge[:3]), edge
+    assert cutout.getpixel((10, 30)) == (128, 128, 128, 255)
+    assert cutout.getpixel((80, 30)) == (0, 0, 0, 0)
+
+
+def test_pictures_that_wait_together_come_out_as_they_would_alone(half: IsnetMatting, tmp_path: Path) -> None:
+    broken = probed(PORTRAIT, "image/*").model_copy(update={"path": makers.truncated_jpeg(tmp_path)})
+    inputs = [
+        Input(image=probed(PORTRAIT, "image/*")),
+        Input(image=broken),
+        Input(image=probed(PORTRAIT, "image/*"), crop=True),
+    ]
+    first, second, third = half.run_batch(inputs, [Line(tmp_path / f"job{n}") for n in range(3)])
+    assert isinstance(first, Output)
+    assert first.cutout.path.read_bytes() == run(half, PORTRAIT, Line(tmp_path / "alone")).cutout.path.read_bytes()
+    assert isinstance(second, BadMedia)
+    assert isinstance(third, Output)
+    assert third.width < first.width
+
+
+def test_memory_that_runs_out_is_every_pictures_matter_so_that_fewer_are_tried(
+    half: IsnetMatting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(_self: LeftHalf, _picture: Image.Image) -> Any:
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(LeftHalf, "__call__", out_of_memory)
+    with pytest.raises(MemoryError):
+        half.run_batch([Input(image=probed(PORTRAIT, "image/*"))] * 2, [Line(tmp_path / "a"), Line(tmp_path / "b")])
+
+
 def test_what_is_transparent_stays_so_and_a_picture_without_a_subject_is_not_cropped() -> None:
     picture = Image.new("RGBA", (40, 30), (9, 9, 9, 128))
-    _, mask = cut_out(picture, Image.new("L", (SIDE, SIDE), 255), background=None, crop=False)
+    _, mask = cut_out(picture, Image.new("L", (SIDE, SIDE), 255))
     assert mask.getextrema() == (128, 128)
-    cutout, mask = cut_out(picture, Image.new("L", (SIDE, SIDE), 0), background=None, crop=True)
+    cutout, mask = cut_out(picture, Image.new("L", (SIDE, SIDE), 0), crop=True)
     assert cutout.size == mask.size == (40, 30)
 
 
@@ -185,6 +269,24 @@ def test_a_cancel_before_the_network_spares_its_work(half: IsnetMatting, tmp_pat
 def test_a_background_that_is_no_colour_is_refused(colour: str) -> None:
     with pytest.raises(ValidationError, match="background"):
         Input(image=probed(PORTRAIT, "image/*"), background=colour)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "give image or video"),
+        ({"image": PORTRAIT, "video": PORTRAIT}, "give image or video"),
+        ({"image": PORTRAIT, "background": "#fff", "background_image": PORTRAIT}, "not both"),
+        ({"image": PORTRAIT, "format": "webm"}, r"webm is not for a picture: png, webp"),
+        ({"video": PORTRAIT, "format": "png"}, r"png is not for a video: webm, mov, mp4"),
+        ({"video": PORTRAIT, "crop": True}, "only pictures are cropped"),
+        ({"image": PORTRAIT, "quality": "great"}, "quality"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_what_does(options: dict[str, Any], told: str) -> None:
+    given = {name: probed(value, "image/*") if isinstance(value, Path) else value for name, value in options.items()}
+    with pytest.raises(ValidationError, match=told):
+        Input(**given)
 
 
 def test_missing_and_broken_model_files_are_told_before_a_job_runs(

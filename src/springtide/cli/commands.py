@@ -23,6 +23,7 @@ from rich.table import Column, Table
 from springtide.cli import explain, retry
 from springtide.cli.client import Api
 from springtide.cli.folder import announced_url, is_taken
+from springtide.cli.placing import place
 from springtide.cli.steps import read_steps, then_of
 from springtide.config import Config
 from springtide.domain.errors import InvalidInput, NotFound, SpringtideError, Unavailable
@@ -199,7 +200,7 @@ def _described(api: Api, order: Order) -> list[dict[str, Any]]:
 
 
 def _submit(api: Api, models: list[dict[str, Any]], order: Order) -> dict[str, Any]:
-    files = _place(models[0], order.files)
+    files = place(models[0], order.files)
     return api.submit(order.model, _pairs(order.inputs), files, then=then_of(api, read_steps(order.then), models))
 
 
@@ -215,7 +216,7 @@ def _check_against(config: Config, order: Order) -> None:
         if model not in config.models:
             raise NotFound(f"there is no model {model!r}; configured are: {', '.join(config.models) or 'none'}")
     described = next(one for one in _configured_models(config) if one["name"] == order.model)
-    _place(described, order.files)
+    place(described, order.files)
 
 
 def _check_target(output: Path | None) -> None:
@@ -242,20 +243,6 @@ def _pairs(inputs: list[str]) -> dict[str, str]:
             raise InvalidInput(f"--input takes name=value, not {text!r}")
         pairs[name] = value
     return pairs
-
-
-def _place(model: dict[str, Any], files: list[Path]) -> list[tuple[str, Path]]:
-    """Files to fields, in the order the model names them; a field that takes many takes the rest."""
-    placed: list[tuple[str, Path]] = []
-    rest = list(files)
-    for field in model["input_files"]:
-        count = len(rest) if field["many"] else min(1, len(rest))
-        placed += [(field["name"], path) for path in rest[:count]]
-        rest = rest[count:]
-    if rest:
-        takes = ", ".join(field["name"] for field in model["input_files"]) or "no files"
-        raise InvalidInput(f"{model['name']} takes {takes}; too many: {', '.join(map(str, rest))}")
-    return placed
 
 
 # --- progress and results ---------------------------------------------------------------------------------------------

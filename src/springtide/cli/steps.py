@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from springtide.cli.client import Api
+from springtide.cli.placing import first_taking
 from springtide.domain.errors import InvalidInput
 
 FED, FILE = "from:", "@"
@@ -43,9 +44,12 @@ def then_of(api: Api, steps: Sequence[Step], models: Sequence[dict[str, Any]]) -
     then: list[dict[str, Any]] = []
     for step, before, model in zip(steps, models, models[1:], strict=False):
         inputs = {name: _value(api, value) for name, value in step.inputs.items()}
-        fields = [field["name"] for field in model["input_files"]]
-        if fields and before["output_files"] and not any(name in inputs for name in fields):
-            inputs[fields[0]] = {"$from": before["output_files"][0]}
+        fields = model["input_files"]
+        if before["output_files"] and not any(field["name"] in inputs for field in fields):
+            given = before["output_files"][0]
+            field = first_taking(fields, before["output_media"].get(given, ()))
+            if field is not None:
+                inputs[field["name"]] = {"$from": given}
         then.append({"model": step.model, "inputs": inputs})
     return then
 

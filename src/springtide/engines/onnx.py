@@ -4,17 +4,20 @@
 
     self._session = open_session(path, threads=self.options.thread_count, providers=self.options.providers)
 
+    mask, = run_session(self._session, {"input": pixels}, ["output"])
+
 Promises that a session runs where its settings say, or does not open: `auto` falls back to the processor by itself, a
-provider that was asked for by name never does silently. A broken file is a ConfigError, not the library's own error.
+provider that was asked for by name never does silently. A broken file is a ConfigError, and memory that runs out a
+MemoryError, not the library's own error: fewer jobs at once are tried then.
 """
 
 from __future__ import annotations
 
 import ctypes.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -24,6 +27,7 @@ from springtide.runtime.gpus import Gpu, find_gpus
 
 if TYPE_CHECKING:
     import onnxruntime
+    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,9 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 GPU_FREE_MIN_BYTES = 2 << 30  # CUDA's own context takes half a gigabyte, the largest engine here peaks at 1.4
 TENSORRT_CACHE = ".tensorrt"  # beside the model
 TENSORRT_LIBRARY = "nvinfer"  # onnxruntime lists TensorRT whether or not its library is installed
+
+# What the processor's and CUDA's allocators say, among others around it.
+_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED")
 
 Provider = str | tuple[str, dict[str, str]]
 
@@ -71,6 +78,18 @@ def open_session(
         raise ConfigError(f"{path} cannot be loaded as an ONNX model: {error}") from error
     _check_runs_where_asked(session.get_providers(), chosen, asked=providers)
     return session
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+) -> list[Any]:
+    """The named outputs (all where None) for these inputs. Raises MemoryError where memory ran out."""
+    try:
+        return list(session.run(outputs, dict(inputs)))
+    except Exception as error:  # the library has no type of its own for it
+        if any(words in str(error) for words in _OUT_OF_MEMORY):
+            raise MemoryError(f"the network ran out of memory: {str(error)[:500]}") from error
+        raise
 
 
 def choose_providers(

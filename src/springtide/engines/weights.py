@@ -36,13 +36,15 @@ WORK = ".work"  # packages and half-made files, on the same disk as the weights
 BROKEN = (KeyError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error)
 
 
-def missing(engine: type[Engine[Any, Any]], folder: Path) -> list[Weights]:
+def missing(engine: Engine[Any, Any] | type[Engine[Any, Any]], folder: Path) -> list[Weights]:
     """Files of `engine` that are not in `folder`, or are not what they should be. A file is hashed once; afterwards its
     size and time of change stand for it."""
     return _missing(engine.weights, folder)
 
 
-def require(engine: type[Engine[Any, Any]], folder: Path, only: Sequence[Weights] | None = None) -> None:
+def require(
+    engine: Engine[Any, Any] | type[Engine[Any, Any]], folder: Path, only: Sequence[Weights] | None = None
+) -> None:
     """Raise ConfigError that says what to do where files of `engine` are missing, of `only` where it does not need all
     of them: what `load` begins with."""
     if lacking := _missing(engine.weights if only is None else only, folder):

@@ -24,6 +24,8 @@ OUTPUT_BYTES_MAX = 1 << 20  # outputs live in the queue, the ledger and every an
 MESSAGE_CHARS_MAX = 2000
 TRACE_CHARS_MAX = 8000  # some eighty lines; the end says most
 
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "CUDA out of memory")
+
 _payloads = msgspec.msgpack.Decoder(Payload)
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
@@ -112,12 +114,11 @@ def trace_of(error: BaseException) -> str | None:
 
 
 def is_memory_death(error: BaseException) -> bool:
-    """Python's own, torch's (by name: torch is never imported here), and what C++ libraries say of std::bad_alloc."""
+    """Python's own, torch's (by name: torch is never imported here), and what C++ and CUDA libraries say of it."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "bad_alloc" in str(error)
-        or "bad allocation" in str(error)
+        or any(words in str(error) for words in _NO_MEMORY)
     )
 
 
