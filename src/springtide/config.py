@@ -325,8 +325,10 @@ _OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica")
 def _default_models() -> dict[str, ModelConfig]:
     return {
         "matting": ModelConfig(engine="matting", timeout_s=3600, slots=4, batch=2),
+        "restore": ModelConfig(engine="restore", timeout_s=1800),
         "speech": ModelConfig(engine="speech", timeout_s=3600),
         "synthetic": ModelConfig(engine="synthetic", slots=128, batch=64),
+        "upscale": ModelConfig(engine="upscale", timeout_s=4 * 3600),
         "watermark": ModelConfig(engine="watermark", timeout_s=60),
     }
 

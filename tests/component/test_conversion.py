@@ -17,7 +17,7 @@ from springtide.engines.conversion.from_tflite import convert_tflite
 from springtide.engines.conversion.onnx_file import OnnxGraph
 from springtide.engines.faces.models import DETECT_FAR, DETECT_NEAR, MESH
 from springtide.engines.protocol import Weights
-from springtide.engines.restoration.models import ANIMEVIDEO, X4PLUS
+from springtide.engines.upscaling.models import ANIMEVIDEO, X4PLUS
 
 pytestmark = pytest.mark.xdist_group("engines")
 

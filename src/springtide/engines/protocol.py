@@ -167,7 +167,7 @@ class Engine(ABC, Generic[InputT, OutputT]):
     version: ClassVar[str] = "1"
     license: str = "unknown"  # of an instance where settings name other weights
     commercial_use: bool | None = None  # whether the weights' licence allows it; None: not known. Of an instance too
-    generative: ClassVar[bool] = False
+    generative: bool = False
     stages: ClassVar[tuple[str, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()  # modules imported once, before children are forked
     weights: tuple[Weights, ...] = ()  # of an instance where settings make some unneeded

@@ -74,7 +74,7 @@ class FaceMesh:
         flat = mapped(points[:, :2], back)
         placed = np.concatenate([flat, points[:, 2:] * scale(back)], axis=1).astype(np.float32)
         presence = 1.0 / (1.0 + math.exp(-float(np.clip(outputs[1].reshape(-1)[0], -50.0, 50.0))))
-        return Landmarks(placed, presence, _around(flat))
+        return Landmarks(placed, presence, region_around(flat))
 
 
 def region_of(found: FoundFace) -> Region:
@@ -94,8 +94,9 @@ def _to_view(region: Region) -> Matrix:
     return np.concatenate([turn, move[:, np.newaxis]], axis=1)
 
 
-def _around(points: NDArray[np.float64]) -> Region:
-    """The region around landmarks, turned along the line of the eyes."""
+def region_around(points: NDArray[np.floating]) -> Region:
+    """The region around landmarks (float[468, 2 or 3]), turned along the line of the eyes."""
+    points = points[:, :2]
     across, down = points[RIGHT_EYE_CORNER] - points[LEFT_EYE_CORNER]
     angle = math.atan2(float(down), float(across))
     cosine, sine = math.cos(angle), math.sin(angle)

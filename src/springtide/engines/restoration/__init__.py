@@ -1,1 +1,1 @@
-"""Making faces and pictures sharper than they came."""
+"""Making damaged faces whole and sharp again."""

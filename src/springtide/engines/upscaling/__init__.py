@@ -1,0 +1,1 @@
+"""Making pictures and films larger than they came."""
