@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from springtide.domain.errors import BadMedia, ConfigError, InvalidInput
 from springtide.engines.protocol import Cancelled
+from springtide.engines.provenance import Kind, origin_of
 from springtide.engines.restoration.blending import face_mask
 from springtide.engines.restoration.engine import FaceRestoration
 from springtide.engines.restoration.schema import Action, Input, Output
@@ -99,6 +100,10 @@ def test_a_damaged_face_becomes_sharp_and_stays_where_it_is(
     assert output.message == "1 face was found: 1 restored."
     assert (output.engine, output.model, output.license) == ("restore", "real-esrgan-x4plus", "BSD-3-Clause")
     assert output.generative is True
+    origin = origin_of(output.picture.path)
+    assert origin is not None
+    assert origin.kind is Kind.COMPOSITE
+    assert origin.facts["model"] == "real-esrgan-x4plus"
 
 
 def test_a_network_that_changes_nothing_leaves_the_picture_as_it_was(same: FaceRestoration, tmp_path: Path) -> None:
@@ -254,12 +259,29 @@ def test_wrong_settings_are_named(settings: dict[str, Any], told: str) -> None:
         FaceRestoration(settings, Path("unused"))
 
 
+def test_the_label_stands_on_what_was_restored_and_on_nothing_else(same: FaceRestoration, tmp_path: Path) -> None:
+    output, labelled = run(same, PORTRAIT, tmp_path, scale=1, label=True)
+    with Image.open(PORTRAIT) as original:
+        assert np.abs(pixels(labelled) - pixels(original))[:60, :150].max() > 100
+    makers.picture((300, 200)).save(tmp_path / "none.png")
+    again = tmp_path / "again"
+    again.mkdir()
+    _, bare = run(same, tmp_path / "none.png", again, scale=1, label=True)
+    assert np.array_equal(pixels(bare), pixels(makers.picture((300, 200))))
+    handed = tmp_path / "handed"
+    handed.mkdir()
+    kept, _ = run(same, output.picture.path, handed, scale=1, strength=0.0)
+    origin = origin_of(kept.picture.path)
+    assert origin is not None, "a mark is handed on by a job that draws nothing"
+
+
 def test_a_picture_without_a_face_is_a_result(same: FaceRestoration, tmp_path: Path) -> None:
     makers.picture((300, 200)).save(tmp_path / "none.png")
     output, picture = run(same, tmp_path / "none.png", tmp_path)
     assert (output.faces, output.restored, output.details) == (0, 0, [])
     assert output.message.startswith("No face was found")
     assert picture.size == (600, 400)
+    assert origin_of(output.picture.path) is None, "nothing was drawn"
 
 
 @pytest.mark.parametrize("name", sorted(set(makers.ODD_PICTURES) - {"40 megapixels"}))

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from springtide.domain.errors import BadMedia, ConfigError, InvalidInput
 from springtide.engines.protocol import Cancelled
+from springtide.engines.provenance import Kind, origin_of
 from springtide.engines.upscaling.engine import Upscale
 from springtide.engines.upscaling.models import ANIMEVIDEO, X4PLUS
 from springtide.engines.upscaling.networks import TILES, TileShape, Upscaler, _boxes
@@ -99,6 +100,9 @@ def test_a_picture_becomes_larger_with_detail_of_its_own(
         assert np.abs(np.asarray(made).astype(int) - np.asarray(resampled)).mean() < 16
     assert output.model.endswith({"best": "x4plus", "fast": "animevideov3"}[quality])
     assert output.generative is True
+    origin = origin_of(output.result.path)
+    assert origin is not None
+    assert origin.kind is Kind.COMPOSITE
 
 
 def test_tiles_of_the_fast_network_give_the_whole_picture_to_the_last_bit(fast: Upscaler, face: Image.Image) -> None:
@@ -213,6 +217,7 @@ def test_a_film_becomes_larger_with_its_sound_and_its_length(
     assert 3 <= len(calls) <= 5
     with opened_film(output.result.path) as made, opened_film(path) as given:
         assert made.has_audio
+        assert origin_of(output.result.path) is not None
         assert made.fps == pytest.approx(25)
         for shown, original in zip(made.frames(), given.frames(), strict=True):
             resampled = Image.fromarray(original).resize((128, 96), Image.Resampling.BICUBIC)

@@ -46,6 +46,7 @@ class FaceRestoration(Engine[Input, Output]):
     description = "Makes the faces of a picture whole and sharp again: old photographs, small or compressed faces."
     version = "1"
     license = LICENSE
+    commercial_use = True
     generative = True
     stages = ("decode", "find", "background", "restore", "encode")
     preload = ("numpy", "onnxruntime", "PIL.Image", "springtide.media.images")
@@ -56,7 +57,8 @@ class FaceRestoration(Engine[Input, Output]):
         self.options = read_settings(RestorationSettings, settings, engine="restore")
         self._model = NETWORK
         if self.options.file is not None:
-            self.license, self.generative = self.options.license, self.options.generative
+            self.license, self.commercial_use = self.options.license, self.options.commercial_use
+            self.generative = self.options.generative
             self._model = self.options.name or self.options.file.stem
         self._eyes: Eyes | None = None
         self._restorer: Restorer | None = None
@@ -78,7 +80,9 @@ class FaceRestoration(Engine[Input, Output]):
             self._restorer = FaceNetwork(path, options, threads=options.thread_count, providers=options.providers)
 
     def run(self, inputs: Input, progress: Progress) -> Output:
+        from springtide.engines.label import draw_label
         from springtide.engines.restoration.stills import Retoucher
+        from springtide.engines.upscaling.marks import hand_on
         from springtide.engines.upscaling.pictures import PictureFormat, check_side, load, save
 
         began = time.monotonic()
@@ -98,15 +102,18 @@ class FaceRestoration(Engine[Input, Output]):
             progress(done + (0.95 - done) * index / len(faces), "restore")
 
         details = retoucher.retouch(canvas, parts, faces, inputs, on_face)
+        restored = sum(1 for one in details if one.action is not Action.LEFT)
         progress(0.95, "encode")
+        if inputs.label and restored:
+            canvas = draw_label(canvas)
         path = progress.folder / f"restored.{format_}"
         save(canvas, parts, path, format_)
-        return Output(
+        output = Output(
             picture=OutputFile(path=path, media_type=format_.media_type),
             width=width,
             height=height,
             faces=len(faces),
-            restored=sum(1 for one in details if one.action is not Action.LEFT),
+            restored=restored,
             details=details,
             message=_told(details),
             engine="restore",
@@ -116,6 +123,9 @@ class FaceRestoration(Engine[Input, Output]):
             generative=self.generative,
             seconds=round(time.monotonic() - began, 3),
         )
+        is_drawn = restored > 0 or inputs.background is not Background.KEEP
+        hand_on(inputs.image.path, path, made=output, title="Restored picture", is_drawn=is_drawn)
+        return output
 
     def estimate(self, inputs: Input) -> float:
         pixels = (inputs.image.width or 1024) * (inputs.image.height or 1024)

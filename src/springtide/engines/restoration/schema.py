@@ -69,6 +69,7 @@ class Input(BaseModel):
     )
     max_faces: int = Field(default=20, ge=1, le=200, description="The largest so many are restored.")
     format: Format = Field(default=Format.PNG, description="File format of the result.")
+    label: bool = Field(default=False, description='Write "AI-generated" on the picture, where a face was restored.')
 
     @model_validator(mode="after")
     def _fits(self) -> Input:

@@ -26,6 +26,7 @@ class RestorationSettings(OnnxSettings):
     )
     name: str | None = Field(default=None, min_length=1, description="Its name in results; the file's where absent.")
     license: str = Field(default="unknown", min_length=1, description="Its licence, shown to clients.")
+    commercial_use: bool | None = Field(default=None, description="Whether that licence allows commercial use.")
     generative: bool = Field(default=True, description="Whether it makes up what was not there: face priors do.")
     template: Template = Field(
         default=Template.FFHQ, description="Where it expects eyes, nose and mouth: ffhq (most networks) or gpen."
@@ -38,7 +39,7 @@ class RestorationSettings(OnnxSettings):
 
     @model_validator(mode="after")
     def _describe_a_file(self) -> RestorationSettings:
-        of_a_file = ("name", "license", "generative", "template", "mean", "std", "extra")
+        of_a_file = ("name", "license", "commercial_use", "generative", "template", "mean", "std", "extra")
         if self.file is None and (given := [name for name in of_a_file if name in self.model_fields_set]):
             raise ValueError(f"{', '.join(given)}: describes a network of your own, but file is not set")
         if self.file is not None and "face_side" in self.model_fields_set:

@@ -39,6 +39,7 @@ class Upscale(Engine[Input, Output]):
     description = "Makes a picture or a video two or four times as wide and as high, with drawn detail."
     version = "1"
     license = LICENSE
+    commercial_use = True
     generative = True
     stages = ("decode", "enlarge", "encode")
     preload = ("numpy", "onnxruntime", "PIL.Image", "springtide.media.images")
@@ -59,6 +60,7 @@ class Upscale(Engine[Input, Output]):
 
     def run(self, inputs: Input, progress: Progress) -> Output:
         from springtide.engines.upscaling.films import enlarge_film
+        from springtide.engines.upscaling.marks import hand_on
 
         began = time.monotonic()
         if not self._networks:
@@ -66,7 +68,7 @@ class Upscale(Engine[Input, Output]):
         quality = inputs.chosen_quality
         network = self._networks[quality]
         made = _picture(inputs, network, progress) if inputs.video is None else enlarge_film(inputs, network, progress)
-        return Output(
+        output = Output(
             result=OutputFile(path=made.path, media_type=made.media_type),
             width=made.width,
             height=made.height,
@@ -78,6 +80,10 @@ class Upscale(Engine[Input, Output]):
             generative=self.generative,
             seconds=round(time.monotonic() - began, 3),
         )
+        file = inputs.image or inputs.video
+        assert file is not None
+        hand_on(file.path, made.path, made=output, title=f"Enlarged {inputs.scale} times", is_drawn=True)
+        return output
 
     def estimate(self, inputs: Input) -> float:
         file = inputs.image or inputs.video
