@@ -116,12 +116,7 @@ class FaceRestoration(Engine[Input, Output]):
             restored=restored,
             details=details,
             message=_told(details),
-            engine="restore",
-            model=self._model,
-            version=self.version,
-            license=self.license,
-            generative=self.generative,
-            seconds=round(time.monotonic() - began, 3),
+            **self.made(began, engine="restore", model=self._model),
         )
         is_drawn = restored > 0 or inputs.background is not Background.KEEP
         hand_on(inputs.image.path, path, made=output, title="Restored picture", is_drawn=is_drawn)

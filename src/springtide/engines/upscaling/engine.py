@@ -73,12 +73,7 @@ class Upscale(Engine[Input, Output]):
             width=made.width,
             height=made.height,
             frames=made.frames,
-            engine="upscale",
-            model=NAMES[quality],
-            version=self.version,
-            license=self.license,
-            generative=self.generative,
-            seconds=round(time.monotonic() - began, 3),
+            **self.made(began, engine="upscale", model=NAMES[quality]),
         )
         file = inputs.image or inputs.video
         assert file is not None
