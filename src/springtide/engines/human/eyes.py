@@ -18,8 +18,8 @@ def lids_lowered(face: Face, places: Array, *, eye: int, closed: float) -> tuple
     """One eye's lid (0 is the picture's left one), `closed` from 0 to 1.
 
     places: float32[n, 2], local. Returns where the lid's colours are, as displacements float32[n, 2], and how much lid
-    there is to see, float32[n]. The eye behind it stays as it is. Lashes go down with the lid; the skin above them, up to
-    below the brow, is stretched.
+    there is to see, float32[n]. The eye behind it stays as it is. Lashes go down with the lid; the skin above them, up
+    to below the brow, is stretched.
     """
     x, y = places[:, 0], places[:, 1]
     lid, low = _line(face, anatomy.UPPER_LIDS[eye], x), _line(face, anatomy.LOWER_LIDS[eye], x)

@@ -28,13 +28,13 @@ SHOWS_TEETH = 0.028  # heights: photos whose lips are that far apart show the te
 # where one ends and the next begins (central and lateral incisors, canines), seen from the front.
 TEETH_BELOW = 0.036
 TEETH_EDGES = (0.0, 0.046, 0.080, 0.110, 0.132)
-LOWER_TEETH_ABOVE = 0.012
-TEETH_COLOUR = np.array([236, 222, 207], np.float32)
+TEETH_COLOUR = np.array([240, 222, 206], np.float32)
 CAVITY_COLOUR = np.array([66, 24, 25], np.float32)
 LINE_COLOUR = np.array([132, 66, 62], np.float32)  # between lips that hardly part
 TONGUE_COLOUR = np.array([168, 84, 84], np.float32)
 _PROFILE = (np.sin(np.linspace(0, np.pi, 11)) ** 0.75).astype(np.float32)[:, None]  # lips part least at the corners
-_RING = np.stack([np.cos(np.linspace(0, 2 * np.pi, 20, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 20, endpoint=False))], 1)
+_TURNS = np.linspace(0, 2 * np.pi, 20, endpoint=False, dtype=np.float32)
+_RING = np.stack([np.cos(_TURNS), np.sin(_TURNS)], 1)
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,6 @@ class Inside:
         colour = self._cavity * depth[..., None]
         tongue = np.clip((v - 0.6) / 0.3, 0, 1) * np.clip(1 - (u / 0.75) ** 2, 0, 1) * wide
         colour = _mixed(colour, self._tongue, tongue * 0.9)
-        low = np.clip((y - bottom + LOWER_TEETH_ABOVE * (0.4 + 0.6 * wide)) / 0.006, 0, 1) * np.clip((0.62 - np.abs(u)) / 0.2, 0, 1)
-        colour = _mixed(colour, self._enamel * 0.62, low * 0.8 * min(1.0, lips.gap / 0.03))
         colour = self._with_upper_teeth(colour, lips, x, y, u)
         shadow = 0.62 + 0.38 * np.clip((y - top) / 0.016, 0, 1)
         return _mixed(self._line, colour * shadow[..., None], np.full_like(x, min(1.0, lips.gap / 0.025)))
@@ -179,7 +177,7 @@ class Inside:
         length = TEETH_BELOW * (1 - 0.35 * (middle / 0.13) ** 2) - 0.005 * np.clip(1 - nearest / 0.010, 0, 1) ** 2
         shown = np.clip((length - below) / 0.006, 0, 1) * ends
         light = (1 - 0.10 * np.exp(-((nearest / 0.004) ** 2))) * np.exp(-((middle / 0.135) ** 2))
-        light *= 0.80 + 0.20 * np.clip(below / (0.7 * TEETH_BELOW), 0, 1)
+        light *= 0.86 + 0.14 * np.clip(below / (0.7 * TEETH_BELOW), 0, 1)
         return _mixed(colour, self._enamel * light[..., None], shown)
 
 

@@ -16,7 +16,7 @@ from springtide.engines.human import anatomy
 from springtide.engines.human.anatomy import Face
 from springtide.engines.human.eyes import lids_lowered
 from springtide.engines.human.mouth import REACH, SHOWS_TEETH, Inside, Lips, Teeth, faded, lips_of
-from springtide.engines.human.warp import Array, Grid, Packed, Pixels, sampled
+from springtide.engines.human.warp import Array, Grid, Packed, Pixels, draw, sampled
 
 Box = tuple[int, int, int, int]
 
@@ -67,7 +67,7 @@ class Renderer:
         shown = places.copy()
         shown[self._near] += faded(near, lips.back(near))
         across, down = self._grid.spread(face.pixels(shown) * self._scale)
-        frame[top:bottom, left:right] = sampled(self._source, across, down)
+        draw(frame[top:bottom, left:right], self._source, across, down)
         if look.closed > 0:
             for eye in range(2):
                 self._lower_lid(frame, places, eye, look.closed)
@@ -75,7 +75,9 @@ class Renderer:
 
     def _lower_lid(self, frame: Pixels, places: Array, eye: int, closed: float) -> None:
         face = self._face
-        box = self._box_around(face.points[[*anatomy.UPPER_LIDS[eye], *anatomy.LOWER_LIDS[eye], *anatomy.BROWS[eye]]], 0.06)
+        box = self._box_around(
+            face.points[[*anatomy.UPPER_LIDS[eye], *anatomy.LOWER_LIDS[eye], *anatomy.BROWS[eye]]], 0.06
+        )
         if box is None:
             return
         left, top, right, bottom = box
@@ -103,7 +105,9 @@ class Renderer:
         left, top = np.floor(pixels.min(0) - wide).astype(int)
         right, bottom = np.ceil(pixels.max(0) + wide).astype(int)
         box = max(left, self.box[0]), max(top, self.box[1]), min(right, self.box[2]), min(bottom, self.box[3])
-        return None if box[2] - box[0] < 2 or box[3] - box[1] < 2 else (int(box[0]), int(box[1]), int(box[2]), int(box[3]))
+        return (
+            None if box[2] - box[0] < 2 or box[3] - box[1] < 2 else (int(box[0]), int(box[1]), int(box[2]), int(box[3]))
+        )
 
 
 class _Head:
@@ -142,7 +146,12 @@ def _smooth(value: Array) -> Array:
 
 def _clipped(box: tuple[float, float, float, float], width: int, height: int) -> Box:
     left, top, right, bottom = box
-    return max(0, math.floor(left)), max(0, math.floor(top)), min(width, math.ceil(right)), min(height, math.ceil(bottom))
+    return (
+        max(0, math.floor(left)),
+        max(0, math.floor(top)),
+        min(width, math.ceil(right)),
+        min(height, math.ceil(bottom)),
+    )
 
 
 def brightness_of(picture: Pixels, face: Face) -> float:

@@ -9,13 +9,14 @@ grow with the sound but for the five figures kept per hop of 16 ms.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from springtide.domain.errors import ConfigError
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 RATE = 16000  # Hz
 WINDOW = 512  # samples: 32 ms
