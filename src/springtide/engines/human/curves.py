@@ -17,9 +17,10 @@ LEAD_S = 0.04  # lips are ahead of the sound they make
 SPREAD_S = 0.028  # standard deviation of the average over time: about the length of a short sound
 ATTACK_S = 0.07  # from closed to wide open, at the fastest
 RELEASE_S = 0.09  # and back
-QUIET_DB = -47.0  # what never gets louder is no speech; read speech peaks at 0 to -25 dB, a quiet room lies below -55
+QUIET_DB = -58.0  # below is silence; read speech is at -5 to -20 dB, the quietest recording that is of use at -40
 RANGE_DB = 38.0  # between loud and inaudible speech
 ABOVE_NOISE_DB = 8.0
+LEAST_RANGE_DB = 14.0  # of speech without a pause, in which there is no noise to be above of
 FULL = 0.95  # where the 97th percentile of the opening is put, so that a mumbler's lips are seen to move as well
 LEAST_FULL = 0.25  # but never by more than four times
 FULL_WIDTH, MOST_WIDTH = 0.6, 3.0  # the same for the width: averages over sounds leave little of it
@@ -79,12 +80,12 @@ def read_curves(
 def _bounds(level: Array) -> tuple[float, float]:
     """From which level on sound is speech, and the level of loud speech, dB."""
     floor, peak = np.percentile(level, [10, 97])
-    return max(float(floor) + ABOVE_NOISE_DB, float(peak) - RANGE_DB, QUIET_DB), float(peak)
+    above_noise = min(float(floor) + ABOVE_NOISE_DB, float(peak) - LEAST_RANGE_DB)
+    return max(above_noise, float(peak) - RANGE_DB, QUIET_DB), float(peak)
 
 
 def _activity(level: Array) -> Array:
-    threshold, peak = _bounds(level)
-    threshold = min(threshold, max(peak - ABOVE_NOISE_DB, QUIET_DB))  # speech without a pause has no floor to see
+    threshold, _ = _bounds(level)
     return 1 / (1 + np.exp(-(level - threshold) / 2.5))
 
 

@@ -77,7 +77,7 @@ class DigitalHuman(Engine[Input, Output]):
     description = "Makes the face of a photo or a film say what a recorded voice says, as an MP4."
     version = "digital-human-1"
     license = f"{FACES_LICENSE} and {PROTOTYPES.license}"
-    stages = ("listen", "look", "render", "mark")
+    stages = ("look", "listen", "render", "mark")
     preload = (*FACES_PRELOAD, "av", "faster_whisper.utils", "springtide.engines.human.studio")
     weights = (*FACE_WEIGHTS, PROTOTYPES)
 

@@ -20,7 +20,7 @@ from springtide.engines.human.motion import motion_of
 from springtide.engines.human.mouth import Inside, Teeth
 from springtide.engines.human.render import Look, Renderer, brightness_of, teeth_of
 from springtide.engines.human.schema import Input
-from springtide.engines.human.track import Follower, found_in, steady
+from springtide.engines.human.track import Follower, found_in, measured, steady
 from springtide.engines.human.warp import Array, Pixels, packed, sampled
 from springtide.media.film import Film
 
@@ -141,14 +141,14 @@ def photographed(
         view.thumbnail((LOOKED_AT, LOOKED_AT), Image.Resampling.BOX, reducing_gap=2.0)
     pixels = np.asarray(view)
     faces = detector.find(pixels)
-    points = next((seen.points for seen in (mesh.measure(pixels, face) for face in faces) if seen.is_face), None)
-    if points is None:
+    seen = next((seen for face in faces if (seen := measured(pixels, face, mesh)) is not None), None)
+    if seen is None:
         raise BadMedia(
             f"No face is found in this picture of {picture.width}x{picture.height} pixels: send a portrait in which "
             "the face is seen from the front and stands upright.",
             code="no_face",
         )
-    scaled = points * np.array([size[0] / view.width, size[1] / view.height, size[0] / view.width], np.float32)
+    scaled = seen.points * np.array([size[0] / view.width, size[1] / view.height, size[0] / view.width], np.float32)
     face = face_of(scaled)
     _refuse_unfit(face, scaled, size)
     return Photo(size=size, fps=fps, face=face, picture=picture, faces_found=len(faces))
@@ -191,7 +191,7 @@ def filmed(
             break
         faces = found_in(frame, detector)
         most = max(most, len(faces))
-        seen = next((one for one in (mesh.measure(frame, face) for face in faces) if one.is_face), None)
+        seen = next((seen for face in faces if (seen := measured(frame, face, mesh)) is not None), None)
         if seen is None:
             continue
         face = face_of(seen.points)

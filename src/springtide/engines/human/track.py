@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from springtide.engines.faces.detect import FaceDetector, FoundFace
-from springtide.engines.faces.mesh import FaceMesh, Region
+from springtide.engines.faces.mesh import FaceMesh, Landmarks, Region
+from springtide.engines.human import anatomy
 from springtide.engines.human.anatomy import Face, face_of
 from springtide.engines.human.warp import Array, Pixels
 
@@ -16,6 +17,8 @@ LOOK_AGAIN = 5  # frames: a film without a face is searched every so often
 SMALLEST_PART = 1 / 14  # of the longer side: smaller faces of a film are left alone
 REACH = 3  # frames before and after that smooth a frame's landmarks
 SPREAD = 1.3  # frames
+MOUTH = 3  # of the detector's points
+ELSEWHERE = 0.2  # heights: detector and mesh put a mouth within 0.08 of each other, where the face stands or lies
 STILLNESS = (
     0.02  # heights: landmarks that moved less are taken for the same, shaken; a frame that moves more is left alone
 )
@@ -45,8 +48,8 @@ class Follower:
         faces = found_in(frame, self._detector)
         self.most_faces = max(self.most_faces, len(faces))
         for face in faces:
-            seen = self._mesh.measure(frame, face)
-            if seen.is_face:
+            seen = measured(frame, face, self._mesh)
+            if seen is not None:
                 self._region = seen.region
                 return seen.points
         return None
@@ -55,6 +58,15 @@ class Follower:
 def found_in(frame: Pixels, detector: FaceDetector) -> list[FoundFace]:
     """The faces worth animating, the largest first."""
     return detector.find(frame, smallest=max(frame.shape[:2]) * SMALLEST_PART)
+
+
+def measured(frame: Pixels, found: FoundFace, mesh: FaceMesh) -> Landmarks | None:
+    """The landmarks of a found face, or None where the mesh sees something else: given a face upside down, it imagines
+    an upright one, with the mouth on the forehead."""
+    seen = mesh.measure(frame, found)
+    mouth = seen.points[[anatomy.UPPER_MIDDLE, anatomy.LOWER_MIDDLE], :2].mean(0)
+    apart = float(np.hypot(*(mouth - found.points[MOUTH])))
+    return seen if seen.is_face and apart < ELSEWHERE * face_of(seen.points).height else None
 
 
 def steady(frames: Iterable[Pixels], follow: Follower) -> Iterator[tuple[Pixels, Face | None]]:

@@ -112,8 +112,9 @@ def draw(target: Pixels, source: Packed, across: Array, down: Array) -> None:
 def _sampled(source: Packed, across: Array, down: Array) -> Packed:
     height, width = source.shape
     flat = source.reshape(-1)
-    x = np.clip((across * 256).astype(np.int32) - 128, 0, (width - 1) * 256 - 1)  # a colour is that of a pixel's middle
-    y = np.clip((down * 256).astype(np.int32) - 128, 0, (height - 1) * 256 - 1)
+    # A pixel's colour is that of its middle, at 128 of 256 parts; the other half part rounds.
+    x = np.clip((across * 256 - 127.5).astype(np.int32), 0, (width - 1) * 256 - 1)
+    y = np.clip((down * 256 - 127.5).astype(np.int32), 0, (height - 1) * 256 - 1)
     index = (y >> 8) * width + (x >> 8)
     x &= 255
     y &= 255
