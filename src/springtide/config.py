@@ -324,6 +324,7 @@ _OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica")
 
 def _default_models() -> dict[str, ModelConfig]:
     return {
+        "digital-human": ModelConfig(engine="digital-human", timeout_s=3600),
         "matting": ModelConfig(engine="matting", timeout_s=3600, slots=4, batch=2),
         "restore": ModelConfig(engine="restore", timeout_s=1800),
         "speech": ModelConfig(engine="speech", timeout_s=3600),

@@ -50,8 +50,8 @@ PHOTO_FPS, USUAL_LONGER = 25.0, 1280  # as in `studio`, which the gateway does n
 FIXED_S = 0.3
 PER_SOUND_S = 0.012
 PER_FRAME_S = 0.003
-PER_MEGAPIXEL_FRAME_S = 0.036
-PER_FILMED_FRAME_S = 0.007
+PER_MEGAPIXEL_FRAME_S = 0.030
+PER_FILMED_FRAME_S = 0.016
 
 
 class HumanSettings(ThreadedSettings):
@@ -77,6 +77,7 @@ class DigitalHuman(Engine[Input, Output]):
     description = "Makes the face of a photo or a film say what a recorded voice says, as an MP4."
     version = "digital-human-1"
     license = f"{FACES_LICENSE} and {PROTOTYPES.license}"
+    commercial_use = True
     stages = ("look", "listen", "render", "mark")
     preload = (*FACES_PRELOAD, "av", "faster_whisper.utils", "springtide.engines.human.studio")
     weights = (*FACE_WEIGHTS, PROTOTYPES)
@@ -96,6 +97,7 @@ class DigitalHuman(Engine[Input, Output]):
         from threadpoolctl import threadpool_limits
 
         from springtide.engines.human.studio import Target, film_of, refuse_long
+        from springtide.engines.provenance import Kind, mark
 
         if self._studio is None:
             raise RuntimeError("load() comes before run()")
@@ -117,7 +119,10 @@ class DigitalHuman(Engine[Input, Output]):
             for done in film_of(subject, curves, inputs, target):
                 progress(LISTENED + (RENDERED - LISTENED) * done, "render")
         progress(RENDERED, "mark")
-        return self._output(inputs, subject, curves, progress, seconds=time.monotonic() - began)
+        output = self._output(inputs, subject, curves, progress, seconds=time.monotonic() - began)
+        for path in (video, poster):
+            mark(path, made=output, kind=Kind.COMPOSITE, title=self.title, consent=inputs.consent)
+        return output
 
     def _output(self, inputs: Input, subject: Subject, curves: Curves, progress: Progress, *, seconds: float) -> Output:
         return Output(

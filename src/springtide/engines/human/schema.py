@@ -47,6 +47,7 @@ class Input(BaseModel):
         description="A sentence by which you state that the person shown and the person heard agree, or are you. It is "
         "kept with the job.",
     )
+    label: bool = Field(default=False, description="Write that it is AI-generated, in Chinese and English, on it.")
     seed: int = Field(default=0, ge=0, lt=1 << 32, description="The same seed, the same blinks and movements.")
     strength: float = Field(
         default=1.0, ge=0, le=1.5, description="How far the mouth opens: 1 is natural, 0 not at all."

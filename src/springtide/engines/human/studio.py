@@ -16,6 +16,7 @@ from springtide.engines.human.curves import Curves, read_curves
 from springtide.engines.human.schema import Drive, Input
 from springtide.engines.human.subject import Subject, filmed, fitted, photographed
 from springtide.engines.human.visemes import RATE, Array, Prototypes
+from springtide.engines.label import draw_label
 from springtide.engines.speech.listening import CHUNK_S, VoiceDetector
 from springtide.media.audio import stream_pcm, stream_stereo
 from springtide.media.film import FilmWriter, opened_film
@@ -104,7 +105,8 @@ def film_of(subject: Subject, curves: Curves, inputs: Input, target: Target) -> 
         preset=target.preset,
         threads=target.threads,
     ) as film:
-        for index, frame in enumerate(subject.frames(curves, inputs)):
+        for index, drawn in enumerate(subject.frames(curves, inputs)):
+            frame = draw_label(drawn) if inputs.label else drawn
             if index == 0:
                 Image.fromarray(frame).save(target.poster, quality=POSTER_QUALITY)
             film.write(frame)
