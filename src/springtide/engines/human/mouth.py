@@ -21,8 +21,11 @@ CHIN_SHARE = 0.8  # of the lower lip's way that the chin goes along
 SPREAD, NARROW = 0.14, 0.10  # of the mouth's width: spread and rounded lips, and how far corners come in when it opens
 REACH = 0.95  # heights from the mouth: beyond it nothing moves
 FADE = 0.18  # of the reach: where the movement fades
-LIP_LINE = 0.004  # heights: closed lips meet in a dark line, whose halves go with the lips and are painted over
-SEAM = 0.009  # heights: the shadow between closed lips that the photo showed apart
+LIP_LINE = 0.003  # heights: closed lips meet in a dark line, whose halves go with the lips and are painted over
+SEAM = 0.006  # heights: the shadow between closed lips that the photo showed apart
+ROLLED = (
+    0.010  # heights: meshes end above the lower lip's edge where teeth are behind it, which must not be pulled along
+)
 SHOWS_TEETH = 0.028  # heights: photos whose lips are that far apart show the teeth behind
 # Upper teeth by the anatomy books, in heights of a face of 180 mm: how far they hang below a relaxed upper lip, and
 # where one ends and the next begins (central and lateral incisors, canines), seen from the front.
@@ -30,7 +33,7 @@ TEETH_BELOW = 0.036
 TEETH_EDGES = (0.0, 0.046, 0.080, 0.110, 0.132)
 TEETH_COLOUR = np.array([240, 222, 206], np.float32)
 CAVITY_COLOUR = np.array([66, 24, 25], np.float32)
-LINE_COLOUR = np.array([132, 66, 62], np.float32)  # between lips that hardly part
+LINE_COLOUR = np.array([150, 82, 76], np.float32)  # between lips that hardly part
 TONGUE_COLOUR = np.array([168, 84, 84], np.float32)
 _PROFILE = (np.sin(np.linspace(0, np.pi, 11)) ** 0.75).astype(np.float32)[:, None]  # lips part least at the corners
 _TURNS = np.linspace(0, 2 * np.pi, 20, endpoint=False, dtype=np.float32)
@@ -46,6 +49,7 @@ class Lips:
     rest: Array  # float32[11, 2]: where the upper lip's edge is in the picture
     gap: float  # between them in the middle
     half_width: float
+    parted: float  # 0 to 1: whether the picture shows the lips apart
     back: Spline  # from a place in the new picture to where its colour is in the old one, as a displacement
 
     @property
@@ -60,11 +64,13 @@ def lips_of(face: Face, *, opening: float, width: float) -> Lips:
     """opening: 0 to 1; width: -1 to 1."""
     points = face.points
     upper_in, lower_in = points[list(anatomy.UPPER_INNER)], points[list(anatomy.LOWER_INNER)]
+    parted = min(1.0, face.gap / SHOWS_TEETH)
+    lower_in = lower_in + np.array([0, ROLLED * parted], np.float32) * _PROFILE
     upper_out, lower_out = points[list(anatomy.UPPER_OUTER)], points[list(anatomy.LOWER_OUTER)]
     gap = opening * WIDEST
     rest = upper_in.copy()
     rest[:, 1] += np.minimum(lower_in[:, 1] - upper_in[:, 1], 0)
-    apart = max(gap, SEAM * min(1.0, face.gap / SHOWS_TEETH))
+    apart = max(gap, SEAM * parted)
     narrowed = np.array([1 + SPREAD * width * min(1.0, 3 * opening + 0.2) - NARROW * opening, 1], np.float32)
     down = np.array([0, 1], np.float32)
     upper = (rest - down * (UPPER_SHARE * apart * _PROFILE)) * narrowed
@@ -88,7 +94,8 @@ def lips_of(face: Face, *, opening: float, width: float) -> Lips:
     before = np.concatenate([part[0] for part in parts])
     after = np.concatenate([part[1] for part in parts])
     half_width = float(upper[-1, 0] - upper[0, 0]) / 2
-    return Lips(upper=upper, lower=lower, rest=rest, gap=gap, half_width=half_width, back=Spline(after, before - after))
+    back = Spline(after, before - after)
+    return Lips(upper=upper, lower=lower, rest=rest, gap=gap, half_width=half_width, parted=parted, back=back)
 
 
 def _pulled(points: Array, which: tuple[int, ...], way: Array | float) -> tuple[Array, Array]:
@@ -139,7 +146,7 @@ class Inside:
     def paint(self, picture: Pixels, lips: Lips, places: Array, pixel: float) -> None:
         """picture: uint8[h, w, 3], changed in place. places: float32[2, h, w], local. pixel: its size, local."""
         x, y = places
-        line = LIP_LINE * min(1.0, lips.gap / 0.02)
+        line = LIP_LINE * max(lips.parted, min(1.0, lips.gap / 0.02))
         top = np.interp(x, lips.upper[:, 0], lips.upper[:, 1]).astype(np.float32) - line
         bottom = np.interp(x, lips.lower[:, 0], lips.lower[:, 1]).astype(np.float32) + line
         edge = max(1.2 * pixel, 0.004)  # lips are round: their edge is never hard
@@ -162,7 +169,7 @@ class Inside:
         colour = _mixed(colour, self._tongue, tongue * 0.9)
         colour = self._with_upper_teeth(colour, lips, x, y, u)
         shadow = 0.62 + 0.38 * np.clip((y - top) / 0.016, 0, 1)
-        return _mixed(self._line, colour * shadow[..., None], np.full_like(x, min(1.0, lips.gap / 0.025)))
+        return _mixed(self._line, colour * shadow[..., None], np.full_like(x, np.clip((lips.gap - 0.006) / 0.02, 0, 1)))
 
     def _with_upper_teeth(self, colour: Array, lips: Lips, x: Array, y: Array, u: Array) -> Array:
         below = y - np.interp(x, lips.rest[:, 0], lips.rest[:, 1]).astype(np.float32)

@@ -15,7 +15,7 @@ Array = NDArray[np.floating[Any]]  # float32 but for odd intermediate results
 Pixels = NDArray[np.uint8]  # uint8[height, width, 3], RGB
 Packed = NDArray[np.uint32]  # uint32[height, width], a pixel's colours in one number
 
-STIFFNESS = 2e-4  # how much a spline may miss its points, to stay smooth where they crowd
+STIFFNESS = 2e-5  # how much a spline may miss its points, to stay smooth where they crowd
 ROWS_AT_ONCE = 1 << 16  # pixels: what is worked on at once stays in the processor's cache
 _EVEN, _ODD, _EIGHT = np.uint32(0x00FF00FF), np.uint32(0xFF00FF00), np.uint32(8)
 
@@ -27,14 +27,14 @@ class Spline:
         """points, displacements: float[n, 2]. Points may crowd, but should not all lie on one line."""
         count = len(points)
         self._points = points.astype(np.float32)
-        system = np.zeros((count + 3, count + 3), np.float32)
-        system[:count, :count] = _bending(self._points, self._points) + STIFFNESS * np.eye(count, dtype=np.float32)
+        system = np.zeros((count + 3, count + 3))  # in double precision: points as near as closed lips are nearly one
+        system[:count, :count] = _bending(self._points, self._points) + STIFFNESS * np.eye(count)
         system[:count, count] = system[count, :count] = 1
         system[:count, count + 1 :] = points
         system[count + 1 :, :count] = points.T
-        wanted = np.zeros((count + 3, 2), np.float32)
+        wanted = np.zeros((count + 3, 2))
         wanted[:count] = displacements
-        self._weights = np.linalg.solve(system, wanted)
+        self._weights = np.linalg.solve(system, wanted).astype(np.float32)
 
     def __call__(self, places: Array) -> Array:
         """float32[m, 2] to displacements float32[m, 2]."""
