@@ -82,7 +82,15 @@ def test_the_run_command_prints_the_transcript(server: Server, tmp_path: Path) -
 
 def test_submit_status_cancel_and_models_speak_json(server: Server) -> None:
     models = json.loads(server.cli("models", "--json").stdout)
-    assert {model["name"] for model in models} == {"matting", "restore", "speech", "synthetic", "upscale", "watermark"}
+    assert {model["name"] for model in models} == {
+        "digital-human",
+        "matting",
+        "restore",
+        "speech",
+        "synthetic",
+        "upscale",
+        "watermark",
+    }
     job = json.loads(server.cli("submit", "synthetic", "-i", "seconds=600", "--json").stdout)
     listed = json.loads(server.cli("status", "--json").stdout)
     assert job["id"] in {one["id"] for one in listed["data"]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import wave
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 import numpy as np
@@ -29,8 +30,11 @@ from springtide.engines.human.engine import DigitalHuman
 from springtide.engines.human.schema import Input, Output
 from springtide.engines.human.studio import Studio
 from springtide.engines.human.subject import _refuse_unfit
+from springtide.engines.provenance import Kind, origin_of
 from springtide.media.film import FilmWriter, opened_film
 from springtide.testing import media_makers as makers
+from springtide.testing.engine_runs import Case
+from springtide.testing.engine_suite import EngineSuite
 
 pytestmark = pytest.mark.xdist_group("engines")
 
@@ -76,6 +80,22 @@ def word(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return moving_head(tmp_path_factory.mktemp("moving"), frames=40)
+
+
+class TestContract(EngineSuite):
+    """What every engine keeps, on one word of a small portrait."""
+
+    engine = "springtide.engines.human.engine:DigitalHuman"
+    inputs: ClassVar[dict[str, Any]] = {"image": PORTRAIT, "consent": CONSENT, "size": 256, "idle_motion": 0}
+    refused_inputs: ClassVar[list[dict[str, Any]]] = [{"consent": " "}, {"image": None}, {"crf": 52}, {"fps": 0}]
+    refused_settings: ClassVar[list[dict[str, Any]]] = [{"preset": "quick"}, {"max_audio_s": 0}, {"x": 1}]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, tmp_path_factory: pytest.TempPathFactory) -> Case:
+        audio = said(tmp_path_factory.mktemp("word"), 0.4, from_s=0.8)
+        folder = weights_folder(DigitalHuman)
+        return Case(engine=cls.engine, inputs={**cls.inputs, "audio": audio}, weights_folder=folder)
 
 
 def said(folder: Path, seconds: float, *, from_s: float = 0.0) -> Path:
@@ -182,8 +202,26 @@ def test_the_file_plays_everywhere_and_says_what_it_is(human: DigitalHuman, word
         assert (picture.codec_context.name, picture.pix_fmt) == ("h264", "yuv420p")
         assert sound.codec_context.name == "aac"
     assert (output.engine, output.generative) == ("digital-human", False)
+    for path in (output.video.path, output.poster.path):
+        origin = origin_of(path)
+        assert origin is not None
+        assert origin.kind is Kind.COMPOSITE
+        assert origin.facts["consent_sha256"] == hashlib.sha256(CONSENT.encode()).hexdigest()
     assert "without a generative network" in output.notes[0]
     assert "Apache-2.0" in output.license
+
+
+def test_a_label_is_on_every_frame_and_on_the_poster(human: DigitalHuman, word: Path, tmp_path: Path) -> None:
+    bare, labelled = (
+        made(human, PORTRAIT, word, Line(tmp_path / str(label)), label=label, size=256, idle_motion=0, crf=10)
+        for label in (False, True)
+    )
+    corner = (slice(0, 30), slice(0, 120))
+    for one, other in zip(frames_of(bare), frames_of(labelled), strict=True):
+        assert np.abs(one[corner].astype(int) - other[corner]).mean() > 10
+        assert np.abs(one[100:].astype(int) - other[100:]).mean() < 2
+    with Image.open(labelled.poster.path) as poster, Image.open(bare.poster.path) as without:
+        assert np.abs(np.asarray(poster)[corner].astype(int) - np.asarray(without)[corner]).mean() > 10
 
 
 def test_a_moving_face_says_it_too_and_goes_back_and_forth_as_long_as_it_takes(

@@ -32,7 +32,15 @@ def write(folder: Path, text: str) -> Path:
 
 def test_no_file_at_all_is_a_working_set_up() -> None:
     config = load_config()
-    assert set(config.models) == {"matting", "restore", "speech", "synthetic", "upscale", "watermark"}
+    assert set(config.models) == {
+        "digital-human",
+        "matting",
+        "restore",
+        "speech",
+        "synthetic",
+        "upscale",
+        "watermark",
+    }
     assert config.server.host == "127.0.0.1"
     assert config.ledger_url == f"sqlite:///{config.server.data_dir / 'springtide.db'}"
 

@@ -36,7 +36,7 @@ ThenOption = Annotated[
     list[str] | None,
     typer.Option("--then", help="A step to do next: 'MODEL name=value name=@file name=from:output'; repeatable."),
 ]
-FilesArgument = Annotated[list[Path] | None, typer.Argument(help="Files, in the order of the model's file inputs.")]
+FilesArgument = Annotated[list[Path] | None, typer.Argument(help="Files; each to the first input that takes its kind.")]
 
 
 def main() -> None:

@@ -101,7 +101,7 @@ class DigitalHuman(Engine[Input, Output]):
 
         if self._studio is None:
             raise RuntimeError("load() comes before run()")
-        began = time.monotonic()
+        began_s = time.monotonic()
         longest_s = self.options.max_audio_s
         video, poster = progress.folder / "video.mp4", progress.folder / "poster.jpg"
         progress(0.0, "look")
@@ -119,12 +119,12 @@ class DigitalHuman(Engine[Input, Output]):
             for done in film_of(subject, curves, inputs, target):
                 progress(LISTENED + (RENDERED - LISTENED) * done, "render")
         progress(RENDERED, "mark")
-        output = self._output(inputs, subject, curves, progress, seconds=time.monotonic() - began)
+        output = self._output(inputs, subject, curves, progress, began_s=began_s)
         for path in (video, poster):
             mark(path, made=output, kind=Kind.COMPOSITE, title=self.title, consent=inputs.consent)
         return output
 
-    def _output(self, inputs: Input, subject: Subject, curves: Curves, progress: Progress, *, seconds: float) -> Output:
+    def _output(self, inputs: Input, subject: Subject, curves: Curves, progress: Progress, *, began_s: float) -> Output:
         return Output(
             video=OutputFile(path=progress.folder / "video.mp4", media_type="video/mp4"),
             poster=OutputFile(path=progress.folder / "poster.jpg", media_type="image/jpeg"),
@@ -137,12 +137,7 @@ class DigitalHuman(Engine[Input, Output]):
             faces_found=subject.faces_found,
             frames_without_face=subject.frames_without_face,
             notes=_notes(inputs, subject, curves),
-            engine="digital-human",
-            model=MODEL,
-            version=self.version,
-            license=self.license,
-            generative=self.generative,
-            seconds=round(seconds, 3),
+            **self.made(began_s, engine="digital-human", model=MODEL),
         )
 
     def estimate(self, inputs: Input) -> float:

@@ -80,9 +80,9 @@ class Output(Made):
 
     video: Annotated[OutputFile, Media("video/mp4")] = Field(description="H.264 and AAC in an MP4 that plays at once.")
     poster: Annotated[OutputFile, Media("image/jpeg")] = Field(description="Its first frame.")
-    width: int
-    height: int
-    fps: float
+    width: int = Field(description="Of the video, pixels; even.")
+    height: int = Field(description="Of the video, pixels; even.")
+    fps: float = Field(description="Frames per second.")
     frames: int = Field(description="Frames in the video.")
     audio_s: float = Field(description="Length of the sound, seconds; the video is as long, to a frame.")
     speech_found: bool = Field(description="Whether anybody speaks; where nobody does, the mouth stays closed.")

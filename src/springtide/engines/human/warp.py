@@ -1,6 +1,6 @@
 """Bending pictures smoothly: thin-plate splines on a coarse grid of nodes, and bilinear sampling between them.
 
-NumPy alone, without OpenCV (decision in docs/decisions): sampling packs a pixel's colours into one integer, so that a
+NumPy alone, without OpenCV (docs/decisions/0024): sampling packs a pixel's colours into one integer, so that a
 quarter of a megapixel takes 4 ms on one core.
 """
 
