@@ -34,7 +34,7 @@ GOALS = (
     ),
 )
 NOTES = (
-    "cpu_ms_a_frame: processor time of the whole job over its frames, all threads: face, sound, drawing, encoders, marks.",
+    "cpu_ms_a_frame: processor time of the whole job over its frames: face, sound, drawing, encoders, marks.",
     "Runs in the benchmark's own process, model loaded; 9.7 s of speech are 242 frames.",
     "x264 alone: the frames of the portrait's result, decoded before, through the same encoder at the same settings.",
 )
