@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ from springtide.domain.errors import ConfigError
 from springtide.runtime.processors import usable_processors
 
 S = TypeVar("S", bound="EngineSettings")
+
+_MAY_BE_SECRET = re.compile("url|secret|token|password|proxy|fields")  # keys whose values are never shown
 
 # One picture or one piece of speech has no more work to share than for about so many: beyond, threads mostly wait for
 # each other, while another model on the same machine, decoding and encoding could use them. `threads` says otherwise.
@@ -44,7 +47,9 @@ def read_settings(kind: type[S], given: Mapping[str, Any], *, engine: str) -> S:
         return kind.model_validate(given)
     except ValidationError as error:
         told = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']} (given: {item['input']!r})" for item in error.errors()
+            f"{(key := '.'.join(map(str, item['loc'])))}: {item['msg']}"
+            + ("" if _MAY_BE_SECRET.search(key) else f" (given: {item['input']!r})")
+            for item in error.errors()
         )
         raise ConfigError(f"settings of the {engine} engine: {told}") from error
 

@@ -85,9 +85,13 @@ class Output(Made):
     fps: float = Field(description="Frames per second.")
     frames: int = Field(description="Frames in the video.")
     audio_s: float = Field(description="Length of the sound, seconds; the video is as long, to a frame.")
-    speech_found: bool = Field(description="Whether anybody speaks; where nobody does, the mouth stays closed.")
-    faces_found: int = Field(description="Faces in the picture (in a video, the most at once); the largest one speaks.")
-    frames_without_face: int = Field(
-        description="Frames of the video that are as they were, as no face is seen in them."
+    speech_found: bool | None = Field(
+        description="Whether anybody speaks; where nobody does, the mouth stays closed. Null where that is not known."
+    )
+    faces_found: int | None = Field(
+        description="Faces in the picture (in a video, the most at once); the largest one speaks. Null if not known."
+    )
+    frames_without_face: int | None = Field(
+        description="Frames of the video that are as they were, as no face is seen in them. Null where not known."
     )
     notes: list[str] = Field(description="What else is worth knowing about this result.")

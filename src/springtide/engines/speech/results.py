@@ -19,6 +19,7 @@ UNSPACED = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km"})  # languages w
 PARAGRAPH_S = 2.0  # a pause that ends a line of the plain text
 INLINE_WORDS_S = 900.0  # words of longer recordings are in the JSON file only: a job's own JSON ends at 1 MiB,
 INLINE_BYTES = 300_000  # and so are segments of more than this, five hours or so, and the rest of such a text
+NOBODY = "Nobody speaks in this recording: there is nothing to write down."
 CHINESE = frozenset({"zh", "yue"})
 _MARKS = {",": "，", "?": "？", "!": "！", ":": "：", ";": "；"}  # Whisper writes those of English
 _HAN = "[\u3400-\u9fff]"

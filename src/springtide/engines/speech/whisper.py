@@ -20,7 +20,7 @@ from springtide.engines.protocol import Engine, InvalidInput, Progress, Weights
 from springtide.engines.settings import ThreadedSettings, read_settings
 from springtide.engines.speech.checkpoints import EVERY_S, Place, found, kept
 from springtide.engines.speech.cuts import RATE, Span
-from springtide.engines.speech.results import as_wished, inline, spoken, write_files
+from springtide.engines.speech.results import NOBODY, as_wished, inline, spoken, write_files
 from springtide.engines.speech.schema import Input, Output, Quality
 from springtide.engines.speech.transcriber import Transcriber, Wishes
 from springtide.engines.weights import require
@@ -52,7 +52,6 @@ FAST_WEIGHTS = tuple(
         ("vocabulary.txt", 422_309, "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf"),
     )
 )
-NOBODY = "Nobody speaks in this recording: there is nothing to write down."
 SURELY = 0.5  # a language other than English from here on is too much for the fast tier
 # One thread for each piece needs a seventh less processor time than two threads for one; each piece takes 40 MB.
 MOST_AT_ONCE = 8
