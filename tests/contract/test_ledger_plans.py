@@ -75,6 +75,7 @@ QUERIES: dict[str, tuple[Query, str]] = {
         partial(sql_history.newest_ended, model=ModelName("matting"), since_s=1.0, limit=5),
         "jobs_pk",
     ),
+    "the past as a trace": (partial(sql_history.jobs_that_ran, since_s=1.0, after=None, limit=5), "jobs_pk"),
     "decisions": (
         partial(sql_history.decisions_on, model=ModelName("matting"), before_s=1e12, limit=5),
         "decisions_pk",

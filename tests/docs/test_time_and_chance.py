@@ -55,6 +55,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "sim/faults.py": ({"asyncio.sleep", "call_later"}, _SIM),
     "sim/fleet.py": ({"asyncio.wait"}, _SIM),
     "sim/links.py": ({"asyncio.sleep"}, _SIM),
+    "sim/pool/chance.py": ({"random"}, _SIM),
     "sim/nodes.py": ({"random", "asyncio.sleep", "loop.time"}, _SIM),
     "sim/parts.py": ({"asyncio.sleep"}, _SIM),
     "sim/trace.py": ({"loop.time"}, _SIM),

@@ -26,6 +26,8 @@ models_app = typer.Typer(help="Models served, and their weights.", invoke_withou
 app.add_typer(models_app, name="models")
 jobs_app = typer.Typer(help="What became of jobs.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
+trace_app = typer.Typer(help="Arrivals of the past, for simulations.", no_args_is_help=True)
+app.add_typer(trace_app, name="trace")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="springtide.toml to use.")]
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
@@ -224,6 +226,61 @@ def explain(
     from springtide.cli.commands import explain_it
 
     explain_it(_config(config), url, what, model, limit=limit, as_json=as_json)
+
+
+@app.command()
+def simulate(
+    trace: Annotated[str, typer.Argument(help="A CSV (.gz) of jobs or of rates, or invent:FAMILY.")],
+    *,
+    policies: Annotated[str, typer.Option(help="Names, separated by commas; static-8 and idle-120 too.")] = (
+        "tide,hpa,kpa,ray"
+    ),
+    objective: Annotated[str, typer.Option(help="Within which wait how large a share begins.")] = "wait=30s:0.99",
+    cold_start: Annotated[str, typer.Option(help="Mean of a start; 40s~0.3 spreads it by 30 %.")] = "40s",
+    load: Annotated[float | None, typer.Option(help="Scale to so many busy replicas in the mean.")] = None,
+    run: Annotated[str | None, typer.Option(help="Mean run of a job where the trace does not say.")] = None,
+    since: Annotated[str | None, typer.Option(help="Begin so long after the trace's zero.")] = None,
+    until: Annotated[str | None, typer.Option(help="End there; for invent: its length.")] = None,
+    accelerators: Annotated[int | None, typer.Option(help="As many as there are for all models.")] = None,
+    by_model: Annotated[bool, typer.Option("--by-model", help="A pool for each model of the trace.")] = False,
+    seed: Annotated[int, typer.Option(help="Of what is drawn by chance.")] = 1,
+    html: Annotated[Path | None, typer.Option(help="Write a report with charts.")] = None,
+    as_json: JsonOption = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Find bounds for the objective, as springtide.toml.")] = False,
+) -> None:
+    """Run scaling policies on a trace, side by side: what they cost and how long jobs wait."""
+    from springtide.cli.simulate import Wish, run_simulation
+
+    run_simulation(
+        Wish(
+            trace=trace,
+            policies=policies,
+            objective=objective,
+            cold_start=cold_start,
+            load=load,
+            run=run,
+            since=since,
+            until=until,
+            accelerators=accelerators,
+            by_model=by_model,
+            seed=seed,
+            html=html,
+            as_json=as_json,
+            tune=tune,
+        )
+    )
+
+
+@trace_app.command("export")
+def trace_export(
+    since: Annotated[str, typer.Option(help="Jobs of the last 90s, 30m, 1h, 7d.")] = "7d",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: the screen.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write the jobs on record that came to a result as a trace that `springtide simulate` reads."""
+    from springtide.cli.simulate import export_trace
+
+    export_trace(_config(config), since, output)
 
 
 @jobs_app.command()

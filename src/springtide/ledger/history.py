@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from springtide.domain.fleet import Decision
-from springtide.domain.ids import ModelName
+from springtide.domain.ids import JobId, ModelName, TenantId
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +40,17 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     predicted_s: float
     wait_s: float  # from its creation to the start of its last attempt
     run_s: float  # of that attempt
+
+
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that came to a result, as a line of a trace."""
+
+    id: JobId
+    model: ModelName
+    tenant: TenantId
+    came_at_s: float
+    predicted_s: float
+    run_s: float  # of its last attempt
 
 
 class Scaled(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +104,11 @@ class FleetHistory(Protocol):
 
     async def ended(self, model: ModelName, *, since_s: float, limit: int) -> list[Ended]:
         """The newest jobs created from then on that have completed, newest first."""
+        ...
+
+    async def ran(self, *, since_s: float, after: JobId | None, limit: int) -> list[Ran]:
+        """Jobs of all models and tenants created from then on that have completed, oldest first by id; steps count,
+        the pipelines around them do not. `after`: the last id of the page before."""
         ...
 
     async def put_scaled(self, made: Sequence[Scaled]) -> None: ...

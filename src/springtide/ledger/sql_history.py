@@ -10,9 +10,9 @@ import msgspec
 from sqlalchemy import Connection, Table, bindparam, case, delete, func, or_, select, text
 from sqlalchemy.dialects import sqlite
 
-from springtide.domain.ids import ModelName, first_job_id_at
+from springtide.domain.ids import JobId, ModelName, TenantId, first_job_id_at
 from springtide.domain.job import JobStatus
-from springtide.ledger.history import Arrived, Attained, Ended, FleetSample, Memory, Scaled
+from springtide.ledger.history import Arrived, Attained, Ended, FleetSample, Memory, Ran, Scaled
 from springtide.ledger.rows import Row
 from springtide.ledger.tables import decisions, jobs, memories, samples
 
@@ -55,6 +55,26 @@ _ENDED = (  # jobs_pk, from its end
         text("plan IS NULL"),
     )
     .order_by(jobs.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_RAN = (  # jobs_pk
+    select(
+        jobs.c.id,
+        jobs.c.model,
+        jobs.c.tenant,
+        jobs.c.created_at_s,
+        jobs.c.predicted_s,
+        jobs.c.started_at_s,
+        jobs.c.finished_at_s,
+    )
+    .where(
+        jobs.c.id >= bindparam("first_id"),
+        jobs.c.id > bindparam("after"),
+        jobs.c.status == JobStatus.COMPLETED.value,
+        jobs.c.started_at_s.is_not(None),
+        text("plan IS NULL"),
+    )
+    .order_by(jobs.c.id)
     .limit(bindparam("limit"))
 )
 _SCALED = (
@@ -115,6 +135,20 @@ class SqlHistory:
             for predicted_s, came, began, ended in found
         ]
 
+    async def ran(self, *, since_s: float, after: JobId | None, limit: int) -> list[Ran]:
+        found = await self._ledger.read(partial(jobs_that_ran, since_s=since_s, after=after, limit=limit))
+        return [
+            Ran(
+                id=JobId(row[0]),
+                model=ModelName(row[1]),
+                tenant=TenantId(row[2]),
+                came_at_s=row[3],
+                predicted_s=row[4],
+                run_s=max(0.0, row[6] - row[5]),
+            )
+            for row in found
+        ]
+
     async def put_scaled(self, made: Sequence[Scaled]) -> None:
         await self._put(
             decisions,
@@ -169,6 +203,11 @@ def jobs_in_time(
 def newest_ended(connection: Connection, model: ModelName, since_s: float, limit: int) -> Sequence[Row]:
     parameters = {"first_id": first_job_id_at(since_s), "model": model, "limit": limit}
     return connection.execute(_ENDED, parameters).all()
+
+
+def jobs_that_ran(connection: Connection, since_s: float, after: JobId | None, limit: int) -> Sequence[Row]:
+    parameters = {"first_id": first_job_id_at(since_s), "after": after or "", "limit": limit}
+    return connection.execute(_RAN, parameters).all()
 
 
 def decisions_on(connection: Connection, model: ModelName, before_s: float, limit: int) -> Sequence[Row]:

@@ -73,6 +73,22 @@ class HistoryContract:
         ]
         assert len(await ledger.history.ended(MATTING, since_s=0.0, limit=1)) == 1
 
+    async def test_the_past_is_told_page_by_page_over_all_models(self, ledger: SqlLedger) -> None:
+        def ran(number: int, **changed: Any) -> Job:
+            told: dict[str, Any] = {"created_at_s": NOW_S + number, "status": JobStatus.COMPLETED}
+            told |= {"started_at_s": NOW_S + 5.0, "finished_at_s": NOW_S + 7.5}
+            return job(number, id=made_at(NOW_S + number, number), **(told | changed))
+
+        waits = ran(4, status=JobStatus.QUEUED, started_at_s=None, finished_at_s=None)
+        await ledger.insert([ran(3), ran(1), ran(2, model=SPEECH), waits])
+        first = await ledger.history.ran(since_s=NOW_S + 0.5, after=None, limit=2)
+        assert [(one.model, one.came_at_s - NOW_S, one.run_s) for one in first] == [
+            (MATTING, 1.0, 2.5),
+            (SPEECH, 2.0, 2.5),
+        ]
+        rest = await ledger.history.ran(since_s=NOW_S + 0.5, after=first[-1].id, limit=2)
+        assert [one.came_at_s - NOW_S for one in rest] == [3.0]
+
     async def test_decisions_come_back_newest_first(self, ledger: SqlLedger, reopen: Reopen) -> None:
         made = [scaled(n) for n in range(5)]
         await ledger.history.put_scaled([*made, made[2], scaled(9, SPEECH)])

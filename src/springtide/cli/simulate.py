@@ -1,0 +1,216 @@
+"""`springtide simulate` and `springtide trace export`: policies on a trace before one trusts them, and one's own past
+as such a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+
+from springtide.cli.retry import seconds
+from springtide.config import Config
+from springtide.domain.errors import ConfigError, InvalidInput
+from springtide.sim.pool.compare import Comparison, Objective, Told, compare
+from springtide.sim.pool.engine import Setup
+from springtide.sim.pool.families import invent
+from springtide.sim.pool.jobs import Jobs
+from springtide.sim.pool.report import page
+from springtide.sim.pool.traces import Reading, read_trace
+from springtide.sim.pool.tuning import Tuned, tune
+from springtide.sim.pool.weather import Weather
+
+if TYPE_CHECKING:
+    from springtide.ledger.history import Ran
+    from springtide.ledger.sql import SqlLedger
+
+_out, _err = Console(), Console(stderr=True)
+INVENTED = "invent:"
+DEFAULT_DAYS = 3.0
+PAGE = 2000  # rows read at once
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asks for, as text."""
+
+    trace: str
+    policies: str = "tide,hpa,kpa,ray"
+    objective: str = "wait=30s:0.99"
+    cold_start: str = "40s"
+    load: float | None = None
+    run: str | None = None
+    since: str | None = None
+    until: str | None = None
+    accelerators: int | None = None
+    by_model: bool = False
+    seed: int = 1
+    html: Path | None = None
+    as_json: bool = False
+    tune: bool = False
+
+
+def run_simulation(wish: Wish) -> None:
+    """Read, run, show. Raises ConfigError for a trace, a policy or an objective that makes no sense."""
+    objective, setup = _objective(wish.objective), _setup(wish)
+    jobs = _jobs(wish)
+    with _progress() as told:
+        if wish.tune:
+            _say_tuned(tune(jobs, objective, setup, told=told), objective, as_json=wish.as_json)
+            return
+        names = [name.strip() for name in wish.policies.split(",") if name.strip()]
+        comparison = compare(jobs, names, objective, setup, told=told)
+    if wish.html is not None:
+        _write(wish.html, page(comparison))
+    if wish.as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode() + "\n")
+    else:
+        _show(comparison)
+    if wish.html is not None:
+        _err.print(f"report: {wish.html}")
+
+
+def _jobs(wish: Wish) -> Jobs:
+    reading = Reading(
+        load=wish.load,
+        since_s=_span(wish.since) if wish.since else 0.0,
+        until_s=_span(wish.until) if wish.until else None,
+        seed=wish.seed,
+        by_model=wish.by_model,
+    )
+    if wish.run is not None:
+        reading = msgspec.structs.replace(reading, sizes=msgspec.structs.replace(reading.sizes, mean_s=_span(wish.run)))
+    if wish.trace.startswith(INVENTED):
+        days = _span(wish.until) / 86_400 if wish.until else DEFAULT_DAYS
+        return invent(wish.trace.removeprefix(INVENTED), seed=wish.seed, days=days, load=wish.load or 6.0)
+    return read_trace(Path(wish.trace), reading)
+
+
+def _setup(wish: Wish) -> Setup:
+    spread, _, cv = wish.cold_start.partition("~")
+    weather = Weather(cold_start_s=_span(spread), cold_start_cv=float(cv) if cv else 0.0)
+    return Setup(weather=weather, accelerators=wish.accelerators, seed=wish.seed)
+
+
+def _objective(text: str) -> Objective:
+    match = re.fullmatch(r"wait=([^:]+):(0?\.\d+)", text.strip())
+    if match is None or not 0.5 <= float(match[2]) <= 0.9999:
+        raise ConfigError(f"an objective is written wait=30s:0.99 (share between 0.5 and 0.9999), not {text!r}")
+    return Objective(wait_s=_span(match[1]), share=float(match[2]))
+
+
+def _span(text: str) -> float:
+    try:
+        return seconds(text)
+    except InvalidInput as error:
+        raise ConfigError(f"a span is written 90s, 30m, 1h or 2d, not {text!r}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; choose another file") from error
+
+
+@contextmanager
+def _progress() -> Generator[Told]:
+    """A bar for each policy, on standard error; it goes when all are done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_err, transient=True) as bars:
+        tasks: dict[str, tuple[int, list[float]]] = {}
+
+        def told(name: str, share: float) -> None:
+            if name not in tasks:
+                tasks[name] = (bars.add_task(name, total=1.0), [0.0])
+            task, shown = tasks[name]
+            if share >= shown[0] + 0.01 or share >= 1.0:  # a hundred times, not at every look
+                shown[0] = share
+                bars.update(task, completed=share)  # type: ignore[arg-type]
+
+        yield told
+
+
+def _show(comparison: Comparison) -> None:
+    columns = ("policy", "hours", "x bound", "used", "mean", "P95", "P99", "in time", "events", "stopped")
+    table = Table(*(Column(name, justify="left" if name == "policy" else "right", no_wrap=True) for name in columns))
+    for one in comparison.outcomes:
+        colour = "green" if one.attained >= comparison.share else "red"
+        table.add_row(
+            one.policy,
+            f"{one.replica_hours:,.1f}",
+            f"{one.replica_hours / comparison.bound_hours:.2f}" if comparison.bound_hours else "-",
+            f"{one.utilization:.0%}",
+            *(f"{wait_s:.1f} s" for wait_s in (one.wait_mean_s, one.wait_p95_s, one.wait_p99_s)),
+            f"[{colour}]{one.attained:.2%}[/]",
+            f"{one.scale_events:,}",
+            f"{one.stopped_busy:,}",
+        )
+    _out.print(f"{comparison.trace}: {comparison.subtitle}", soft_wrap=True)
+    _out.print(table)
+    _out.print(comparison.summary, soft_wrap=True)
+    _out.print(
+        f"{comparison.note}. hours: of replicas; stopped: busy replicas told to go.", style="dim", soft_wrap=True
+    )
+
+
+def _say_tuned(found: Tuned, objective: Objective, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    _err.print(
+        f"{found.tried} settings tried on {found.trace}; the best keeps {objective.wait_s:g} s for "
+        f"{found.attained:.2%} of jobs at {found.replica_hours:,.1f} replica hours, peak {found.peak}"
+    )
+    print(found.lines)
+
+
+# --- one's own history ------------------------------------------------------------------------------------------------
+
+
+def export_trace(config: Config, since: str, output: Path | None) -> None:
+    """Write jobs that ended as a job trace, oldest first. Raises ConfigError where it cannot be written."""
+    text = asyncio.run(_exported(config, time.time() - _span(since)))
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text)
+        _err.print(f"{max(0, text.count(chr(10)) - 1)} jobs written to {output}")
+
+
+async def _exported(config: Config, since_s: float) -> str:
+    from springtide.cli import build
+
+    ledger = build.ledger(config)
+    await ledger.start()
+    try:
+        rows = [row async for row in _rows(ledger, since_s)]
+    finally:
+        await ledger.stop()
+    return "".join(["arrival_s,model,tenant,seconds,predicted_s\n", *rows])
+
+
+async def _rows(ledger: SqlLedger, since_s: float) -> AsyncGenerator[str]:
+    """Lines of the trace; it begins at the first arrival."""
+    found: list[Ran] = []
+    page_: list[Ran] | None = None
+    while page_ is None or len(page_) == PAGE:
+        page_ = await ledger.history.ran(since_s=since_s, after=found[-1].id if found else None, limit=PAGE)
+        found += page_
+    found.sort(key=lambda one: one.came_at_s)
+    for one in found:
+        arrival_s = one.came_at_s - found[0].came_at_s
+        yield f"{arrival_s:.3f},{one.model},{one.tenant},{one.run_s:.3f},{one.predicted_s:.3f}\n"

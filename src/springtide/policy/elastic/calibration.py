@@ -1,0 +1,57 @@
+"""How careful to be: learnt from the share of jobs that began in time, so that one default meets any objective.
+
+Care is in standard deviations: `tide` adds it to the quantiles it plans with. A proportional part pays back what jobs
+were late beyond the objective (and spends what is left of it), an integral part learns which care this traffic needs.
+Both are measured against the jobs seen, so they move by jobs and not by time: a quiet night teaches little.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+AIM = 0.9  # of the late jobs that the objective allows: the rest is for what the last hour may bring
+FIRST_CARE = 0.25  # for 99 % in time, over all families of arrivals in sim/pool/families.py; see docs/elasticity.md
+CARE_PER_FACTOR = 0.5  # more care for each factor e fewer late jobs: measured on the same
+PROPORTIONAL = 0.35
+INTEGRAL = 0.6
+LATE_JOBS_TO_TRUST = 15.0  # allowed late jobs that must have been possible before the share means something
+LATE_JOBS_KEPT = 200.0  # and after which older ones begin to be forgotten
+LEAST_CARE, MOST_CARE = -1.2, 3.5
+MOST_LEARNT = 2.5
+
+
+class Care(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters at the last look; jobs seen and late ones beyond the aim, both forgotten slowly; the care learnt."""
+
+    started: int = 0
+    late: int = 0
+    jobs: float = 0.0
+    debt: float = 0.0
+    learnt: float = 0.0
+
+
+def observe(care: Care, *, started: int, late: int, share: float) -> Care:
+    """Take in jobs that began since the last look. share: of jobs that should begin in time."""
+    began, missed = started - care.started, late - care.late
+    if began <= 0 or missed < 0:
+        return msgspec.structs.replace(care, started=started, late=late)
+    allowed = AIM * (1 - share)
+    kept = math.exp(-began * (1 - share) / LATE_JOBS_KEPT)
+    jobs = care.jobs * kept + began
+    trusted = jobs + LATE_JOBS_TO_TRUST / (1 - share)
+    debt = min(care.debt * kept + missed - allowed * began, 3.0 * allowed * trusted)
+    excess = max(-1.0, min(2.0, debt / (allowed * trusted)))
+    learnt = care.learnt + INTEGRAL * excess * began / trusted
+    learnt = max(-MOST_LEARNT, min(MOST_LEARNT, learnt))
+    return Care(started=started, late=late, jobs=jobs, debt=debt, learnt=learnt)
+
+
+def level(care: Care, share: float) -> float:
+    """Standard deviations to add."""
+    allowed = AIM * (1 - share)
+    trusted = care.jobs + LATE_JOBS_TO_TRUST / (1 - share)
+    excess = max(-1.0, min(3.0, care.debt / (allowed * trusted)))
+    first = FIRST_CARE - CARE_PER_FACTOR * math.log((1 - share) / 0.01)
+    return max(LEAST_CARE, min(MOST_CARE, first + care.learnt + PROPORTIONAL * excess))

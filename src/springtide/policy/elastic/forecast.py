@@ -1,0 +1,186 @@
+"""How many jobs will come over the next seconds to minutes: a mean, and how far it may be off.
+
+Several simple forecasters run side by side: levels that forget within one, four and twenty minutes, with and without
+the season (the rate at this time of day, and of this weekday, learnt from the days before). Each is a Gamma–Poisson
+model, so its forecast of a count is negative binomial in closed form. They are weighted by how well they have
+foretold the last half hour or so, so a smooth tide is followed smoothly and a burst within a minute, without a
+setting for it. How much more the counts spread than that (clumps) is measured as well.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from springtide.policy.elastic.season import Season, expected, learn, rates
+
+SCORE_EVERY_S = 30.0
+SCORE_KEPT = 0.985  # of what is known about who foretells best, from one score to the next: half of it after 23 minutes
+SPREAD_KEPT = 0.998  # the same for how far counts spread: half after three hours
+STALE_SCORE_S = 150.0  # nobody looked for so long: no forecast was made for that
+MOST_SPREAD = 20.0
+TAUS_S = (60.0, 240.0, 1200.0)
+FIRST_S = 30.0  # nothing at all is believed to have come before the first look
+PRIOR = 1.0  # jobs' worth of trust in the long-run mean
+SEASON_PRIOR = 4.0  # jobs' worth of trust in the season's figure
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True):
+    """One forecaster: what came, against what its base expected, both forgotten with `tau_s`."""
+
+    tau_s: float
+    seasonal: bool
+    seen: float = 0.0
+    base: float = 0.0
+    score: float = 0.0  # decayed log-likelihood
+    told: float = 0.0  # the rate that it foretold when the present scoring began; 0: it foretold nothing
+    told_shape: float = 1.0
+
+
+def _levels() -> tuple[Level, ...]:
+    return tuple(Level(tau, seasonal) for seasonal in (False, True) for tau in TAUS_S)
+
+
+class ForecastMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the arrivals of one model."""
+
+    at_s: float = 0.0
+    arrived: int = 0
+    mean_rate: float = 0.0  # jobs a second in the long run
+    seen_s: float = 0.0  # for how long, at most a week
+    levels: tuple[Level, ...] = msgspec.field(default_factory=_levels)
+    spread: float = 1.5  # variance of counts over that of the forecast; a little burst until it is known
+    since_s: float = 0.0  # begin of what is being scored
+    count: int = 0  # arrivals since then
+    season: Season = msgspec.field(default_factory=Season)
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """Arrivals from now on: the rate now, its relative uncertainty, and the base that it follows."""
+
+    rate: float  # jobs a second, now
+    shape: float  # of the gamma law of the level: 1 / its squared relative error
+    spread: float
+    season_ahead: float  # by how much the season's rate changes in a second, as a share of it
+    trust: float  # weight of the seasonal forecasters
+
+
+def observe(memory: ForecastMemory, now_s: float, arrived: int) -> ForecastMemory:
+    """Take in what has arrived since the last look (`arrived` is a counter; one that fell counts as no news)."""
+    if memory.at_s == 0.0 and memory.arrived == 0 and memory.seen_s == 0.0:
+        memory = msgspec.structs.replace(memory, at_s=now_s, since_s=now_s, arrived=0 if arrived < 50 else arrived)
+    past_s = now_s - memory.at_s
+    came = max(0, arrived - memory.arrived)
+    if past_s <= 0:
+        return msgspec.structs.replace(memory, arrived=arrived, count=memory.count + came)
+    seen_s = min(memory.seen_s + past_s, 604_800.0)
+    mean_rate = memory.mean_rate + (came / past_s - memory.mean_rate) * past_s / (seen_s + FIRST_S)
+    season, base = expected(memory.season, now_s, past_s, mean_rate)
+    levels: list[Level] = []
+    for level in memory.levels:
+        kept = math.exp(-past_s / level.tau_s)
+        grown = base if level.seasonal else past_s
+        levels.append(
+            Level(
+                level.tau_s,
+                level.seasonal,
+                level.seen * kept + came,
+                level.base * kept + grown,
+                level.score,
+                level.told,
+                level.told_shape,
+            )
+        )
+    memory = ForecastMemory(
+        at_s=now_s,
+        arrived=arrived,
+        mean_rate=mean_rate,
+        seen_s=seen_s,
+        levels=tuple(levels),
+        spread=memory.spread,
+        since_s=memory.since_s,
+        count=memory.count + came,
+        season=learn(season, now_s, came),
+    )
+    return _scored(memory) if now_s - memory.since_s >= SCORE_EVERY_S else memory
+
+
+def forecast(memory: ForecastMemory, now_s: float) -> Forecast:
+    """What is expected from now on."""
+    base, slope = rates(memory.season, now_s, memory.mean_rate)
+    weights = _weights(memory.levels)
+    parts = [_gamma(level, base, memory.mean_rate) for level in memory.levels]
+    rate = sum(weight * one for weight, (one, _) in zip(weights, parts, strict=True))
+    if rate <= 0:
+        return Forecast(rate=0.0, shape=1.0, spread=memory.spread, season_ahead=0.0, trust=0.0)
+    error = sum(weight * (one * one * (1 + 1 / shape)) for weight, (one, shape) in zip(weights, parts, strict=True)) / (
+        rate * rate
+    )
+    trust = sum(weight for weight, level in zip(weights, memory.levels, strict=True) if level.seasonal)
+    ahead = max(-1e-3, min(1e-3, slope / base)) * trust
+    return Forecast(rate=rate, shape=1 / max(error - 1, 1e-6), spread=memory.spread, season_ahead=ahead, trust=trust)
+
+
+def _gamma(level: Level, base: float, mean_rate: float) -> tuple[float, float]:
+    """Rate and shape of one forecaster's belief."""
+    if level.seasonal:
+        shape = SEASON_PRIOR + level.seen
+        return base * shape / (SEASON_PRIOR + level.base), shape
+    shape = PRIOR + level.seen
+    return shape / (PRIOR / max(mean_rate, 1e-6) + level.base), shape
+
+
+def _weights(levels: tuple[Level, ...]) -> list[float]:
+    best = max(level.score for level in levels)
+    raw = [math.exp(max(-30.0, level.score - best)) for level in levels]
+    total = sum(raw)
+    return [one / total for one in raw]
+
+
+def _scored(memory: ForecastMemory) -> ForecastMemory:
+    """Judge the forecasters by the count since the last judgement, as each foretold it then, and let them foretell."""
+    past_s = memory.at_s - memory.since_s
+    base, _ = rates(memory.season, memory.at_s, memory.mean_rate)
+    judged = past_s <= STALE_SCORE_S and all(level.told > 0 for level in memory.levels)
+    mean = variance = 0.0
+    levels: list[Level] = []
+    for weight, level in zip(_weights(memory.levels), memory.levels, strict=True):
+        score = level.score
+        if judged:
+            expected_ = level.told * past_s
+            score = score * SCORE_KEPT + _log_likelihood(memory.count, expected_, level.told_shape)
+            mean += weight * expected_
+            variance += weight * (expected_ + expected_ * expected_ / level.told_shape)
+        rate, shape = _gamma(level, base, memory.mean_rate)
+        levels.append(Level(level.tau_s, level.seasonal, level.seen, level.base, score, rate, shape))
+    spread = memory.spread
+    if mean > 0:
+        excess = min((memory.count - mean) ** 2 / max(variance, 0.25), 50.0)
+        spread += (1 - SPREAD_KEPT) * min(4.0, 1.0 + mean) * (excess - spread)
+    spread = max(1.0, min(MOST_SPREAD, spread))
+    return msgspec.structs.replace(memory, levels=tuple(levels), spread=spread, since_s=memory.at_s, count=0)
+
+
+def _log_likelihood(count: int, mean: float, shape: float) -> float:
+    """Of a negative binomial count."""
+    mean = max(mean, 1e-9)
+    return (
+        math.lgamma(count + shape)
+        - math.lgamma(shape)
+        - math.lgamma(count + 1)
+        + shape * math.log(shape / (shape + mean))
+        + count * math.log(mean / (shape + mean))
+    )
+
+
+def count_quantile(mean: float, variance: float, z: float) -> float:
+    """The quantile of a count with this mean and variance, z being that of the normal law.
+
+    Wilson–Hilferty on the gamma law of the same mean and variance (E. B. Wilson, M. M. Hilferty, PNAS 17, 1931).
+    """
+    if mean <= 1e-12:
+        return 0.0
+    shape = mean * mean / variance
+    root = 1 - 1 / (9 * shape) + z / (3 * math.sqrt(shape))
+    return mean * root * root * root if root > 0 else 0.0

@@ -1,0 +1,116 @@
+"""Policies side by side on one trace, and what may be said about it in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from springtide.domain.errors import ConfigError
+from springtide.sim.pool.bound import greedy
+from springtide.sim.pool.contenders import named
+from springtide.sim.pool.engine import Setup, simulate
+from springtide.sim.pool.jobs import Jobs
+from springtide.sim.pool.outcome import Outcome
+
+Told = Callable[[str, float], None]
+
+
+class Objective(msgspec.Struct, frozen=True, kw_only=True):
+    """So large a share of jobs begins within so many seconds."""
+
+    wait_s: float = 30.0
+    share: float = 0.99
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table and the report show; `outcomes` in the order in which they were asked for."""
+
+    trace: str
+    note: str
+    jobs: int
+    span_s: float
+    load: float
+    wait_s: float
+    share: float
+    cold_start_s: float
+    bound_hours: float  # greedy with perfect knowledge, every job in time; 0: not asked for
+    outcomes: tuple[Outcome, ...]
+    settings: dict[str, str] = {}
+
+    @property
+    def kept(self) -> list[Outcome]:
+        """Those that keep the objective, cheapest first."""
+        return sorted((one for one in self.outcomes if one.attained >= self.share), key=lambda one: one.replica_hours)
+
+    @property
+    def best(self) -> Outcome | None:
+        """The cheapest of those that keep the objective."""
+        return next(iter(self.kept), None)
+
+    @property
+    def subtitle(self) -> str:
+        return (
+            f"{self.jobs:,} jobs in {self.span_s / 86_400:.2g} days, mean load {self.load:.3g} replicas, "
+            f"cold start {self.cold_start_s:g} s; objective: {self.share * 100:.4g} % of jobs begin "
+            f"within {self.wait_s:g} s"
+        )
+
+    @property
+    def summary(self) -> str:
+        """One sentence, as true as the figures."""
+        best = self.best
+        if best is None:
+            nearest = max(self.outcomes, key=lambda one: one.attained)
+            return f"No policy keeps the objective here; {nearest.policy} comes nearest with {nearest.attained:.2%}."
+        others = [one for one in self.kept if one is not best]
+        said = f"{best.policy} keeps the objective ({best.attained:.2%}) for {best.replica_hours:,.0f} replica hours"
+        if not others:
+            return f"{said}; no other policy here keeps it."
+        less = 1 - best.replica_hours / others[0].replica_hours
+        return f"{said}, {less:.0%} less than the next that does ({others[0].policy}, {others[0].replica_hours:,.0f})."
+
+    @property
+    def described(self) -> str:
+        return (
+            f"Simulated in discrete events with the policies of the product and rebuilt ones of others. {self.note}. "
+            "A replica runs one job at a time and is paid for from launch to end. Jobs wait in one queue: tenants by "
+            "weight, shortest predicted first with ageing. A replica that is told to go finishes its job first, in "
+            "every policy."
+        )
+
+
+def compare(
+    jobs: Jobs,
+    policies: Sequence[str],
+    objective: Objective,
+    setup: Setup,
+    *,
+    with_bound: bool = True,
+    told: Told | None = None,
+) -> Comparison:
+    """Run each policy on the trace. told: hears a policy's name and how far it is. Raises ConfigError for a name that
+    nobody has, and for a trace without jobs."""
+    if not len(jobs):
+        raise ConfigError(f"the trace {jobs.name} has no jobs")
+    contenders = [named(name, objective.wait_s, objective.share, setup.weather) for name in policies]
+    setup = msgspec.structs.replace(setup, wait_s=objective.wait_s)
+    outcomes: list[Outcome] = []
+    for name, contender in zip(policies, contenders, strict=True):
+        heard = partial(told, name) if told is not None else None
+        outcomes.append(msgspec.structs.replace(simulate(jobs, contender, setup, told=heard), policy=name))
+    cold_start_s = setup.weather.expected_s
+    bound = greedy(jobs, wait_s=objective.wait_s, cold_start_s=cold_start_s).replica_hours if with_bound else 0.0
+    return Comparison(
+        trace=jobs.name,
+        note=jobs.note,
+        jobs=len(jobs),
+        span_s=jobs.span_s,
+        load=jobs.load,
+        wait_s=objective.wait_s,
+        share=objective.share,
+        cold_start_s=cold_start_s,
+        bound_hours=bound,
+        outcomes=tuple(outcomes),
+    )

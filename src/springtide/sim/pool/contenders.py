@@ -1,0 +1,78 @@
+"""Policies by the names that `springtide simulate --policies` takes: Springtide's own and those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from springtide.domain.errors import ConfigError
+from springtide.policy.elastic import queue, tide, trisignal, utilization
+from springtide.policy.elastic.bounds import Bounds
+from springtide.policy.elastic.view import Advice, PoolView
+from springtide.sim.pool.engine import Contender
+from springtide.sim.pool.peers.kubernetes import Hpa, Keda
+from springtide.sim.pool.peers.serving import IdleTimeout, Kpa, RayServe, Static
+from springtide.sim.pool.weather import Weather
+
+Decide = Callable[[PoolView, Any, Any], tuple[Advice, Any]]
+
+
+class Ours(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy of the product with its settings: idle replicas are drained first, what loads is waited for."""
+
+    name: str
+    interval_s: float
+    settings: Any
+    rule: Decide
+    initial: int = 0
+    cancels_loading: bool = False
+
+    @property
+    def policy(self) -> Ours:
+        return self
+
+    def decide(self, view: PoolView, memory: Any) -> tuple[Advice, Any]:
+        return self.rule(view, memory, self.settings)
+
+
+def tide_for(wait_s: float, share: float, weather: Weather | None = None, **changed: Any) -> Ours:
+    """The default policy for an objective."""
+    cold_start_s = weather.expected_s if weather is not None else tide.TideSettings().cold_start_s
+    settings = tide.TideSettings(wait_s=wait_s, share=share, cold_start_s=cold_start_s, **changed)
+    return Ours(name="tide", interval_s=tide.LOOK_EVERY_S, settings=settings, rule=tide.decide)
+
+
+PEERS: dict[str, Callable[[], Contender]] = {
+    "hpa": Hpa,
+    "hpa-queue": lambda: Hpa("queue", 5.0, name="hpa-queue"),
+    "keda": Keda,
+    "kpa": Kpa,
+    "ray": RayServe,
+    "idle": IdleTimeout,
+}
+OWN = ("tide", "queue", "utilization", "trisignal")
+
+
+def named(name: str, wait_s: float, share: float, weather: Weather) -> Contender:
+    """One by its name; `static-8` are eight replicas, `idle-120` an idle timeout of two minutes."""
+    kind, _, figure = name.partition("-")
+    if figure.isdigit() and kind in {"static", "idle"}:
+        return Static(int(figure)) if kind == "static" else IdleTimeout(float(figure))
+    if name in PEERS:
+        return PEERS[name]()
+    match name:
+        case "tide":
+            return tide_for(wait_s, share, weather)
+        case "queue":
+            return Ours(name=name, interval_s=5.0, settings=queue.QueueSettings(), rule=queue.decide)
+        case "utilization":
+            settings = utilization.UtilizationSettings()
+            return Ours(name=name, interval_s=15.0, settings=settings, rule=utilization.decide, initial=1)
+        case "trisignal":
+            settings = trisignal.TrisignalSettings(bounds=Bounds(min_replicas=1, max_replicas=1000))
+            return Ours(name=name, interval_s=1.0, settings=settings, rule=trisignal.decide, initial=1)
+        case _:
+            there = ", ".join([*OWN, *PEERS, "static-N", "idle-SECONDS"])
+            raise ConfigError(f"no policy is called {name!r}; there are: {there}")

@@ -1,0 +1,235 @@
+"""The pool simulator: agrees with queueing theory where that has an answer, bills what it says, loses no job."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from springtide.domain.errors import ConfigError
+from springtide.sim.pool.bound import fluid, greedy
+from springtide.sim.pool.contenders import named, tide_for
+from springtide.sim.pool.engine import Setup, simulate
+from springtide.sim.pool.families import FAMILIES, invent
+from springtide.sim.pool.jobs import Jobs
+from springtide.sim.pool.line import Line
+from springtide.sim.pool.outcome import Outcome
+from springtide.sim.pool.peers.kubernetes import Hpa, Keda
+from springtide.sim.pool.peers.serving import IdleTimeout, Kpa, RayServe, Static
+from springtide.sim.pool.traces import Reading, lines, read_trace
+from springtide.sim.pool.weather import Weather
+
+
+def jobs_of(*told: tuple[float, float], tenants: tuple[int, ...] = (), names: tuple[str, ...] = ("default",)) -> Jobs:
+    """(arrival, run) each, run times foreseen exactly."""
+    runs = [run_s for _, run_s in told]
+    at_s = [at for at, _ in told]
+    return Jobs(name="test", at_s=at_s, run_s=runs, predicted_s=runs, tenant=tenants, tenants=names)
+
+
+def poisson(rate: float, mean_s: float, count: int, seed: int = 1) -> Jobs:
+    chance, at_s, told = Random(seed), 0.0, list[tuple[float, float]]()
+    for _ in range(count):
+        at_s += chance.expovariate(rate)
+        told.append((at_s, chance.expovariate(1 / mean_s)))
+    return jobs_of(*told)
+
+
+def erlang_c(servers: int, load: float) -> float:
+    """Probability that a job waits in an M/M/c queue."""
+    term = load**servers / math.factorial(servers) * servers / (servers - load)
+    return term / (sum(load**k / math.factorial(k) for k in range(servers)) + term)
+
+
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+
+def test_a_fixed_fleet_waits_as_erlang_says() -> None:
+    servers, load, mean_s = 5, 4.0, 10.0
+    found = simulate(poisson(load / mean_s, mean_s, 60_000), Static(servers), Setup(wait_s=5.0, in_order=True))
+    late = erlang_c(servers, load) * math.exp(-(servers - load) / mean_s * 5.0)
+    assert 1 - found.attained == pytest.approx(late, rel=0.1)
+
+
+def test_a_replica_is_paid_for_from_launch_to_end() -> None:
+    jobs = jobs_of((100.0, 30.0), (400.0, 1.0))
+    found = simulate(jobs, IdleTimeout(60.0), Setup(weather=Weather(cold_start_s=40.0)))
+    # launched at 100 or 101, ready 40 s later, 30 s of work, 60 s idle; the second is still loading when the trace ends
+    assert found.replica_hours * 3600 == pytest.approx(40 + 30 + 60, abs=3.0)
+    assert found.launches == 2
+    assert found.wait_max_s == pytest.approx(40.0, abs=1.1)
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    setup = Setup(weather=Weather(cold_start_s=20.0, cold_start_cv=0.5, crashes_per_busy_hour=2.0, start_fails=0.1))
+    jobs = invent("flash", days=0.1, load=3.0)
+    first, second = (simulate(jobs, IdleTimeout(), setup) for _ in range(2))
+    assert first == second
+    assert first.crashes > 0
+
+
+def test_every_job_runs_though_replicas_die_and_fail_to_start() -> None:
+    setup = Setup(weather=Weather(cold_start_s=5.0, crashes_per_busy_hour=20.0, start_fails=0.3))
+    jobs = poisson(0.1, 30.0, 500)
+    found = simulate(jobs, tide_for(30.0, 0.9, setup.weather), setup)
+    assert (found.jobs, found.unfinished) == (500, 0)
+    assert found.crashes > 50
+
+
+def test_tenants_share_and_the_shortest_goes_first() -> None:
+    jobs = jobs_of(*[(0.0, 9.0), (0.0, 3.0), (0.0, 3.0), (0.0, 3.0)], tenants=(0, 1, 1, 1), names=("a", "b"))
+    line = Line(jobs)
+    for job in range(4):
+        line.push(job)
+    assert [line.pop() for _ in range(4)] == [0, 1, 2, 3]
+    jobs = jobs_of((0.0, 50.0), (1.0, 5.0), (200.0, 1.0))
+    line = Line(jobs)
+    for job in range(3):
+        line.push(job)
+    assert [line.pop() for _ in range(3)] == [1, 0, 2], "shorter first, but who has waited long is not overtaken"
+
+
+def test_models_share_what_there_is() -> None:
+    at_s = [float(i) for i in range(400)]
+    jobs = Jobs(
+        name="two",
+        at_s=at_s,
+        run_s=[8.0] * 400,
+        predicted_s=[8.0] * 400,
+        model=[i % 2 for i in range(400)],
+        models=("a", "b"),
+    )
+    setup = Setup(weather=Weather(cold_start_s=5.0), accelerators=9)
+    found = simulate(jobs, tide_for(30.0, 0.95, setup.weather), setup)
+    assert found.unfinished == 0
+    assert max(row.replicas for row in found.rows) <= 9.0 + 1e-6
+
+
+# --- peers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("peer", [Hpa(), Hpa("queue", 2.0), Keda(), Kpa(), RayServe(), IdleTimeout(), Static(9)])
+def test_every_peer_serves_every_job_and_can_run_twice(peer: object) -> None:
+    jobs = poisson(0.05, 40.0, 150)
+    first, second = (simulate(jobs, peer, Setup()) for _ in range(2))  # type: ignore[arg-type]
+    assert first.unfinished == 0
+    assert first == second, "nothing is left over from the run before"
+
+
+def test_peers_behave_as_their_sources_say() -> None:
+    burst = jobs_of(*[(600.0, 60.0)] * 20, (4000.0, 1.0))
+    setup = Setup(weather=Weather(cold_start_s=10.0), points=4000)
+
+    def at(found: Outcome, second: float) -> float:
+        return next(row.replicas for row in found.rows if row.until_s >= second)
+
+    knative = simulate(burst, Kpa(), setup)
+    assert knative.peak >= 25, "twenty in flight at 0.7 each; panic does not count what is loading"
+    assert at(knative, 1500) == 0.0
+    serve = simulate(burst, RayServe(), setup)
+    assert at(serve, 400) == 1.0
+    assert serve.peak >= 7, "about twenty in flight, two a replica, once it has agreed for thirty seconds"
+    keda = simulate(burst, Keda(), setup)
+    assert keda.wait_max_s > simulate(burst, IdleTimeout(), setup).wait_max_s, "a poll, and one first"
+
+
+# --- our own ----------------------------------------------------------------------------------------------------------
+
+
+def test_tide_keeps_the_objective_for_less_than_a_fixed_fleet_that_does() -> None:
+    jobs = invent("tide", seed=3, days=0.7, load=5.0)
+    setup = Setup(weather=Weather(cold_start_s=40.0))
+    ours = simulate(jobs, tide_for(30.0, 0.98, setup.weather), setup)
+    fixed = next(one for n in range(6, 40) if (one := simulate(jobs, Static(n), setup)).attained >= 0.98)
+    assert ours.attained >= 0.975
+    assert ours.replica_hours < 0.8 * fixed.replica_hours
+    assert ours.stopped_busy == 0
+
+
+def test_a_laxer_objective_costs_less() -> None:
+    jobs = invent("walk", seed=2, days=0.5, load=4.0)
+    lax, strict = (simulate(jobs, tide_for(30.0, share), Setup()) for share in (0.8, 0.99))
+    assert lax.replica_hours < strict.replica_hours
+    assert lax.attained < strict.attained
+
+
+def test_it_goes_to_zero_in_silence() -> None:
+    jobs = jobs_of(*[(10.0 * i, 5.0) for i in range(60)], (40_000.0, 1.0))
+    found = simulate(jobs, tide_for(30.0, 0.9), Setup(points=2000))
+    assert all(row.replicas == 0 for row in found.rows if 15_000 < row.until_s < 39_000)
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_beats_the_bounds() -> None:
+    jobs = invent("onoff", days=0.25, load=3.0)
+    asked = {"wait_s": 30.0, "cold_start_s": 40.0}
+    feasible = greedy(jobs, **asked).replica_hours
+    assert feasible >= sum(jobs.run_s) / 3600
+    fixed = next(one for n in range(3, 60) if (one := simulate(jobs, Static(n), Setup())).attained == 1.0)
+    assert feasible < fixed.replica_hours
+    pytest.importorskip("scipy")
+    lower = fluid(jobs, share=1.0, **asked).replica_hours
+    assert lower < feasible
+    assert fluid(jobs, share=0.9, **asked).replica_hours < lower
+
+
+# --- traces -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_trace_of_jobs_is_read_and_written_as_it_is(tmp_path: Path) -> None:
+    jobs = jobs_of((0.5, 2.0), (3.25, 4.0))
+    path = tmp_path / "mine.csv.gz"
+    path.write_bytes(gzip.compress("".join(lines(jobs)).encode()))
+    again = read_trace(path)
+    assert list(again.at_s) == [0.0, 2.75], "it begins with its first job"
+    assert (list(again.run_s), list(again.predicted_s)) == ([2.0, 4.0], [2.0, 4.0])
+
+
+def test_predictions_of_a_trace_without_any_are_learnt_from_the_past_only(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,seconds,model\n" + "".join(f"{i}.5,{10 + 40 * (i % 2)},m{i % 2}\n" for i in range(60)))
+    jobs = read_trace(path)
+    assert jobs.predicted_s[0] == 30.0, "nothing is known of the first"
+    assert jobs.predicted_s[-1] == pytest.approx(50.0, rel=0.2)
+
+
+def test_a_trace_of_rates_becomes_jobs_at_that_rate(tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("t,count\n" + "".join(f"{600 * i},{100 if i < 72 else 300}\n" for i in range(144)))
+    jobs = read_trace(path, Reading(load=5.0))
+    assert jobs.load == pytest.approx(5.0, rel=0.15)
+    early = sum(at_s < 600 * 71 for at_s in jobs.at_s)
+    assert (len(jobs) - early) / early == pytest.approx(3.0, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b\n1,2\n", "no column of times"),
+        ("t,seconds\n1,later\n", "cannot be read as a trace"),
+        ("t,seconds\n", "no jobs"),
+        ("t,count\n0,5\n", "two lines"),
+    ],
+)
+def test_a_trace_that_makes_no_sense_says_what_is_missing(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        read_trace(path)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_invented_traces_have_the_load_that_was_asked_for(family: str) -> None:
+    jobs = invent(family, days=1.0, load=4.0)
+    assert jobs.load == pytest.approx(4.0, rel=0.5)
+    assert list(jobs.at_s) == sorted(jobs.at_s)
+
+
+def test_a_policy_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ConfigError, match="tide, queue"):
+        named("magic", 30.0, 0.99, Weather())
