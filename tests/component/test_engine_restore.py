@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from springtide.domain.errors import BadMedia, ConfigError, InvalidInput
 from springtide.engines.protocol import Cancelled
 from springtide.engines.provenance import Kind, origin_of
-from springtide.engines.restoration.blending import face_mask
+from springtide.engines.restoration.blending import face_mask, grain_of, grained
 from springtide.engines.restoration.engine import FaceRestoration
+from springtide.engines.restoration.restorers import needed_side
 from springtide.engines.restoration.schema import Action, Input, Output
 from springtide.testing import media_makers as makers
 
@@ -107,13 +108,13 @@ def test_a_damaged_face_becomes_sharp_and_stays_where_it_is(
 
 
 def test_a_network_that_changes_nothing_leaves_the_picture_as_it_was(same: FaceRestoration, tmp_path: Path) -> None:
-    """What is cut out, turned, scaled, matched in colour and pasted comes back to its own pixels."""
+    """What is cut out, turned, scaled, matched in colour and pasted comes back to the same picture, a little softer."""
     output, picture = run(same, PORTRAIT, tmp_path, scale=1, strength=1.0)
     with Image.open(PORTRAIT) as original:
         difference = np.abs(pixels(picture) - pixels(original))
     assert output.restored == 1
-    assert difference[60:160, 180:270].max() <= 24
-    assert difference[60:160, 180:270].mean() < 1.5
+    assert difference[60:160, 180:270].max() <= 45
+    assert difference[60:160, 180:270].mean() < 3
     assert difference[300:].max() == 0, "nothing but the face is touched"
     assert output.model == "small"
 
@@ -144,6 +145,28 @@ def test_every_face_of_a_group_is_restored_but_those_beyond_the_limit(make: Make
     assert "3 largest" in (output.details[3].reason or "")
     assert [face.box[0] for face in output.details] == sorted(face.box[0] for face in output.details)
     assert output.message == "4 faces were found: 3 restored, 1 left."
+
+
+def test_a_face_is_shown_in_as_many_pixels_as_it_needs() -> None:
+    with Image.open(PORTRAIT) as portrait:
+        sharp = portrait.crop((145, 25, 305, 185)).resize((128, 128), Image.Resampling.LANCZOS)
+    blurred = sharp.resize((64, 64), Image.Resampling.LANCZOS).resize((128, 128), Image.Resampling.BICUBIC)
+    chance = np.random.default_rng(1)
+    grainy = (pixels(blurred) + np.rint(chance.normal(0, 6, (128, 128, 1)))).clip(0, 255).astype(np.uint8)
+    assert needed_side(np.asarray(sharp)) == 128
+    assert needed_side(np.asarray(blurred)) == 80
+    assert needed_side(grainy) <= 96, "grain is no detail"
+    assert needed_side(np.full((128, 128, 3), 7, np.uint8)) == 80
+
+
+def test_grain_is_measured_and_comes_back_only_where_there_was_any() -> None:
+    chance, smooth = np.random.default_rng(2), np.full((200, 200, 3), 120, np.uint8)
+    grainy = (smooth + np.rint(chance.normal(0, 5, (200, 200, 1)))).astype(np.uint8)
+    assert grain_of(grainy[..., 0].astype(np.float32)) == pytest.approx(5, rel=0.2)
+    face = np.full((512, 512, 3), 120, np.uint8)
+    assert np.array_equal(grained(face, smooth), face)
+    assert 1.5 < grained(face, grainy).std() < 5
+    assert np.array_equal(grained(face, grainy), grained(face, grainy)), "the same every time"
 
 
 def test_faces_that_overlap_are_parted_between_them() -> None:
@@ -217,7 +240,7 @@ def test_a_network_with_gpens_template_and_a_smaller_square_loads(make: Make, tm
     assert face.side > 190, "GPEN's square is larger around the same face"
     assert output.generative is False
     with Image.open(PORTRAIT) as original:
-        assert np.abs(pixels(picture) - pixels(original))[60:160, 180:270].mean() < 2.5
+        assert np.abs(pixels(picture) - pixels(original))[60:160, 180:270].mean() < 3.5
 
 
 def test_files_that_are_no_restorers_are_refused_when_the_model_loads(make: Make, tmp_path: Path) -> None:

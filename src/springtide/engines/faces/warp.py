@@ -35,10 +35,10 @@ def warped(
     part = _cut(source, low, high)
     image = Image.fromarray(part)
     back = translated(back, -low[0], -low[1])
-    shrink = math.floor(scale(back))
-    if shrink > 1:
-        image = image.reduce(shrink)
-        back = back / shrink
+    if (shrink := scale(back)) > 1:  # first, and with every pixel's share: `transform` would skip some
+        fewer = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
+        back = back * np.array([[fewer[0] / image.width], [fewer[1] / image.height]])
+        image = image.resize(fewer, Image.Resampling.LANCZOS, reducing_gap=3.0)
     drawn = image.transform(size, Image.Transform.AFFINE, tuple(back.reshape(-1)), resample)
     return np.asarray(drawn)
 

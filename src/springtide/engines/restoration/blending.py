@@ -19,7 +19,7 @@ BORDER = 40  # pixels of the square that are not pasted: networks draw badly whe
 FEATHER = 18  # radius of the blur at the border
 SHARED = 0.15  # how softly two faces that overlap are parted, in radii of a face
 NEAR = 1.5  # squares: faces further away have no part in this one
-INNER = slice(SIDE // 4, 3 * SIDE // 4)  # the face without hair and background, for figures
+GRAIN, GRAIN_MIN = 0.7, 0.7  # how much of the grain comes back; grey levels below which none is seen
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 Pixels = NDArray[np.uint8]
@@ -33,6 +33,28 @@ def colour_matched(made: Pixels, original: Pixels, *, is_grey: bool) -> Pixels:
         made = np.repeat(np.rint(made @ GREY).astype(np.uint8)[..., np.newaxis], 3, axis=2)
     detail = made.astype(np.int16) - _blurred(made)
     return (_blurred(original) + detail).clip(0, 255).astype(np.uint8)
+
+
+def grained(made: Pixels, original: Pixels) -> Pixels:
+    """The restored face with grain as its surroundings have it: without, it looks pasted into an old photograph.
+
+    original: the aligned face in as many pixels as the picture has for it, uint8[side, side, 3].
+    """
+    strength = grain_of(original[_inner(original)] @ GREY) * GRAIN
+    if strength < GRAIN_MIN:
+        return made
+    noise = np.random.default_rng(0).normal(0.0, strength, original.shape[:2]).astype(np.float32)
+    coarse = np.asarray(Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    return np.rint(made + coarse[..., np.newaxis]).clip(0, 255).astype(np.uint8)
+
+
+def grain_of(grey: NDArray[np.float32]) -> float:
+    """Deviation of the noise in a grey picture, in grey levels. Edges hardly count: it is a median.
+
+    Source: J. Immerkær, Fast Noise Variance Estimation (1996), with the median for the mean.
+    """
+    rows = grey[:-2] - 2.0 * grey[1:-1] + grey[2:]
+    return float(np.median(np.abs(rows[:, :-2] - 2.0 * rows[:, 1:-1] + rows[:, 2:]))) * 1.4826 / 6.0
 
 
 def face_mask(matrix: Matrix, points: Points, others: Sequence[Points]) -> Mask:
@@ -71,7 +93,7 @@ def paste(canvas: Pixels, face: Pixels, mask: Mask, matrix: Matrix) -> None:
 
 def sharpness(face: Pixels) -> float:
     """Mean strength of edges inside the face, grey levels: the Laplacian's size."""
-    grey = face[INNER, INNER].astype(np.float32) @ GREY
+    grey = face[_inner(face)].astype(np.float32) @ GREY
     inner = grey[1:-1, 1:-1]
     edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4.0 * inner
     return float(np.abs(edges).mean())
@@ -84,6 +106,12 @@ def _radii_away(points: NDArray[np.float64]) -> Mask:
     x, y = points.mean(0)
     row, column = np.ogrid[0:SIDE, 0:SIDE]
     return (np.hypot(column - x, row - y) / radius).astype(np.float32)
+
+
+def _inner(face: Pixels) -> tuple[slice, slice]:
+    """The face without hair and background, for figures."""
+    inner = slice(face.shape[0] // 4, 3 * face.shape[0] // 4)
+    return inner, inner
 
 
 def _blurred(face: Pixels) -> NDArray[np.int16]:

@@ -19,9 +19,9 @@ from springtide.engines.faces.align import SIDE, alignment, five_points, native_
 from springtide.engines.faces.detect import FaceDetector, FoundFace
 from springtide.engines.faces.mesh import FaceMesh, Landmarks, region_around
 from springtide.engines.faces.warp import Matrix, mapped, warped
-from springtide.engines.restoration.blending import colour_matched, face_mask, paste, sharpness
+from springtide.engines.restoration.blending import colour_matched, face_mask, grained, paste, sharpness
 from springtide.engines.restoration.restorers import Restorer
-from springtide.engines.restoration.schema import Action, FaceReport, Input, LargeFaces
+from springtide.engines.restoration.schema import Action, Background, FaceReport, Input, LargeFaces
 from springtide.engines.upscaling.pictures import Parts
 
 SMALLEST_SIDE = 40.0  # pixels of a face's square: below, the eyes are a handful of pixels and what is drawn is invented
@@ -116,6 +116,9 @@ class Retoucher:
             figures["reason"] = "restored, its eyes, nose or mouth would have moved: it may be another face then"
             return report.model_copy(update=figures)
         strength = part * inputs.strength
+        if inputs.background is Background.KEEP:  # else the grain around is gone, too
+            pixels = min(SIDE, max(1, round(side)))
+            made = grained(made, warped(parts.rgb, matrix * (pixels / SIDE), (pixels, pixels)))
         mask = face_mask(matrix, face.points, others) * strength
         paste(canvas, made, mask, _from_canvas(matrix, inputs.scale))
         action = Action.RESTORED if part == 1.0 else Action.BLENDED
