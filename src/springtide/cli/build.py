@@ -103,8 +103,10 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     setting."""
     from springtide.engines.binding import describe
     from springtide.engines.catalog import check_license
+    from springtide.engines.trial import kept_trials, trial_of
     from springtide.gateway.services import ServedModel
 
+    trials = kept_trials(config.server.data_dir)
     served: dict[ModelName, ServedModel] = {}
     problems: list[str] = []
     for name, model in config.models.items():
@@ -126,6 +128,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             pool=_pool(config, name),
             max_running=model.max_running,
             max_queued=model.max_queued,
+            trial=trial_of(trials, name, engine=model.engine, version=engine.version, settings=model.settings),
         )
     if problems:
         raise ConfigError(f"{len(problems)} of {len(config.models)} model(s) cannot be served:\n" + "\n".join(problems))

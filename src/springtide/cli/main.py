@@ -335,6 +335,19 @@ def pull(
     pull_weights(_config(config), names or [])
 
 
+@models_app.command()
+def check(
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all that are configured by default.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Load and run models, each in a process of its own: seconds and memory on this machine, kept for /v1/models."""
+    from springtide.cli.check import check_models
+
+    if not check_models(_config(config), names or [], as_json=as_json):
+        raise typer.Exit(1)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 
 

@@ -171,6 +171,9 @@ class Engine(ABC, Generic[InputT, OutputT]):
     stages: ClassVar[tuple[str, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()  # modules imported once, before children are forked
     weights: tuple[Weights, ...] = ()  # of an instance where settings make some unneeded
+    example: ClassVar[
+        Mapping[str, Any]
+    ] = {}  # inputs of a usual job, for `springtide models check`; see engines.examples
     max_batch: ClassVar[int] = 1  # above 1: `run_batch` is there
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:

@@ -257,8 +257,23 @@ class FileFieldView(msgspec.Struct, kw_only=True):
 CommercialUse = Literal["yes", "no", "unknown"]
 
 
+class MeasuredView(msgspec.Struct, kw_only=True):
+    """What `springtide models check` found on one usual job, on the machine it ran on."""
+
+    at: str
+    at_s: float
+    processors: int
+    load_s: float | None
+    first_run_s: float | None
+    run_s: float | None  # later ones
+    estimated_s: float | None  # what the model's own estimate says of that job
+    loaded_memory_mb: float | None
+    peak_memory_mb: float | None
+
+
 class ModelView(msgspec.Struct, kw_only=True):
-    """A model, what it takes and gives, and how busy it is (`live` is null where the broker cannot be asked)."""
+    """A model, what it takes and gives, and how busy it is (`live` is null where the broker cannot be asked; `measured`
+    where `springtide models check` did not try this version with these settings)."""
 
     name: str
     version: str
@@ -278,6 +293,7 @@ class ModelView(msgspec.Struct, kw_only=True):
     max_attempts: int
     url: str
     live: LiveFigures | None
+    measured: MeasuredView | None
 
 
 class ModelList(msgspec.Struct, kw_only=True):

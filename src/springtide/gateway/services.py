@@ -17,6 +17,7 @@ from springtide.domain.ids import ModelName, TenantId
 from springtide.domain.model import FileField, Model
 from springtide.domain.tenant import MAX_QUEUED, Tenant
 from springtide.engines.protocol import Engine
+from springtide.engines.trial import Trial
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
@@ -64,6 +65,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     pool: ModelName | None = None  # what it shares its workers with; None: they are its own
     max_running: int | None = None  # attempts in progress; kept by the broker, told to who waits
     max_queued: int | None = MAX_QUEUED  # jobs waiting, of all tenants; None: no limit
+    trial: Trial | None = None  # what `springtide models check` found; None: it did not try this
 
     def file_field(self, name: str) -> FileField | None:
         return next((field for field in self.model.input_files if field.name == name), None)

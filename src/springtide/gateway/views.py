@@ -20,6 +20,7 @@ from springtide.gateway.schemas import (
     FileView,
     JobView,
     LiveFigures,
+    MeasuredView,
     ModelView,
     ReasonView,
     StepView,
@@ -240,6 +241,24 @@ def model_view(served: ServedModel, base: str, *, live: LiveFigures | None) -> M
         max_attempts=served.max_attempts,
         url=f"{base}/v1/models/{model.name}",
         live=live,
+        measured=_measured(served),
+    )
+
+
+def _measured(served: ServedModel) -> MeasuredView | None:
+    trial = served.trial
+    if trial is None or trial.load_s is None:
+        return None
+    return MeasuredView(
+        at=iso8601(trial.at_s),
+        at_s=trial.at_s,
+        processors=trial.processors,
+        load_s=trial.load_s,
+        first_run_s=trial.first_run_s,
+        run_s=trial.run_s,
+        estimated_s=trial.estimated_s,
+        loaded_memory_mb=trial.loaded_memory_mb,
+        peak_memory_mb=trial.peak_memory_mb,
     )
 
 

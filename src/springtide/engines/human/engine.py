@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -80,6 +80,11 @@ class DigitalHuman(Engine[Input, Output]):
     commercial_use = True
     stages = ("look", "listen", "render", "mark")
     preload = (*FACES_PRELOAD, "av", "faster_whisper.utils", "springtide.engines.human.studio")
+    example: ClassVar[Mapping[str, Any]] = {
+        "image": "portrait.jpg",
+        "audio": "speech.ogg",
+        "consent": "A public-domain portrait of NASA's, for measuring.",
+    }
     weights = (*FACE_WEIGHTS, PROTOTYPES)
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from springtide.engines.matting.costs import estimated_s
 from springtide.engines.matting.schema import Input, Output, Quality
@@ -56,6 +56,7 @@ class IsnetMatting(Engine[Input, Output]):
     stages = ("decode", "matte", "encode")
     preload = ("numpy", "onnxruntime", "PIL.Image", "springtide.media.images", "springtide.engines.matting.stills")
     weights = (MODEL, FAST_MODEL)
+    example: ClassVar[Mapping[str, Any]] = {"image": "portrait.jpg"}
     max_batch = 2 * LANES
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
@@ -111,18 +112,15 @@ class IsnetMatting(Engine[Input, Output]):
             cut = cut_video(inputs, network, progress, lanes=self._lanes)
         else:
             cut = cut_picture(inputs, network, progress)
+        made = self.made(began, engine="matting", model=network.spec.name)
+        made["license"] = network.spec.license
         return Output(
             cutout=OutputFile(path=cut.cutout, media_type=inputs.chosen_format.media_type),
             mask=OutputFile(path=cut.mask, media_type="image/png" if cut.frames is None else "video/mp4"),
             width=cut.width,
             height=cut.height,
             frames=cut.frames,
-            engine="matting",
-            model=network.spec.name,
-            version=self.version,
-            license=network.spec.license,
-            generative=self.generative,
-            seconds=round(time.monotonic() - began, 3),
+            **made,
         )
 
     def _network(self, quality: Quality, *, is_shared: bool) -> Network:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -88,6 +88,7 @@ class Watermark(Engine[Input, Output]):
     license = "Apache-2.0"
     commercial_use = True
     stages = ("decode", "mark", "encode")
+    example: ClassVar[Mapping[str, Any]] = {"image": "portrait.jpg", "text": "Springtide"}
     preload = ("PIL.Image", "PIL.ImageFont", "PIL.ImageDraw", "springtide.media.images")
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from springtide.engines.onnx import OnnxSettings
 from springtide.engines.protocol import Engine, OutputFile, Progress
@@ -43,6 +43,7 @@ class Upscale(Engine[Input, Output]):
     generative = True
     stages = ("decode", "enlarge", "encode")
     preload = ("numpy", "onnxruntime", "PIL.Image", "springtide.media.images")
+    example: ClassVar[Mapping[str, Any]] = {"image": "portrait.jpg", "quality": "fast"}
     weights = (X4PLUS, ANIMEVIDEO)
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
