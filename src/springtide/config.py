@@ -330,6 +330,7 @@ def _default_models() -> dict[str, ModelConfig]:
         "speech": ModelConfig(engine="speech", timeout_s=3600),
         "synthetic": ModelConfig(engine="synthetic", slots=128, batch=64),
         "upscale": ModelConfig(engine="upscale", timeout_s=4 * 3600),
+        "video": ModelConfig(engine="video", timeout_s=3600),
         "watermark": ModelConfig(engine="watermark", timeout_s=60),
     }
 

@@ -89,6 +89,7 @@ def test_submit_status_cancel_and_models_speak_json(server: Server) -> None:
         "speech",
         "synthetic",
         "upscale",
+        "video",
         "watermark",
     }
     job = json.loads(server.cli("submit", "synthetic", "-i", "seconds=600", "--json").stdout)

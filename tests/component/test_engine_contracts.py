@@ -35,6 +35,13 @@ class TestSynthetic(engine_suite.EngineSuite):
     says_what_made_it = False  # its `seconds` are those it was asked to spend
 
 
+class TestVideo(engine_suite.EngineSuite):
+    engine = "springtide.engines.video.parallax:ParallaxPreview"
+    inputs: ClassVar[dict[str, Any]] = {"prompt": "snow", "width": 128, "height": 96, "seconds": 0.5, "fps": 8}
+    refused_inputs: ClassVar[list[dict[str, Any]]] = [{"prompt": ""}, {"seconds": 31}]
+    refused_settings: ClassVar[list[dict[str, Any]]] = [{"threads": 0}, {"signed": "perhaps"}, {"x": 1}]
+
+
 class Plain(BaseModel):
     value: int = 0
 

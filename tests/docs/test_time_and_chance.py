@@ -45,6 +45,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "engines/remote/service.py": ({"datetime.now"}, "reads the date of a Retry-After that is one"),
     "engines/speech/whisper.py": ({"time"}, _CHILD),
     "engines/synthetic/engine.py": ({"time"}, _CHILD),
+    "engines/video/parallax.py": ({"time"}, _CHILD),
     "engines/upscaling/engine.py": ({"time"}, _CHILD),
     "engines/trial_main.py": ({"time"}, "`models check`, a command: it measures"),
     "fleet/local.py": ({"asyncio.wait"}, _PROCESS),

@@ -39,6 +39,7 @@ def test_no_file_at_all_is_a_working_set_up() -> None:
         "speech",
         "synthetic",
         "upscale",
+        "video",
         "watermark",
     }
     assert config.server.host == "127.0.0.1"
