@@ -134,7 +134,7 @@ async def plans_of(ledger: SqlLedger, query: Query, how: str) -> str:
             found += [str(row) for row in connection.exec_driver_sql(f"{how} {statement}", parameters)]
         return "\n".join(found)
 
-    return await ledger.read(ask)
+    return await ledger.write(ask)  # in a transaction, which SET LOCAL needs
 
 
 @pytest.mark.parametrize("name", QUERIES)

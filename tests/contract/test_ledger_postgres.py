@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 
+import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -155,6 +156,27 @@ async def test_a_connection_lost_during_commit_leaves_the_outcome_unknown(
         with pytest.raises(OutcomeUnknown):
             await ledger.insert([job(1)])
     assert await ledger.insert([job(1)]) == [Inserted(job(1), False)], "an idempotent retry settles it"
+
+
+async def test_new_jobs_whose_commit_was_not_heard_of_are_new(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = [job(n, input_files=()) for n in range(3)]
+    await ledger.insert([plain[0]])
+    fetch = asyncpg.Connection.fetch
+    cut: list[str] = []
+
+    async def do_then_break(connection: asyncpg.Connection, query: str, *arguments: object) -> None:
+        await fetch(connection, query, *arguments)
+        cut.append(query.split()[0])
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    with monkeypatch.context() as during:
+        during.setattr(asyncpg.Connection, "fetch", do_then_break)
+        assert await ledger.insert(plain[1:]) == [Inserted(plain[1], True), Inserted(plain[2], True)]
+        ends = [outcome(each, JobStatus.COMPLETED, output_files=()) for each in plain]
+        await ledger.record(ends)
+    assert cut == ["INSERT", "UPDATE"]
+    assert [each.status for each in await ledger.get([each.id for each in plain]) if each] == [JobStatus.COMPLETED] * 3
+    assert await ledger.insert(plain) == [Inserted(each, False) for each in await ledger.get([j.id for j in plain])]
 
 
 @pytest.mark.parametrize("change", [("test_", "missing_"), ("springtide@", "nobody@"), ("?host=", "?host=/nowhere")])

@@ -6,16 +6,36 @@ SQLite on threads of its own (`sqlite.py`), PostgreSQL on asyncpg through SQLAlc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from springtide.ledger.bulk import BulkStatement
+from springtide.ledger.rows import Row
+
 R = TypeVar("R")
+
+
+class BrokenLine(Exception):
+    """The statement may have been done, or not."""
+
+
+class ShortWay(Protocol):
+    """A way past SQLAlchemy, for one statement in a transaction of its own."""
+
+    async def run(self, statement: BulkStatement, rows: Sequence[Row]) -> set[str] | None:
+        """The ids that the statement returned. None where the database refuses it, and nothing was done. Raises
+        BrokenLine."""
+        ...
 
 
 class Database(Protocol):
     """One database, connected between `start` and `stop`. Raises what SQLAlchemy and the driver raise."""
+
+    def short_way(self) -> ShortWay | None:
+        """A connection of its own for single statements, where that is worth while."""
+        ...
 
     async def start(self) -> None:
         """Migrate the schema and connect."""

@@ -22,7 +22,7 @@ from springtide.domain.job import Job
 from springtide.domain.lease import LiveJob, Outcome
 from springtide.ledger import keeping, reads, rows, writes
 from springtide.ledger.bulk import MAX_ROWS
-from springtide.ledger.database import Database
+from springtide.ledger.database import BrokenLine, Database, ShortWay
 from springtide.ledger.failures import FAILURES, is_own, translated
 from springtide.ledger.protocol import Attempt, Inserted, JobFilter, PendingUpload, StoredBlob
 from springtide.ledger.sql_history import SqlHistory
@@ -40,7 +40,13 @@ class SqlLedger:
 
     def __init__(self, url: str) -> None:
         self._database = _database(url)
-        self._writes: Batcher[Write, Any] = Batcher(self._flush, max_items=MAX_ROWS)
+        short = self._database.short_way()
+        self._writes: Batcher[Write, Any] = Batcher(partial(self._flush, short=short), max_items=MAX_ROWS)
+        # Where ends do not hold up new jobs: they touch other rows, and two commits share an fsync.
+        self._inserts = self._writes
+        if short is not None:
+            flush = partial(self._flush, short=self._database.short_way())
+            self._inserts = Batcher[Write, Any](flush, max_items=MAX_ROWS)
         self._gets: Batcher[JobId, Job | None] = Batcher(self._get_batch, max_items=MAX_ROWS)
         self._is_running = False
         self.history = SqlHistory(self)
@@ -54,6 +60,7 @@ class SqlLedger:
 
     async def stop(self) -> None:
         self._is_running = False
+        await self._inserts.drain()
         await self._writes.drain()
         await self._gets.drain()
         await self._database.stop()
@@ -61,7 +68,8 @@ class SqlLedger:
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     async def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
-        results = await self._write([_insertion(job) for job in jobs])
+        self._check_running()
+        results = await self._inserts.submit([_insertion(job) for job in jobs])
         return [_inserted(job, result) for job, result in zip(jobs, results, strict=True)]
 
     async def insert_each(self, jobs: Sequence[Job]) -> list[Inserted | SpringtideError]:
@@ -74,7 +82,7 @@ class SqlLedger:
                 results.append(Inserted(job, True))
             except InvalidInput as refusal:
                 results.append(refusal)
-        written = await self._writes.submit_each([write for _, write in sound])
+        written = await self._inserts.submit_each([write for _, write in sound])
         for (place, _), result in zip(sound, written, strict=True):
             if isinstance(result, SpringtideError):
                 results[place] = result
@@ -178,7 +186,27 @@ class SqlLedger:
         [result] = await self._write([Write(Kind.RARE, (work,))])
         return result
 
-    async def _flush(self, operations: list[Write]) -> list[Any]:
+    async def _flush(self, operations: list[Write], *, short: ShortWay | None) -> list[Any]:
+        """By the short way where there is one, and what has not gone through by that once more by the long one."""
+        statement = writes.alone(operations) if short is not None else None
+        if short is None or statement is None:
+            return await self._commit(operations)
+        try:
+            changed = await short.run(statement, [one.row for one in operations])
+        except BrokenLine:
+            results = await self._commit(operations)  # doing it twice changes nothing
+            if operations[0].kind is not Kind.INSERT:
+                return results
+            return [_own(one, result) for one, result in zip(operations, results, strict=True)]
+        if changed is None:
+            return await self._commit(operations)
+        if operations[0].kind is not Kind.INSERT:
+            return [one.row[0] in changed for one in operations]
+        there = [one for one in operations if one.row[0] not in changed]
+        known = iter(await self._commit(there) if there else ())
+        return [one.row[0] in changed or next(known) for one in operations]
+
+    async def _commit(self, operations: list[Write]) -> list[Any]:
         """One transaction where all goes well. The second and third try cost time only where something is unusual."""
         try:
             try:
@@ -209,6 +237,12 @@ class SqlLedger:
     def _check_running(self) -> None:
         if not self._is_running:
             raise Unavailable("the ledger is not running")
+
+
+def _own(insert: Write, result: Any) -> Any:
+    """The result of an insert that may have been done before: ids are new, so the row with this id is its own."""
+    is_own_row = result is not True and not isinstance(result, Exception) and result[0] == insert.row[0]
+    return True if is_own_row else result
 
 
 def _inserted(job: Job, result: Any) -> Inserted:

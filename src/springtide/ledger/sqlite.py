@@ -64,6 +64,9 @@ class SqliteDatabase:
         read.stop()
         write.stop()
 
+    def short_way(self) -> None:
+        """The thread is the cost here, not the statement."""
+
     async def write(self, work: Callable[[Connection], R]) -> R:
         assert self._threads is not None
         return await self._threads[0].run(lambda: self._write(work))

@@ -107,6 +107,18 @@ def apply(connection: Connection, writes: Sequence[Write], *, careful: bool) -> 
     return results
 
 
+def alone(operations: Sequence[Write]) -> BulkStatement | None:
+    """The one statement that does all of these and returns the ids it changed, where there is such a one."""
+    kinds = {one.kind for one in operations}
+    if any(one.files for one in operations) or len({one.row[0] for one in operations}) < len(operations):
+        return None
+    if kinds == {Kind.INSERT}:
+        return _INSERT_JOBS_RETURNING
+    if kinds == {Kind.OUTCOME} and all(one.row[_STATUS] == JobStatus.COMPLETED for one in operations):
+        return _END_JOBS_RETURNING
+    return None
+
+
 def _hold(connection: Connection, files: Sequence[Row]) -> None:
     """Note that jobs have these blobs, and the blobs themselves where they are new."""
     links = {(row[0], row[1]): row for row in files}
