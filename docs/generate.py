@@ -13,10 +13,12 @@ from springtide.config import (
     BlobsConfig,
     BrokerConfig,
     Config,
+    FloorConfig,
     LedgerConfig,
     ModelConfig,
     ProvenanceConfig,
     RetryConfig,
+    ScalingConfig,
     ServerConfig,
     TenantConfig,
     WorkersConfig,
@@ -32,6 +34,8 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("provenance", ProvenanceConfig),
     ("models.NAME", ModelConfig),
     ("models.NAME.retry", RetryConfig),
+    ("models.NAME.scaling", ScalingConfig),
+    ("models.NAME.scaling.schedule", FloorConfig),
     ("workers.NAME", WorkersConfig),
     ("tenants.NAME", TenantConfig),
 ]
@@ -86,6 +90,7 @@ def render_example() -> str:
     last = next(reversed(models))
     tables = {
         f"models.{last}.retry": RetryConfig(),
+        f"models.{last}.scaling": ScalingConfig(),
         "workers.shared": WorkersConfig(models=["matting", "speech"], memory_mb=4096),
         "tenants.default": TenantConfig(),
     }

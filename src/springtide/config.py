@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -186,6 +186,60 @@ class RetryConfig(_Section):
         return self
 
 
+class FloorConfig(_Section):
+    """Replicas at least, at some hours of some days."""
+
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
+        default_factory=lambda: ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
+        description="Days on which it begins.",
+    )
+    begin: str = Field(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", description="From this time of the day, hh:mm.")
+    until: str = Field(
+        pattern=r"^(([01]?\d|2[0-3]):[0-5]\d|24:00)$",
+        description="To this one, hh:mm; before `begin` it is over midnight.",
+    )
+    replicas: int = Field(ge=0, le=1000, description="So many at least.")
+
+
+class ScalingConfig(_Section):
+    """How the number of workers follows the load (docs/elasticity.md). The default policy, tide, keeps the objective
+    with as little as it can: a share of the jobs shall begin within a wait."""
+
+    policies: list[Literal["tide", "backlog", "queue", "utilization", "trisignal", "schedule"]] = Field(
+        default_factory=lambda: ["tide"],
+        min_length=1,
+        description="Of several the largest wish wins.",
+    )
+    wait_s: float = Field(default=30, gt=0, le=86_400, description="The objective: jobs shall begin within so long.")
+    share: float = Field(default=0.99, ge=0.5, le=0.9999, description="The objective: this share of them.")
+    cold_start_s: float = Field(
+        default=30, gt=0, le=7200, description="Start of a worker until it is ready, seconds, until it is measured."
+    )
+    run_s: float = Field(default=30, gt=0, le=86_400, description="Run of a job, seconds, until it is measured.")
+    replica_hours_a_day: float | None = Field(
+        default=None, gt=0, description="What may be spent in a day, saved up for a day at most; default: no ceiling."
+    )
+    queue_target: float = Field(
+        default=1, gt=0, le=10_000, description="Policy queue: jobs waiting and running for each replica."
+    )
+    utilization_signal: Literal["busy", "gpu", "gpu_memory", "cpu"] = Field(
+        default="busy", description="Policy utilization: what is measured; busy is the share of time with a job."
+    )
+    utilization_target: float = Field(default=0.7, gt=0, le=1, description="Policy utilization: the share aimed at.")
+    schedule: list[FloorConfig] = Field(default_factory=list[FloorConfig], description="Policy schedule: the floors.")
+    utc_offset_h: float = Field(
+        default=0, ge=-14, le=14, description="Policy schedule: hours that its clock is ahead of UTC."
+    )
+
+    @model_validator(mode="after")
+    def _sense(self) -> ScalingConfig:
+        if len(set(self.policies)) < len(self.policies):
+            raise ValueError("policies: one is named twice")
+        if ("schedule" in self.policies) != bool(self.schedule):
+            raise ValueError("policies names schedule where there are floors in [[...schedule]], and only there")
+        return self
+
+
 class ModelConfig(_Section):
     """One served model."""
 
@@ -199,8 +253,12 @@ class ModelConfig(_Section):
     min_replicas: int = Field(default=0, ge=0, le=1000, description="Workers kept alive when idle.")
     max_replicas: int = Field(default=1, ge=0, le=1000, description="Most workers at once.")
     idle_s: float = Field(
-        default=300, ge=0, le=86_400, description="Idle seconds before workers above min_replicas go."
+        default=300,
+        ge=0,
+        le=86_400,
+        description="A worker that has been idle for less stays; 0 leaves it to the policy, for machines that cost.",
     )
+    scaling: ScalingConfig = Field(default_factory=ScalingConfig, description="See [models.NAME.scaling].")
     timeout_s: float = Field(default=1800, gt=0, le=86_400, description="Longest run of one attempt, seconds.")
     load_timeout_s: float = Field(default=300, gt=0, le=7200, description="Longest loading of the model, seconds.")
     load_attempts: int = Field(
@@ -227,7 +285,7 @@ class ModelConfig(_Section):
         description="How long a job that could run may wait for others to share its run, ms; 0 takes what is there.",
     )
     jobs_per_replica: int | None = Field(
-        default=None, ge=1, description="Jobs in sight that make another replica worth its start; default: slots."
+        default=None, ge=1, description="Policy backlog: waiting jobs worth another replica; default: slots."
     )
     memory_limit_mb: int | None = Field(
         default=None, ge=64, description="Kill an attempt whose process grows past this, MiB."
@@ -304,10 +362,14 @@ class WorkersConfig(_Section):
     min_replicas: int = Field(default=0, ge=0, le=1000, description="Workers kept alive when idle.")
     max_replicas: int = Field(default=1, ge=0, le=1000, description="Most workers at once.")
     idle_s: float = Field(
-        default=300, ge=0, le=86_400, description="Idle seconds before workers above min_replicas go."
+        default=300,
+        ge=0,
+        le=86_400,
+        description="A worker that has been idle for less stays; 0 leaves it to the policy, for machines that cost.",
     )
+    scaling: ScalingConfig = Field(default_factory=ScalingConfig, description="See [models.NAME.scaling].")
     jobs_per_replica: int | None = Field(
-        default=None, ge=1, description="Jobs in sight that make another replica worth its start; default: all slots."
+        default=None, ge=1, description="Policy backlog: waiting jobs worth another replica; default: all slots."
     )
 
     @model_validator(mode="after")
@@ -319,7 +381,7 @@ class WorkersConfig(_Section):
         return self
 
 
-_OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica")
+_OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica", "scaling")
 
 
 def _default_models() -> dict[str, ModelConfig]:

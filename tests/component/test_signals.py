@@ -136,6 +136,16 @@ async def test_what_waits_is_counted_with_its_work_and_its_age(world: World) -> 
     assert view.oldest_wait_s == pytest.approx(4.0)
 
 
+async def test_work_of_jobs_that_share_runs_is_counted_in_runs(world: World) -> None:
+    signals = world.signals(m=Pool(models=(M,), shared_by=4))
+    await signals.look()
+    await world.clock.advance(1.0)
+    await world.submit(8, predicted_s=2.0)
+    view = (await world.after(5, signals)).view
+    assert (view.waiting, view.waiting_s) == (8, 4.0)
+    assert (view.arrived, view.arrived_s, view.arrived_s2) == (8, 4.0, 2.0)
+
+
 async def test_a_replica_is_loading_then_idle_then_busy_then_draining(world: World) -> None:
     signals = world.signals()
     world.starts(ONE)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from springtide.cli import build
+from springtide.cli import build, scaled
 from springtide.cli.build import worker_spec
 from springtide.cli.worker_main import WorkerSpec
 from springtide.config import Config, load_config
@@ -166,9 +166,9 @@ def test_models_of_a_pool_share_its_workers_and_the_others_keep_theirs(tmp_path:
     assert ([model.model for model in spec.models], spec.memory_mb) == (["a", "b"], 8000)
     assert WorkerSpec.from_json(spec.to_json()) == spec
     assert worker_spec(config, "c", WorkerId("w")).memory_mb is None
-    policies = build.policies(config)
-    assert set(policies) == set(build.scaled(config)) == {"shared", "c"}
-    crowd = PoolView(now_s=0.0, waiting=8)  # 7 that wait are worth a replica
+    policies = scaled.policies(config)
+    assert set(policies) == set(scaled.scaled(config)) == {"shared", "c"}
+    crowd = PoolView(now_s=0.0, waiting=80, waiting_s=8000.0)
     assert policies[ModelName("shared")].decide(crowd, None)[0].replicas == 2
     assert policies[ModelName("shared")].decide(PoolView(now_s=0.0, waiting=0), None)[0].replicas == 1
     assert build.served_models(config)[ModelName("a")].max_replicas == 2
@@ -193,3 +193,44 @@ def test_pools_without_sense_are_refused_with_what_to_do(tmp_path: Path, pools: 
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, POOL + pools))
     assert told in str(caught.value)
+
+
+def test_the_scaling_table_says_which_policies_with_which_objective(tmp_path: Path) -> None:
+    text = """[models.a]
+engine = "synthetic"
+max_replicas = 8
+idle_s = 0
+[models.a.scaling]
+policies = ["tide", "schedule"]
+wait_s = 10
+utc_offset_h = 8
+[[models.a.scaling.schedule]]
+days = ["mon", "tue"]
+begin = "08:30"
+until = "24:00"
+replicas = 3
+"""
+    config = load_config(write(tmp_path, text))
+    policy = scaled.policies(config)[ModelName("a")]
+    assert (policy.name, scaled.scaled(config)[ModelName("a")].wait_s) == ("tide+schedule", 10.0)
+    monday_in_china_s = 1_763_942_400.0 + 3600.0  # 2025-11-24 00:00 UTC is 08:00 there
+    advice, _ = policy.decide(PoolView(now_s=monday_in_china_s, waiting=0), None)
+    assert (advice.replicas, advice.reason) == (3, "SCHEDULE")
+    advice, _ = policy.decide(PoolView(now_s=monday_in_china_s - 2 * 3600.0, waiting=0), None)
+    assert advice.replicas == 0
+
+
+@pytest.mark.parametrize(
+    ("scaling", "told"),
+    [
+        ('policies = ["schedule"]', "only there"),
+        ('policies = ["tide", "tide"]', "named twice"),
+        ("share = 1.0", "0.9999"),
+        ('policies = ["magic"]', "tide"),
+        ('policies = ["schedule"]\nschedule = [{begin = "25:00", until = "3:00", replicas = 1}]', "begin"),
+    ],
+)
+def test_a_scaling_table_that_makes_no_sense_is_refused(tmp_path: Path, scaling: str, told: str) -> None:
+    text = f'[models.a]\nengine = "synthetic"\n[models.a.scaling]\n{scaling}\n'
+    with pytest.raises(ConfigError, match=told):
+        load_config(write(tmp_path, text))

@@ -15,8 +15,9 @@ from springtide.policy.elastic import queue, schedule, tide, trisignal, utilizat
 from springtide.policy.elastic.behavior import Behavior, BehaviorMemory, Rule, Scaling, behave, from_utilization
 from springtide.policy.elastic.bounds import Bounds
 from springtide.policy.elastic.composed import Composed
+from springtide.policy.elastic.named import schedule_policy, tide_policy
+from springtide.policy.elastic.patience import Patient
 from springtide.policy.elastic.view import Advice, PoolView, Reason
-from springtide.sim.pool.contenders import Ours
 
 Decide = Callable[[PoolView, Any, Any], tuple[Advice, Any]]
 
@@ -286,8 +287,8 @@ def test_floors_hold_at_their_times_over_midnight_and_on_their_days() -> None:
 def test_of_several_policies_the_largest_wish_wins_with_its_reason() -> None:
     floors = schedule.ScheduleSettings(floors=(schedule.Floor(from_s=0, until_s=86_400, replicas=7),))
     parts = [
-        Ours(name="tide", interval_s=5.0, settings=tide.TideSettings(), rule=tide.decide),
-        Ours(name="schedule", interval_s=60.0, settings=floors, rule=schedule.decide),
+        tide_policy(tide.TideSettings()),
+        schedule_policy(floors),
     ]
     both = Composed(parts)
     advice, memory = both.decide(PoolView(now_s=5.0, waiting=0), None)
@@ -296,3 +297,17 @@ def test_of_several_policies_the_largest_wish_wins_with_its_reason() -> None:
     assert both.interval_s == 5.0
     blind, _ = both.decide(PoolView(now_s=9.0, waiting=None, idle_for_s=(1.0,)), memory)
     assert blind.replicas == 7, "no data keeps what there is, and a floor needs none"
+    assert msgspec.json.decode(msgspec.json.encode(memory), type=both.memory_type) == memory
+
+
+def test_patience_keeps_replicas_that_were_busy_lately_and_is_no_excuse_before_a_bound() -> None:
+    def idle(*for_s: float) -> PoolView:
+        return PoolView(now_s=1e6, waiting=0, idle_for_s=for_s)
+
+    patient = Patient(tide_policy(tide.TideSettings(bounds=Bounds(max_replicas=3))), 300.0)
+    assert patient.decide(idle(400.0, 350.0, 20.0), None)[0].replicas == 1
+    held, _ = patient.decide(idle(100.0, 50.0), None)
+    assert (held.replicas, held.reason) == (2, Reason.HOLD)
+    assert "300 s" in held.message
+    ceiling, _ = patient.decide(idle(1.0, 1.0, 1.0, 1.0), None)
+    assert (ceiling.replicas, ceiling.reason) == (3, Reason.CEILING)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.config import Config, ModelConfig, RetryConfig, WorkersConfig, load_config
+from springtide.config import Config, RetryConfig, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
     from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
-    from springtide.controller.signals import Pool
     from springtide.domain.ids import TenantId
     from springtide.domain.tenant import Discipline, Tenant
     from springtide.engines.catalog import AnyEngine
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from springtide.gateway.services import GatewaySettings, ServedModel
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.sql import SqlLedger
-    from springtide.policy.elastic.view import Policy
     from springtide.policy.retry import RetrySettings
     from springtide.worker.settings import WorkerSettings
 
@@ -260,36 +258,6 @@ def _retry(retry: RetryConfig) -> RetrySettings:
         on=tuple(retry.on),
         never=tuple(retry.never),
     )
-
-
-def policies(config: Config) -> dict[ModelName, Policy]:
-    """Of each pool in [workers], and of each model that is in none."""
-    from springtide.policy.scaling import Backlog, BacklogSettings
-
-    def policy(given: ModelConfig | WorkersConfig, jobs_per_replica: int) -> Policy:
-        return Backlog(
-            BacklogSettings(
-                min_replicas=given.min_replicas,
-                max_replicas=given.max_replicas,
-                jobs_per_replica=given.jobs_per_replica or jobs_per_replica,
-                idle_s=given.idle_s,
-            )
-        )
-
-    found: dict[ModelName, Policy] = {}
-    for name, pool in scaled(config).items():
-        given = config.workers.get(name) or config.models[name]
-        found[name] = policy(given, sum(config.models[member].slots for member in pool.models))
-    return found
-
-
-def scaled(config: Config) -> dict[ModelName, Pool]:
-    """What is scaled as one: each pool in [workers], and each model that is in none."""
-    from springtide.controller.signals import Pool
-
-    shared = {name: Pool(models=members) for name, members in pools(config).items()}
-    alone = [name for name in model_names(config) if _pool(config, name) is None]
-    return {**{name: Pool(models=(name,)) for name in alone}, **shared}
 
 
 def _max_replicas(config: Config, name: str) -> int:

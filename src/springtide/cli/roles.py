@@ -198,6 +198,7 @@ async def local_fleet(config: Config, broker: Broker, stop: asyncio.Event) -> As
 @contextlib.asynccontextmanager
 async def scaling(config: Config, broker: Broker, history: FleetHistory, clock: SystemClock) -> AsyncGenerator[None]:
     """The local fleet and its scaler; leaving drains every worker."""
+    from springtide.cli import scaled
     from springtide.cli.worker_main import VARIABLE
     from springtide.controller.scaler import Scaler
     from springtide.controller.signals import Signals
@@ -217,8 +218,8 @@ async def scaling(config: Config, broker: Broker, history: FleetHistory, clock: 
             await broker.leave(model, worker, clock.now_s())
 
     fleet = LocalFleet(launch, new_worker_id, on_gone, clock)
-    signals = Signals(broker, fleet, history, clock, pools=build.scaled(config))
-    scaler = Scaler(signals, fleet, history, build.policies(config), clock)
+    signals = Signals(broker, fleet, history, clock, pools=scaled.scaled(config))
+    scaler = Scaler(signals, fleet, history, scaled.policies(config), clock)
     await fleet.start()
     await scaler.start()
     try:

@@ -43,6 +43,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
 
     models: tuple[ModelName, ...]
     wait_s: float = 30.0  # the wait that is aimed at
+    shared_by: int = 1  # jobs that may share one run: work is counted in runs
 
 
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +172,7 @@ class _Gauge:
 
     def __init__(self, name: ModelName, pool: Pool) -> None:
         self.name = name
+        self._shared_by = pool.shared_by
         self.cold_starts: deque[float] = deque(maxlen=COLD_STARTS)
         self.has_learnt = False  # a cold start that is not written down yet
         self.started = 0
@@ -194,8 +196,8 @@ class _Gauge:
     def came(self, arrived: Iterable[Arrived]) -> None:
         for one in arrived:
             self._arrived += one.jobs
-            self._arrived_s += one.work_s
-            self._arrived_s2 += one.work_s2
+            self._arrived_s += one.work_s / self._shared_by
+            self._arrived_s2 += one.work_s2 / self._shared_by**2
 
     def ended(self, jobs: Sequence[Ended]) -> None:
         if not jobs:
@@ -251,7 +253,7 @@ class _Gauge:
             now_s=now_s,
             age_s=0.0 if self._at_s is None else now_s - self._at_s,
             waiting=queue.queued if queue else None,
-            waiting_s=queue.predicted_s if queue else 0.0,
+            waiting_s=queue.predicted_s / self._shared_by if queue else 0.0,
             oldest_wait_s=0.0 if oldest is None else max(0.0, now_s - oldest),
             arrived=self._arrived,
             arrived_s=self._arrived_s,

@@ -34,7 +34,8 @@ from springtide.gateway.submission import Submission
 from springtide.ledger.history import FleetHistory
 from springtide.ledger.protocol import Ledger
 from springtide.media.inspector import Inspector
-from springtide.policy.scaling import Backlog, BacklogSettings
+from springtide.policy.elastic.backlog import BacklogSettings
+from springtide.policy.elastic.named import backlog_policy
 from springtide.sim.clients import Front, Gateway
 from springtide.sim.engine import Machine, SimChild, SimEngine
 from springtide.sim.fleet import SimFleet, WorkerProcess
@@ -238,7 +239,7 @@ class ControllerRole:
         if self._keeps_record:
             await start_record_keeping(site, node, broker)
         policies = {
-            name: Backlog(
+            name: backlog_policy(
                 BacklogSettings(
                     min_replicas=model.min_replicas,
                     max_replicas=model.max_replicas,

@@ -13,12 +13,6 @@ import msgspec
 from springtide.policy.elastic.view import Advice, Policy, PoolView, Reason
 
 
-class ComposedMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """The memory of each, by name, in their own form."""
-
-    parts: dict[str, Any] = {}
-
-
 class Composed:
     """A policy made of others."""
 
@@ -26,6 +20,8 @@ class Composed:
         if not parts:
             raise ValueError("a composed policy needs one part at least")
         self._parts = tuple(parts)
+        fields = [(part.name, part.memory_type | None, None) for part in parts]
+        self.memory_type: Any = msgspec.defstruct("ComposedMemory", fields, frozen=True, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -35,16 +31,15 @@ class Composed:
     def interval_s(self) -> float:
         return min(part.interval_s for part in self._parts)
 
-    def decide(self, view: PoolView, memory: ComposedMemory | None) -> tuple[Advice, ComposedMemory]:
+    def decide(self, view: PoolView, memory: Any) -> tuple[Advice, Any]:
         """The advice of the one that wants most; of two, the first. `figures` names the wishes of all."""
-        known = memory.parts if memory is not None else {}
         said: list[tuple[str, Advice]] = []
         parts: dict[str, Any] = {}
         for part in self._parts:
-            advice, parts[part.name] = part.decide(view, known.get(part.name))
+            advice, parts[part.name] = part.decide(view, None if memory is None else getattr(memory, part.name))
             said.append((part.name, advice))
         name, first = max(said, key=lambda pair: (pair[1].replicas, pair[1].reason is not Reason.NO_DATA))
         wishes = {f"{other}_wish": float(advice.wish) for other, advice in said}
         message = f"{name}: {first.message}" if len(said) > 1 else first.message
         advice = msgspec.structs.replace(first, message=message, figures={**first.figures, **wishes})
-        return advice, ComposedMemory(parts=parts)
+        return advice, self.memory_type(**parts)

@@ -5,43 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from springtide.domain.errors import ConfigError
 from springtide.policy.elastic import queue, tide, trisignal, utilization
 from springtide.policy.elastic.bounds import Bounds
-from springtide.policy.elastic.view import Advice, PoolView
+from springtide.policy.elastic.named import Bound, queue_policy, tide_policy, trisignal_policy, utilization_policy
 from springtide.sim.pool.engine import Contender
 from springtide.sim.pool.peers.kubernetes import Hpa, Keda
 from springtide.sim.pool.peers.serving import IdleTimeout, Kpa, RayServe, Static
 from springtide.sim.pool.weather import Weather
 
-Decide = Callable[[PoolView, Any, Any], tuple[Advice, Any]]
 
+class Ours(Bound, frozen=True, kw_only=True):
+    """A policy of the product: idle replicas are drained first, what loads is waited for."""
 
-class Ours(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy of the product with its settings: idle replicas are drained first, what loads is waited for."""
-
-    name: str
-    interval_s: float
-    settings: Any
-    rule: Decide
     initial: int = 0
     cancels_loading: bool = False
 
     @property
-    def policy(self) -> Ours:
+    def policy(self) -> Bound:
         return self
 
-    def decide(self, view: PoolView, memory: Any) -> tuple[Advice, Any]:
-        return self.rule(view, memory, self.settings)
+
+def ours(policy: Bound, *, initial: int = 0) -> Ours:
+    """A policy of the product as a contender."""
+    return Ours(**{field: getattr(policy, field) for field in Bound.__struct_fields__}, initial=initial)
 
 
 def tide_for(wait_s: float, share: float, weather: Weather | None = None, **changed: Any) -> Ours:
     """The default policy for an objective."""
     cold_start_s = weather.expected_s if weather is not None else tide.TideSettings().cold_start_s
-    settings = tide.TideSettings(wait_s=wait_s, share=share, cold_start_s=cold_start_s, **changed)
-    return Ours(name="tide", interval_s=tide.LOOK_EVERY_S, settings=settings, rule=tide.decide)
+    return ours(tide_policy(tide.TideSettings(wait_s=wait_s, share=share, cold_start_s=cold_start_s, **changed)))
 
 
 PEERS: dict[str, Callable[[], Contender]] = {
@@ -66,13 +59,12 @@ def named(name: str, wait_s: float, share: float, weather: Weather) -> Contender
         case "tide":
             return tide_for(wait_s, share, weather)
         case "queue":
-            return Ours(name=name, interval_s=5.0, settings=queue.QueueSettings(), rule=queue.decide)
+            return ours(queue_policy(queue.QueueSettings()))
         case "utilization":
-            settings = utilization.UtilizationSettings()
-            return Ours(name=name, interval_s=15.0, settings=settings, rule=utilization.decide, initial=1)
+            return ours(utilization_policy(utilization.UtilizationSettings()), initial=1)
         case "trisignal":
             settings = trisignal.TrisignalSettings(bounds=Bounds(min_replicas=1, max_replicas=1000))
-            return Ours(name=name, interval_s=1.0, settings=settings, rule=trisignal.decide, initial=1)
+            return ours(trisignal_policy(settings), initial=1)
         case _:
             there = ", ".join([*OWN, *PEERS, "static-N", "idle-SECONDS"])
             raise ConfigError(f"no policy is called {name!r}; there are: {there}")

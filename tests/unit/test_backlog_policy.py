@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from springtide.policy.elastic.backlog import BacklogMemory, BacklogSettings, decide
 from springtide.policy.elastic.view import PoolView
-from springtide.policy.scaling import BacklogMemory, BacklogSettings, decide
 
 
 def view(now_s: float, waiting: int | None, busy: int = 0, *, replicas: int = 0) -> PoolView:

@@ -1,4 +1,4 @@
-"""The simplest policy that is right: as many replicas as the work in sight fills, at once upwards.
+"""`backlog`, the simplest policy that is right: as many replicas as the work in sight fills, at once upwards.
 
 Downwards only when fewer would have done for the whole of `idle_s`. No data is not zero: without a queue view it holds.
 """
@@ -10,6 +10,8 @@ import math
 import msgspec
 
 from springtide.policy.elastic.view import Advice, PoolView, Reason
+
+LOOK_EVERY_S = 0.5  # it looks at nothing but the queue
 
 
 class BacklogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,23 +30,9 @@ class BacklogMemory(msgspec.Struct, frozen=True, kw_only=True):
     high_water: int = 0
 
 
-class Backlog:
-    """The policy with its settings bound."""
-
-    name = "backlog"
-    interval_s = 0.5  # it looks at nothing but the queue
-    memory_type = BacklogMemory
-
-    def __init__(self, settings: BacklogSettings) -> None:
-        self._settings = settings
-
-    def decide(self, view: PoolView, memory: BacklogMemory | None) -> tuple[Advice, BacklogMemory]:
-        """Replicas for one model, with the reason: QUEUE, IDLE, HOLD, NO_DATA, FLOOR or CEILING."""
-        return decide(view, memory or BacklogMemory(), self._settings)
-
-
-def decide(view: PoolView, memory: BacklogMemory, settings: BacklogSettings) -> tuple[Advice, BacklogMemory]:
-    """The same as a function."""
+def decide(view: PoolView, memory: BacklogMemory | None, settings: BacklogSettings) -> tuple[Advice, BacklogMemory]:
+    """Reasons: QUEUE, IDLE, HOLD, NO_DATA, FLOOR and CEILING."""
+    memory = memory or BacklogMemory()
     now = view.replicas
     if view.waiting is None:
         return _advice(_clamp(now, settings), now, Reason.NO_DATA, "the broker cannot be asked; holding"), memory

@@ -1,0 +1,129 @@
+"""What is scaled, and by which policies: from [models.NAME.scaling] and [workers.NAME.scaling] to values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from springtide.cli.build import model_names, pools
+from springtide.config import Config, FloorConfig, ModelConfig, ScalingConfig, WorkersConfig
+from springtide.domain.ids import ModelName
+
+if TYPE_CHECKING:
+    from springtide.controller.signals import Pool
+    from springtide.policy.elastic.bounds import Bounds
+    from springtide.policy.elastic.named import Bound
+    from springtide.policy.elastic.schedule import Floor, ScheduleSettings
+    from springtide.policy.elastic.view import Policy
+
+HOUR_S = 3600.0
+WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def scaled(config: Config) -> dict[ModelName, Pool]:
+    """What is scaled as one: each pool in [workers], and each model that is in none."""
+    from springtide.controller.signals import Pool
+
+    shared = pools(config)
+    pooled = {member for members in shared.values() for member in members}
+    alone = {name: (name,) for name in model_names(config) if name not in pooled}
+    return {
+        name: Pool(
+            models=members,
+            wait_s=_given(config, name).scaling.wait_s,
+            shared_by=max(config.models[member].batch for member in members),
+        )
+        for name, members in {**alone, **shared}.items()
+    }
+
+
+def policies(config: Config) -> dict[ModelName, Policy]:
+    """The policy of each."""
+    return {name: _policy(_given(config, name), _slots(config, pool)) for name, pool in scaled(config).items()}
+
+
+def _given(config: Config, name: ModelName) -> ModelConfig | WorkersConfig:
+    return config.workers.get(name) or config.models[name]
+
+
+def _slots(config: Config, pool: Pool) -> int:
+    return sum(config.models[member].slots for member in pool.models)
+
+
+def _policy(given: ModelConfig | WorkersConfig, slots: int) -> Policy:
+    from springtide.policy.elastic.bounds import Bounds
+    from springtide.policy.elastic.composed import Composed
+    from springtide.policy.elastic.patience import Patient
+
+    bounds = Bounds(
+        min_replicas=given.min_replicas,
+        max_replicas=given.max_replicas,
+        replica_hours_a_day=given.scaling.replica_hours_a_day,
+    )
+    parts = [_part(name, given, bounds, given.jobs_per_replica or slots) for name in given.scaling.policies]
+    policy: Policy = parts[0] if len(parts) == 1 else Composed(parts)
+    return Patient(policy, given.idle_s) if given.idle_s > 0 else policy
+
+
+def _part(name: str, given: ModelConfig | WorkersConfig, bounds: Bounds, jobs_per_replica: int) -> Bound:
+    from springtide.policy.elastic import backlog, named, queue, tide, trisignal, utilization
+
+    scaling = given.scaling
+    match name:
+        case "tide":
+            return named.tide_policy(
+                tide.TideSettings(
+                    bounds=bounds,
+                    wait_s=scaling.wait_s,
+                    share=scaling.share,
+                    cold_start_s=scaling.cold_start_s,
+                    run_s=scaling.run_s,
+                )
+            )
+        case "queue":
+            return named.queue_policy(queue.QueueSettings(bounds=bounds, target=scaling.queue_target))
+        case "utilization":
+            settings = utilization.UtilizationSettings(
+                bounds=bounds, signal=scaling.utilization_signal, target=scaling.utilization_target
+            )
+            return named.utilization_policy(settings)
+        case "trisignal":
+            return named.trisignal_policy(trisignal.TrisignalSettings(bounds=bounds))
+        case "schedule":
+            return named.schedule_policy(_schedule(scaling, bounds))
+        case _:
+            return named.backlog_policy(
+                backlog.BacklogSettings(
+                    min_replicas=bounds.min_replicas,
+                    max_replicas=bounds.max_replicas,
+                    jobs_per_replica=jobs_per_replica,
+                    idle_s=given.idle_s,
+                )
+            )
+
+
+def _schedule(scaling: ScalingConfig, bounds: Bounds) -> ScheduleSettings:
+    from springtide.policy.elastic.schedule import ScheduleSettings
+
+    return ScheduleSettings(
+        floors=tuple(_floor(floor) for floor in scaling.schedule),
+        utc_offset_s=scaling.utc_offset_h * HOUR_S,
+        lead_s=scaling.cold_start_s,
+        bounds=bounds,
+    )
+
+
+def _floor(floor: FloorConfig) -> Floor:
+    from springtide.policy.elastic.schedule import Floor
+
+    return Floor(
+        from_s=_seconds(floor.begin),
+        until_s=_seconds(floor.until),
+        replicas=floor.replicas,
+        days=tuple(WEEK.index(day) for day in floor.days),
+    )
+
+
+def _seconds(clock: str) -> float:
+    """Of the day, from hh:mm."""
+    hours, _, minutes = clock.partition(":")
+    return int(hours) * HOUR_S + int(minutes) * 60.0
