@@ -22,6 +22,7 @@ from springtide.engines.protocol import Cancelled
 from springtide.engines.provenance import Kind, origin_of
 from springtide.engines.remote.heygem import Heygem
 from springtide.media.film import FilmWriter, opened_film
+from springtide.testing import media_makers as makers
 
 CONSENT = "I am the person shown and heard."
 
@@ -50,20 +51,27 @@ def engine_of(service: HeygemDouble, **settings: Any) -> Heygem:
     return engine
 
 
-def inputs(**more: Any) -> Input:
-    face = {} if "video" in more else {"image": probed(DATA / "portrait.jpg", "image/*")}
-    return Input(audio=probed(DATA / "en.wav", "audio/*"), consent=CONSENT, **face, **more)
+def inputs(folder: Path, **more: Any) -> Input:
+    """A tiny face and a short voice unless others are given: what the service makes of them is always the same."""
+    if "audio" not in more:
+        more["audio"] = probed(makers.silence_wav(folder), "audio/*")
+    if not {"video", "image"} & set(more):
+        path = folder / "face.png"
+        makers.picture().save(path)
+        more["image"] = probed(path, "image/*")
+    return Input(consent=CONSENT, **more)
 
 
 def run(engine: Heygem, line: Line, **more: Any) -> Output:
-    return engine.run(inputs(**more), line)
+    return engine.run(inputs(line.folder, **more), line)
 
 
 def test_a_photo_and_a_voice_become_a_marked_film_and_nothing_is_left_behind(
     service: HeygemDouble, tmp_path: Path
 ) -> None:
     line = Line(tmp_path / "job")
-    output = run(engine_of(service), line, blink=False, crf=28)
+    given = {"image": probed(DATA / "portrait.jpg", "image/*"), "audio": probed(DATA / "en.wav", "audio/*")}
+    output = run(engine_of(service), line, blink=False, crf=28, **given)
     assert output.notes == ["This service decides blink, crf by itself: what was asked for had no effect."]
     assert (output.faces_found, output.audio_s) == (None, pytest.approx(9.7, abs=0.1))
     assert output.poster.path.read_bytes()[:2] == b"\xff\xd8"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from springtide.domain.errors import ConfigError, InvalidInput
 from springtide.engines.speech import whisper
+from springtide.engines.speech.checkpoints import Place, kept
 from springtide.engines.speech.schema import Input, Output
 from springtide.engines.speech.transcriber import Transcriber
 from springtide.engines.speech.whisper import WhisperSpeech
@@ -192,19 +193,35 @@ def test_an_attempt_goes_on_behind_the_last_piece_and_its_result_is_that_of_an_u
     assert min(fraction for fraction, stage in line.heard if stage == "transcribe") > 0.7
 
 
-@pytest.mark.parametrize("what", ["of other wishes", "garbage", "absent"])
-def test_a_checkpoint_that_cannot_be_used_costs_the_work_and_not_the_job(
-    what: str, model: WhisperSpeech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(whisper, "EVERY_S", 0.0)
-    first = Line(tmp_path / "first")
-    run(model, NUMBERS, first, language="zh")
-    line = Line(tmp_path / "second")
+def test_a_checkpoint_of_other_wishes_is_not_gone_on_from(model: WhisperSpeech, tmp_path: Path) -> None:
+    line = Line(tmp_path / "job")
     line.checkpoint = tmp_path / "checkpoint"
-    if what != "absent":
-        line.checkpoint.write_bytes(bytes(first.checkpoints[-1]) if what != "garbage" else b"{")  # type: ignore[arg-type]
-    output = run(model, NUMBERS, line, language="zh" if what != "of other wishes" else None)
-    assert "2026年" in output.text
+    line.checkpoint.write_bytes(kept(Place(10**9), made_by="a job with hot words"))
+    assert "2026年" in run(model, NUMBERS, line).text
+
+
+def test_emoji_quotes_and_tabs_in_wishes_do_no_harm(model: WhisperSpeech, tmp_path: Path) -> None:
+    wishes = {"hotwords": ['"气温"', "😀 <b>&", "a\tb"], "prompt": "“引号” 'q' \\ 😀\n"}
+    assert "2026年" in run(model, NUMBERS, Line(tmp_path / "job"), language="zh", **wishes).text
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"prompt": "x" * 10_000},
+        {"hotwords": ["x" * 65]},
+        {"hotwords": ["x"] * 101},
+        {"hotwords": [""]},
+        {"itn": "maybe"},
+        {"quality": "best"},
+        {"script": "latin"},
+        {"language": "English"},
+    ],
+    ids=lambda wish: next(iter(wish)),
+)
+def test_wishes_out_of_bounds_are_refused_before_anything_runs(wish: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wish))):
+        Input(audio=probed(NUMBERS, "audio/*"), **wish)
 
 
 def test_another_model_folder_is_named_in_the_result_with_the_licence_it_was_given(tmp_path: Path) -> None:
@@ -221,3 +238,24 @@ def test_another_model_folder_is_named_in_the_result_with_the_licence_it_was_giv
         run(engine, DATA / "en.wav", Line(tmp_path / "job"), language="zh")
     with pytest.raises(ConfigError, match=r"tiny\.en.*models pull"):
         run(engine, DATA / "en.wav", Line(tmp_path / "job"), quality="fast", language="en")
+
+
+@pytest.mark.parametrize(("threads", "at_once", "each"), [(1, 1, 1), (2, 2, 1), (8, 8, 1), (16, 8, 2)])
+@pytest.mark.parametrize(("gpus", "device", "compute_type"), [(0, "cpu", "int8"), (1, "cuda", "float16")])
+def test_threads_and_device_suit_the_machine(
+    threads: int, at_once: int, each: int, gpus: int, device: str, compute_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Asked:
+        def __init__(self, folder: str, **options: Any) -> None:
+            asked.append(options)
+
+        def language_of(self, part: NDArray[np.float32]) -> tuple[str, float]:
+            return "en", 1.0
+
+    monkeypatch.setattr("springtide.engines.speech.model.Whisper", Asked)
+    monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: gpus)
+    WhisperSpeech({"threads": threads}, weights_folder(WhisperSpeech)).load()
+    told = {name: asked[0][name] for name in ("num_workers", "cpu_threads", "device", "compute_type")}
+    assert told == {"num_workers": at_once, "cpu_threads": each, "device": device, "compute_type": compute_type}

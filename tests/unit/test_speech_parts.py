@@ -133,3 +133,7 @@ def test_a_checkpoint_holds_the_place_and_is_only_for_who_made_it(tmp_path: Path
     assert found(path, made_by="me") == place
     assert found(path, made_by="you") == Place()
     assert found(None, made_by="me") == Place()
+    for broken in (b"", b"{", b"[]", b'{"made_by":"me"}', path.read_bytes()[:-9]):
+        path.write_bytes(broken)
+        assert found(path, made_by="me") == Place()
+    assert found(tmp_path / "absent", made_by="me") == Place()

@@ -91,9 +91,9 @@ class Output(Made):
     speech_found: bool = Field(description="Whether anybody speaks in it.")
     note: str | None = Field(description="What should be known of this result, in a sentence; mostly null.")
     segments: list[Segment] = Field(description="Stretches of speech; words of long recordings are in `transcript`.")
-    txt: Annotated[OutputFile, Media("text/plain")] = Field(description="The text, a line for each stretch of talk.")
     srt: Annotated[OutputFile, Media("application/x-subrip")] = Field(description="Subtitles as SubRip.")
     vtt: Annotated[OutputFile, Media("text/vtt")] = Field(description="Subtitles as WebVTT.")
+    txt: Annotated[OutputFile, Media("text/plain")] = Field(description="The text, a line for each stretch of talk.")
     transcript: Annotated[OutputFile, Media("application/json")] = Field(
         description="Text, segments and words as JSON."
     )

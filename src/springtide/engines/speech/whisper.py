@@ -111,9 +111,11 @@ class WhisperSpeech(Engine[Input, Output]):
         self._detector: VoiceDetector | None = None
 
     def load(self) -> None:
+        import numpy as np
+
         from springtide.engines.speech.listening import VoiceDetector
 
-        self._model(Quality.STANDARD)
+        self._model(Quality.STANDARD).language_of(np.zeros(RATE, np.float32))  # the first run is the slowest
         self._detector = VoiceDetector()
 
     def run(self, inputs: Input, progress: Progress) -> Output:
