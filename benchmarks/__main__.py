@@ -17,7 +17,7 @@ from benchmarks.machine import machine, versions
 from benchmarks.plan import FOLDER, Plan, quick_plan
 from benchmarks.report import Report, table, write
 
-NAMES = ("queue", "broker", "http", "sync", "fanout", "human", "matting", "speech", "startup", "upload")
+NAMES = ("queue", "broker", "http", "sync", "fanout", "human", "matting", "speech", "startup", "upload", "elasticity")
 RESULTS = FOLDER / "results"
 
 

@@ -162,6 +162,15 @@ def test_it_goes_to_zero_in_silence() -> None:
     assert all(row.replicas == 0 for row in found.rows if 15_000 < row.until_s < 39_000)
 
 
+def test_jobs_are_done_when_they_were_told() -> None:
+    jobs = invent("flash", seed=4, days=0.4, load=8.0)
+    found = simulate(jobs, tide_for(30.0, 0.95), Setup(foretells=True))
+    assert found.eta_held50 is not None
+    assert found.eta_held90 is not None
+    assert 0.42 <= found.eta_held50 <= 0.58
+    assert 0.85 <= found.eta_held90 <= 0.95
+
+
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 

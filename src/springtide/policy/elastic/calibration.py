@@ -11,12 +11,12 @@ import math
 
 import msgspec
 
-AIM = 0.9  # of the late jobs that the objective allows: the rest is for what the last hour may bring
+AIM = 0.92  # of the late jobs that the objective allows: the rest is for what the last hour may bring
 FIRST_CARE = 0.25  # for 99 % in time, over all families of arrivals in sim/pool/families.py; see docs/elasticity.md
 CARE_PER_FACTOR = 0.5  # more care for each factor e fewer late jobs: measured on the same
-PROPORTIONAL = 0.35
-INTEGRAL = 0.6
-LATE_JOBS_TO_TRUST = 15.0  # allowed late jobs that must have been possible before the share means something
+PROPORTIONAL = 0.6
+INTEGRAL = 1.0
+LATE_JOBS_TO_TRUST = 10.0  # allowed late jobs that must have been possible before the share means something
 LATE_JOBS_KEPT = 200.0  # and after which older ones begin to be forgotten
 LEAST_CARE, MOST_CARE = -1.2, 3.5
 MOST_LEARNT = 2.5

@@ -10,6 +10,7 @@ setting for it. How much more the counts spread than that (clumps) is measured a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -174,13 +175,18 @@ def _log_likelihood(count: int, mean: float, shape: float) -> float:
     )
 
 
-def count_quantile(mean: float, variance: float, z: float) -> float:
-    """The quantile of a count with this mean and variance, z being that of the normal law.
+def count_quantiles(means: Sequence[float], *, spread: float, shape: float, z: float) -> list[float]:
+    """Quantiles of counts with these means and variances `spread × mean + mean² / shape`; z is that of the normal law.
 
     Wilson–Hilferty on the gamma law of the same mean and variance (E. B. Wilson, M. M. Hilferty, PNAS 17, 1931).
     """
-    if mean <= 1e-12:
-        return 0.0
-    shape = mean * mean / variance
-    root = 1 - 1 / (9 * shape) + z / (3 * math.sqrt(shape))
-    return mean * root * root * root if root > 0 else 0.0
+    found: list[float] = []
+    third = z / 3
+    for mean in means:
+        if mean <= 1e-12:
+            found.append(0.0)
+            continue
+        form = mean / (spread + mean / shape)
+        root = 1 - 1 / (9 * form) + third / math.sqrt(form)
+        found.append(mean * root * root * root if root > 0 else 0.0)
+    return found

@@ -19,7 +19,7 @@ import msgspec
 from springtide.policy.elastic.bounds import Bounds, Purse, bounded, has_data, spend
 from springtide.policy.elastic.calibration import Care, level
 from springtide.policy.elastic.calibration import observe as judge
-from springtide.policy.elastic.forecast import Forecast, ForecastMemory, count_quantile, forecast, observe
+from springtide.policy.elastic.forecast import Forecast, ForecastMemory, count_quantiles, forecast, observe
 from springtide.policy.elastic.queue import no_data
 from springtide.policy.elastic.tube import capacity, convolved, holds, partial_means, queued_work, running_max
 from springtide.policy.elastic.view import Advice, PoolView, Reason
@@ -27,17 +27,17 @@ from springtide.policy.elastic.view import Advice, PoolView, Reason
 LOOK_EVERY_S = (
     5.0  # an eighth of a usual cold start; every 8 s costs 2 % more, every 2 s saves 1 % (docs/elasticity.md)
 )
-POINTS = 27  # of the grid of horizons
+POINTS = 21  # of the grid of horizons
 REVIEW_S = 30.0  # what falls due so long after a launch could be ready may still be launched for later
 TIGHT = 0.2  # share of the wait that plans use when starts take longer than it; the rest is for what plans leave out,
 LOOSE = 0.8  # and when they take no time
 UP_Z = 0.84  # quantile of arrivals to launch for: 80 %, before care
-DOWN_Z = 2.2  # and to keep for: 98 %; where a start is shorter than the wait, less, as no job would be late
-DOWN_Z_FREE = 1.3  # where a start takes no time at all
+DOWN_Z = 2.1  # and to keep for: 98 %; where a start is shorter than the wait, less, as no job would be late
+DOWN_Z_FREE = 2.0  # where a start takes no time at all
 TOLERANCE = 0.6  # of a mean run: work is not as fluid as it is counted
 LATE_REST = 0.15  # of a mean run: what is left of one that should have ended
-RESTED = 0.3  # of a cold start that a replica must have been idle before it goes,
-RESTED_S = 10.0  # and two looks
+RESTED = 0.4  # of a cold start that a replica must have been idle before it goes,
+RESTED_S = 45.0  # or so long where starts take no time: coming and going is no end in itself
 SIZES_KEPT = 0.995  # of what is known of run times, with each job: two hundred count
 SIZES_PRIOR = 5.0  # jobs' worth of trust in the configured run time
 Z_LEAST, Z_MOST = -1.0, 6.0
@@ -75,6 +75,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     step_s: float
     cold_s: float
     wait_s: float  # that plans use
+    rested_s: float
     mean_s: float
     ahead: Forecast
     up_z: float
@@ -149,6 +150,7 @@ def _plan(view: PoolView, memory: TideMemory, settings: TideSettings) -> Plan:
         step_s=step_s,
         cold_s=cold_s,
         wait_s=wait_s,
+        rested_s=max(RESTED * cold_s, RESTED_S * (1 - slow)),
         mean_s=mean_s,
         ahead=forecast(memory.forecast, view.now_s),
         up_z=up_z,
@@ -169,11 +171,9 @@ def _grid(step_s: float, mean_s: float, cv2: float) -> tuple[list[float], list[f
 def _counts(plan: Plan, z: float) -> list[float]:
     """A quantile of the jobs that will have come by each horizon."""
     ahead = plan.ahead
-    found: list[float] = []
-    for h in plan.grid:
-        mean = ahead.rate * max(0.1 * h, h + ahead.season_ahead * h * h / 2)
-        found.append(count_quantile(mean, ahead.spread * mean + mean * mean / ahead.shape, z))
-    return running_max(found)
+    bend = ahead.season_ahead / 2
+    means = [ahead.rate * max(0.1 * h, h + bend * h * h) for h in plan.grid]
+    return running_max(count_quantiles(means, spread=ahead.spread, shape=ahead.shape, z=z))
 
 
 def _demand(view: PoolView, plan: Plan, counts: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -225,7 +225,7 @@ def _fewer(view: PoolView, plan: Plan) -> Advice | None:
     """Let go what even a higher quantile would not use before another could have been started. Never while jobs
     wait.
     """
-    rested = sum(idle_s >= max(RESTED_S, RESTED * plan.cold_s) for idle_s in view.idle_for_s)
+    rested = sum(idle_s >= plan.rested_s for idle_s in view.idle_for_s)
     if not rested or view.waiting:
         return None
     can, must = _demand(view, plan, _counts(plan, plan.down_z))

@@ -17,6 +17,7 @@ import msgspec
 from springtide.policy.elastic.sharing import Claim, ShareMemory, ShareSettings, share
 from springtide.policy.elastic.view import Advice, PoolView
 from springtide.sim.pool.chance import seeded
+from springtide.sim.pool.foretelling import Foretelling
 from springtide.sim.pool.jobs import Jobs
 from springtide.sim.pool.line import Line
 from springtide.sim.pool.outcome import Outcome, Recorder
@@ -67,6 +68,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     points: int = 360  # of each chart
     measure_from_s: float = 0.0  # what came before counts in no figure
+    foretells: bool = False  # tell every job when it will be done, and see whether that was so
 
 
 class Simulation:
@@ -96,6 +98,7 @@ class Simulation:
         self._waits = array("d", [math.nan]) * len(jobs)
         self._left = len(jobs)
         self._recorder = Recorder(setup, self._end_s)
+        self._foretelling = Foretelling(jobs, cold_start_s=setup.weather.expected_s) if setup.foretells else None
 
     def run(self) -> Outcome:
         """Until every job has run."""
@@ -110,6 +113,8 @@ class Simulation:
             if due_s <= heap[0][0]:
                 pool = pools[model[coming]] if model else pools[0]
                 pool.advance(due_s)
+                if self._foretelling is not None:
+                    self._foretelling.arrived(coming, pool, due_s)
                 pool.arrive(coming)
                 coming += 1
                 if pool.idle:
@@ -128,7 +133,10 @@ class Simulation:
         for pool in pools:
             for replica in [*pool.loading, *pool.idle, *pool.busy]:
                 self._bill(replica, self._end_s)
-        return self._recorder.outcome(self._jobs, self._contender.policy.name, pools=pools, waits=self._waits)
+        found = self._recorder.outcome(self._jobs, self._contender.policy.name, pools=pools, waits=self._waits)
+        if (told := self._foretelling) is None or not told.jobs:
+            return found
+        return msgspec.structs.replace(found, eta_held50=told.held50 / told.jobs, eta_held90=told.held90 / told.jobs)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -166,6 +174,8 @@ class Simulation:
             self._bill(replica, now_s)
             return
         self._left -= 1
+        if self._foretelling is not None:
+            self._foretelling.ended(replica.job, now_s)
         if replica.leaving:
             self._bill(replica, now_s)
             return

@@ -41,6 +41,13 @@ class Line:
             heapq.heappush(self._turns, (tag, tenant))
         heapq.heappush(mine, (key, job))
 
+    def ahead(self, job: int) -> tuple[int, float]:
+        """Jobs of all tenants that would be served before this one, and their work: by their keys alone."""
+        key = order_key(self._at[job], self._predicted[job])
+        waiting = self._alone if self._one else [one for mine in self._shared.values() for one in mine]
+        before = [other for place, other in waiting if place < key]
+        return len(before), sum(self._predicted[other] for other in before)
+
     def pop(self) -> int:
         self.count -= 1
         if self._one:

@@ -51,6 +51,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     killed_busy: int  # always 0: a busy replica finishes its job in every policy here; see stopped_busy
     stopped_busy: int  # busy replicas that were told to go: without a drain these are killed jobs
     crashes: int
+    eta_held50: float | None = None  # share of jobs that ended within the bands they were told, where they were
+    eta_held90: float | None = None
     within: tuple[tuple[float, float], ...] = ()  # (seconds, share of jobs that waited no longer)
     rows: tuple[Row, ...] = ()
 

@@ -75,7 +75,8 @@ def _from_jobs(
     seconds, tenant = _first(columns, SECONDS), _first(columns, TENANTS)
     kept = sorted(_window(_runnable(rows, seconds), reading), key=lambda pair: pair[0])
     origin_s = kept[0][0] if kept else 0.0
-    if kept and all(at_s == int(at_s) for at_s, _ in kept[:200]):  # whole seconds: spread within them
+    time = _first(columns, TIMES) or ""
+    if kept and not any("." in row[time] for _, row in kept):  # told in whole seconds: spread within them
         kept = sorted(((at_s + chance.random(), row) for at_s, row in kept), key=lambda pair: pair[0])
     at_s = [(at - origin_s) / reading.faster for at, _ in kept]
     if seconds is None:
