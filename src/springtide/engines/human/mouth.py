@@ -33,6 +33,9 @@ TEETH_BELOW = 0.036
 TEETH_EDGES = (0.0, 0.046, 0.080, 0.110, 0.132)
 TEETH_COLOUR = np.array([240, 222, 206], np.float32)
 CAVITY_COLOUR = np.array([66, 24, 25], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+COLOURED = 0.2  # (highest - lowest) / highest: skin in colour has more, a grey picture none
+LIGHT = 0.35  # how much of the skin's hue is that of the light; the rest is the skin's own
 LINE_COLOUR = np.array([150, 82, 76], np.float32)  # between lips that hardly part
 TONGUE_COLOUR = np.array([168, 84, 84], np.float32)
 _PROFILE = (np.sin(np.linspace(0, np.pi, 11)) ** 0.75).astype(np.float32)[:, None]  # lips part least at the corners
@@ -135,13 +138,22 @@ class Teeth:
 class Inside:
     """Paints what is between the lips."""
 
-    def __init__(self, brightness: float, teeth: Teeth | None) -> None:
-        """brightness: of the face, 0 to 1. teeth: the picture's own; None for made-up ones."""
+    def __init__(self, skin: Array, teeth: Teeth | None) -> None:
+        """skin: its colour, RGB from 0 to 255, which says how bright and how coloured the light is.
+        teeth: the picture's own; None for made-up ones."""
         self._teeth = teeth
-        self._cavity = CAVITY_COLOUR * brightness * (0.55 + 0.5 * brightness)
-        self._tongue = TONGUE_COLOUR * brightness * 0.8
-        self._line = LINE_COLOUR * brightness
-        self._enamel = TEETH_COLOUR * (0.40 + 0.55 * brightness)
+        brightness = float(skin @ LUMA) / 255
+        colour = min(1.0, float(np.ptp(skin) / max(float(skin.max()), 1.0)) / COLOURED)
+
+        def lit(value: Array) -> Array:
+            grey = value @ LUMA
+            return grey + (value - grey) * colour
+
+        light = (skin / max(float(skin @ LUMA), 1.0)) ** LIGHT  # what lights the skin lights the teeth
+        self._cavity = lit(CAVITY_COLOUR) * brightness * (0.55 + 0.5 * brightness)
+        self._tongue = lit(TONGUE_COLOUR) * brightness * 0.8
+        self._line = lit(LINE_COLOUR) * brightness
+        self._enamel = lit(TEETH_COLOUR) * (0.40 + 0.55 * brightness) * light
 
     def paint(self, picture: Pixels, lips: Lips, places: Array, pixel: float) -> None:
         """picture: uint8[h, w, 3], changed in place. places: float32[2, h, w], local. pixel: its size, local."""

@@ -154,12 +154,12 @@ def _clipped(box: tuple[float, float, float, float], width: int, height: int) ->
     )
 
 
-def brightness_of(picture: Pixels, face: Face) -> float:
-    """Of the skin, 0 to 1."""
+def skin_of(picture: Pixels, face: Face) -> Array:
+    """The colour of the skin, float32[3], RGB from 0 to 255."""
     left, top, right, bottom = SKIN
     x, y = np.meshgrid(np.linspace(left, right, 24), np.linspace(top, bottom, 12))
     skin = _colours(picture, face, np.stack([x, y], -1).reshape(-1, 2).astype(np.float32))
-    return float(np.median(skin @ np.array([0.299, 0.587, 0.114]))) / 255
+    return np.median(skin, axis=0)
 
 
 def teeth_of(picture: Pixels, face: Face) -> tuple[Teeth, float] | None:
@@ -176,7 +176,7 @@ def teeth_of(picture: Pixels, face: Face) -> tuple[Teeth, float] | None:
     x = np.broadcast_to(across, y.shape)
     strip = _colours(picture, face, np.stack([x, y], -1).reshape(-1, 2)).reshape(TEETH_ROWS, TEETH_COLUMNS, 3)
     middle = strip[2:-2, TEETH_COLUMNS // 3 : -TEETH_COLUMNS // 3].reshape(-1, 3)
-    bright = float(np.median(middle.mean(1))) / 255 / max(brightness_of(picture, face), 1e-3)
+    bright = float(np.median(middle.mean(1))) / max(float(skin_of(picture, face).mean()), 1.0)
     colourful = float(np.median((middle.max(1) - middle.min(1)) / np.maximum(middle.max(1), 1)))
     if bright < BRIGHT_TEETH or colourful > PALE_TEETH:
         return None

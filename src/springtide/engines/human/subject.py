@@ -18,7 +18,7 @@ from springtide.engines.human.curves import Curves
 from springtide.engines.human.footage import shown
 from springtide.engines.human.motion import motion_of
 from springtide.engines.human.mouth import Inside, Teeth
-from springtide.engines.human.render import Look, Renderer, brightness_of, teeth_of
+from springtide.engines.human.render import Look, Renderer, skin_of, teeth_of
 from springtide.engines.human.schema import Input
 from springtide.engines.human.track import Follower, found_in, measured, steady
 from springtide.engines.human.warp import Array, Pixels, packed, sampled
@@ -68,7 +68,7 @@ class Photo:
         ground = np.ascontiguousarray(sampled(source, across, down))
         del large
         teeth = teeth_of(ground, self.face)
-        inside = Inside(brightness_of(ground, self.face), teeth and teeth[0])
+        inside = Inside(skin_of(ground, self.face), teeth and teeth[0])
         motion = motion_of(curves.open, fps=self.fps, seed=inputs.seed, blinks=inputs.blink, amount=inputs.idle_motion)
         renderer = Renderer(source, ENLARGED, self.face, inside, moves=inputs.idle_motion > 0 or inputs.blink)
         for index in range(len(curves)):
@@ -183,7 +183,7 @@ def filmed(
     """
     length_s = min(film.duration_s or until_s, until_s)
     best: tuple[float, Teeth] | None = None
-    light, most, height = list[float](), 0, 0.0
+    skins, most, height = list[Array](), 0, 0.0
     for index in range(SAMPLES):
         at_s = length_s * index / SAMPLES
         frame = next(film.frames(fps=fps, size=size, start_s=at_s, stop_s=at_s + 2 / fps), None)
@@ -198,15 +198,15 @@ def filmed(
         height = max(height, face.height)
         if _share(face) < 1:
             continue
-        light.append(brightness_of(frame, face))
+        skins.append(skin_of(frame, face))
         teeth = teeth_of(frame, face)
         if teeth is not None and (best is None or teeth[1] > best[0]):
             best = teeth[1], teeth[0]
-    if not light:
+    if not skins:
         raise _no_film(most, height)
     follower = Follower(detector, mesh)
     follower.most_faces = most
-    inside = Inside(float(np.median(light)), best and best[1])
+    inside = Inside(np.median(skins, axis=0), best and best[1])
     return Filmed(size=size, fps=fps, film=film, follower=follower, inside=inside)
 
 
