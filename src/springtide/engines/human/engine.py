@@ -49,7 +49,7 @@ PHOTO_FPS, USUAL_LONGER = 25.0, 1280  # as in `studio`, which the gateway does n
 # Seconds on one core of the reference machine, fitted on the runs of docs/engines/digital-human.md.
 FIXED_S = 0.3
 PER_SOUND_S = 0.012
-PER_FRAME_S = 0.003
+PER_FRAME_S = 0.0025
 PER_MEGAPIXEL_FRAME_S = 0.030
 PER_FILMED_FRAME_S = 0.016
 

@@ -165,11 +165,13 @@ class Inside:
         inside = np.clip(np.minimum(y - top, bottom - y) / edge + 0.5, 0, 1)
         inside *= np.clip((lips.half_width - np.abs(x - lips.upper[[0, -1], 0].mean())) / (2 * edge), 0, 1)
         inside *= np.clip(np.maximum(bottom - top, 0) / (0.5 * edge), 0, 1)
-        if not inside.any():
+        seen = inside > 1 / 255
+        if not seen.any():
             return
-        colour = self._colours(lips, x, y, top, bottom)
-        share = inside[..., None]
-        picture[:] = (picture * (1 - share) + colour * share + 0.5).clip(0, 255).astype(np.uint8)
+        colour = self._colours(lips, x[seen], y[seen], top[seen], bottom[seen])
+        picture[seen] = (
+            (_mixed(picture[seen].astype(np.float32), colour, inside[seen]) + 0.5).clip(0, 255).astype(np.uint8)
+        )
 
     def _colours(self, lips: Lips, x: Array, y: Array, top: Array, bottom: Array) -> Array:
         u = (x - lips.upper[[0, -1], 0].mean()) / lips.half_width

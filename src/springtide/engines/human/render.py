@@ -21,9 +21,9 @@ from springtide.engines.human.warp import Array, Grid, Packed, Pixels, draw, sam
 Box = tuple[int, int, int, int]
 
 NODES = 22  # of the grid, to a height of the face
-HEAD = 1.0, 1.05  # half the head's width and height, in half widths and heights of the face, up to where it moves whole
+HEAD = 1.25, 0.65  # half the head's width and height, in half widths and heights of the face: so far it moves as one
 STANDS = 2.0  # times that: where nothing moves
-HEAD_BOX = 1.75  # heights from the middle of the face
+CORNERS = (-1, -1), (1, -1), (-1, 1), (1, 1)
 MIDDLE = -0.20  # of the face, heights from the mouth
 SKIN = (-0.25, -0.25, 0.25, -0.05)  # local: a part of the face that shows how bright it is
 TEETH_ROWS, TEETH_COLUMNS = 14, 80
@@ -48,9 +48,12 @@ class Renderer:
         moves: whether head and lids do as well, not only the mouth."""
         self._source, self._scale, self._face, self._inside = source, np.float32(scale), face, inside
         height, width = source.shape[0] / scale, source.shape[1] / scale
-        middle = face.pixels(np.array([[0, MIDDLE if moves else 0.0]], np.float32))[0]
-        reach = (HEAD_BOX if moves else REACH) * face.height
-        self.box = _clipped((*(middle - reach), *(middle + reach)), round(width), round(height))
+        middle, reach = ((0.0, MIDDLE), _head_reach(face)) if moves else ((0.0, 0.0), (REACH, REACH))
+        corners = np.array(middle, np.float32) + np.array(CORNERS, np.float32) * np.maximum(
+            reach, REACH + abs(middle[1])
+        )
+        around = face.pixels(corners)
+        self.box = _clipped((*around.min(0), *around.max(0)), round(width), round(height))
         self._grid = Grid(self.box, face.height / NODES)
         self._places = face.local(self._grid.nodes)
         self._near = np.flatnonzero((self._places**2).sum(1) < (REACH + 0.1) ** 2)
@@ -110,16 +113,21 @@ class Renderer:
         )
 
 
+def _head_reach(face: Face) -> tuple[float, float]:
+    """Half the width and height of what a moving head takes along, local."""
+    half = float(np.abs(face.points[[anatomy.LEFT_SIDE, anatomy.RIGHT_SIDE], 0]).mean())
+    return STANDS * HEAD[0] * half, STANDS * HEAD[1]
+
+
 class _Head:
     """How the nodes of a grid go along with a head that turns a little. Turning is what the depth of each place makes
     of it: the nose goes further than the ears, and the other way than the back of the head."""
 
     def __init__(self, face: Face, places: Array) -> None:
         points = face.points
-        half = float(np.abs(points[[anatomy.LEFT_SIDE, anatomy.RIGHT_SIDE], 0]).mean())
         self._places = places - np.array([0, 0.45], np.float32)  # it turns about the top of the neck
         middle = np.array([0, MIDDLE], np.float32)
-        ellipse = (places - middle) / np.array([HEAD[0] * half * 1.25, HEAD[1] * 0.62], np.float32)
+        ellipse = (places - middle) / (np.array(_head_reach(face), np.float32) / STANDS)
         away = (np.sqrt((ellipse**2).sum(1)) - 1) / (STANDS - 1)
         self._along = (1 - _smooth(away))[:, None]
         self._depth = _depth_at(places, points, face.depth)

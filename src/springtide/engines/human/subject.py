@@ -30,6 +30,7 @@ SMALLEST = 40.0  # pixels in the result: the height of a face below which lips a
 TURNED = 40.0  # degrees to the side: further round, half of the mouth is not to be seen
 TURNING = 10.0  # degrees before that over which a film's face fades to what it is
 ENLARGED = 2  # times: a photo is sampled from a picture so much larger, or it would be blurred as it moves
+UNTOLD_S = 10.0  # of a film whose header does not tell its length, so much is looked at before it is begun
 SAMPLES = 24  # frames of a film that are looked at before it is begun
 
 
@@ -137,8 +138,7 @@ def photographed(
     """The largest face of a picture. Raises BadMedia where there is none that could speak."""
     view = picture
     if max(picture.size) > LOOKED_AT:
-        view = picture.copy()
-        view.thumbnail((LOOKED_AT, LOOKED_AT), Image.Resampling.BOX, reducing_gap=2.0)
+        view = picture.resize(fitted(*picture.size, LOOKED_AT), Image.Resampling.BOX, reducing_gap=2.0)
     pixels = np.asarray(view)
     faces = detector.find(pixels)
     seen = next((seen for face in faces if (seen := measured(pixels, face, mesh)) is not None), None)
@@ -181,14 +181,14 @@ def filmed(
 
     until_s: so much of the film will be used.
     """
-    length_s = min(film.duration_s or until_s, until_s)
+    length_s = min(film.duration_s or UNTOLD_S, until_s)
     best: tuple[float, Teeth] | None = None
     skins, most, height = list[Array](), 0, 0.0
     for index in range(SAMPLES):
         at_s = length_s * index / SAMPLES
         frame = next(film.frames(fps=fps, size=size, start_s=at_s, stop_s=at_s + 2 / fps), None)
-        if frame is None:
-            break
+        if frame is None:  # past the end, which a header may tell wrong
+            continue
         faces = found_in(frame, detector)
         most = max(most, len(faces))
         seen = next((seen for face in faces if (seen := measured(frame, face, mesh)) is not None), None)

@@ -118,7 +118,7 @@ def _sampled(source: Packed, across: Array, down: Array) -> Packed:
     index = (y >> 8) * width + (x >> 8)
     x &= 255
     y &= 255
-    right, lower = x.astype(np.uint32), y.astype(np.uint32)
+    right, lower = x.view(np.uint32), y.view(np.uint32)
     even, odd = _mixed_rows(flat, index, right)
     index += width
     even_below, odd_below = _mixed_rows(flat, index, right)
