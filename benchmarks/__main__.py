@@ -17,7 +17,20 @@ from benchmarks.machine import machine, versions
 from benchmarks.plan import FOLDER, Plan, quick_plan
 from benchmarks.report import Report, table, write
 
-NAMES = ("queue", "broker", "http", "sync", "fanout", "human", "matting", "speech", "startup", "upload", "elasticity")
+NAMES = (
+    "queue",
+    "broker",
+    "http",
+    "sync",
+    "fanout",
+    "human",
+    "matting",
+    "restore",
+    "speech",
+    "startup",
+    "upload",
+    "elasticity",
+)
 RESULTS = FOLDER / "results"
 
 

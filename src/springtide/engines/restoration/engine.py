@@ -34,7 +34,7 @@ BACKGROUNDS = {Background.FAST: ANIMEVIDEO, Background.BEST: X4PLUS}
 
 # Seconds on two cores of the reference machine (docs/engines/restore.md).
 FACE_S = 3.0
-BACKGROUND_KILOPIXEL_S = {Background.KEEP: 0.0, Background.FAST: 0.010, Background.BEST: 0.18}
+BACKGROUND_KILOPIXEL_S = {Background.KEEP: 0.0, Background.FAST: 0.011, Background.BEST: 0.22}
 PER_MEGAPIXEL_S, PER_MEGAPIXEL_WRITTEN_S = 0.06, 0.1
 USUAL_FACES = 1.3  # the gateway cannot know: most pictures that come have one
 

@@ -27,7 +27,7 @@ NAMES = {Quality.BEST: "real-esrgan-x4plus", Quality.FAST: "real-esrgan-animevid
 
 # Seconds on two cores of the reference machine (docs/engines/upscale.md): by thousand pixels given, then by megapixel
 # written.
-PER_KILOPIXEL_S = {Quality.BEST: 0.18, Quality.FAST: 0.010}
+PER_KILOPIXEL_S = {Quality.BEST: 0.22, Quality.FAST: 0.011}
 PER_MEGAPIXEL_WRITTEN_S = 0.1
 USUAL_FPS = 25.0
 
