@@ -384,6 +384,10 @@ class WorkersConfig(_Section):
 _OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica", "scaling")
 
 
+# What finishes media: no weights, no accelerator; a film of hours takes its time.
+_FINISHING = ("concat", "loudness", "subtitles", "thumbnail", "transcode", "watermark")
+
+
 def _default_models() -> dict[str, ModelConfig]:
     return {
         "digital-human": ModelConfig(engine="digital-human", timeout_s=3600),
@@ -391,9 +395,9 @@ def _default_models() -> dict[str, ModelConfig]:
         "restore": ModelConfig(engine="restore", timeout_s=1800),
         "speech": ModelConfig(engine="speech", timeout_s=3600),
         "synthetic": ModelConfig(engine="synthetic", slots=128, batch=64),
+        **{name: ModelConfig(engine=name, timeout_s=7200) for name in _FINISHING},
         "upscale": ModelConfig(engine="upscale", timeout_s=4 * 3600),
         "video": ModelConfig(engine="video", timeout_s=3600),
-        "watermark": ModelConfig(engine="watermark", timeout_s=60),
     }
 
 

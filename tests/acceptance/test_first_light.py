@@ -83,11 +83,16 @@ def test_the_run_command_prints_the_transcript(server: Server, tmp_path: Path) -
 def test_submit_status_cancel_and_models_speak_json(server: Server) -> None:
     models = json.loads(server.cli("models", "--json").stdout)
     assert {model["name"] for model in models} == {
+        "concat",
         "digital-human",
+        "loudness",
         "matting",
         "restore",
         "speech",
+        "subtitles",
         "synthetic",
+        "thumbnail",
+        "transcode",
         "upscale",
         "video",
         "watermark",

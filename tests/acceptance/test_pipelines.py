@@ -36,7 +36,7 @@ def test_a_picture_is_cut_out_and_marked_in_one_job(server: Server) -> None:
     job = answer.json()
     assert (job["status"], job["progress"], job["model"]) == ("completed", 1.0, "matting > watermark")
     assert [step["status"] for step in job["steps"]] == ["completed", "completed"]
-    made = Image.open(io.BytesIO(server.http.get(job["outputs"]["picture"]["url"]).content))
+    made = Image.open(io.BytesIO(server.http.get(job["outputs"]["result"]["url"]).content))
     _is_marked_cut_out(made)
     cut = server.http.get(job["steps"][0]["status_url"]).json()["outputs"]["cutout"]["url"]
     before = Image.open(io.BytesIO(server.http.get(cut).content))
@@ -59,7 +59,7 @@ def test_what_is_heard_can_be_written_on_a_picture(server: Server) -> None:
     answer = server.submit("speech", {"audio": DATA / "en.wav"}, then=json.dumps([write]))
     assert answer.status_code == 200, answer.text
     assert answer.json()["status"] == "completed"
-    assert answer.json()["outputs"]["picture"]["media_type"] == "image/png"
+    assert answer.json()["outputs"]["result"]["media_type"] == "image/png"
 
 
 def test_a_mistake_in_a_later_step_is_told_before_anything_runs(server: Server) -> None:

@@ -20,7 +20,7 @@ def marked(tmp_path: Path, picture: Path = DATA / "portrait.jpg", **inputs: Any)
     line = Line(tmp_path / "out")
     given = Input(image=probed(picture, "image/*"), **inputs)
     output = engine.run(given, line)
-    with Image.open(picture) as before, Image.open(output.picture.path) as made:
+    with Image.open(picture) as before, Image.open(output.result.path) as made:
         made.load()
         assert made.size == (output.width, output.height) == before.size
         return made

@@ -37,6 +37,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "broker/remote.py": ({"asyncio.sleep", "asyncio.timeout"}, _SOCKET),
     "engines/human/engine.py": ({"time"}, _CHILD),
     "engines/matting/isnet.py": ({"time"}, _CHILD),
+    "engines/media/films.py": ({"time"}, _CHILD),
     "engines/packages.py": ({"time"}, "`models pull`, a command"),
     "engines/protocol.py": ({"time"}, _CHILD),
     "engines/restoration/engine.py": ({"time"}, _CHILD),

@@ -33,11 +33,16 @@ def write(folder: Path, text: str) -> Path:
 def test_no_file_at_all_is_a_working_set_up() -> None:
     config = load_config()
     assert set(config.models) == {
+        "concat",
         "digital-human",
+        "loudness",
         "matting",
         "restore",
         "speech",
+        "subtitles",
         "synthetic",
+        "thumbnail",
+        "transcode",
         "upscale",
         "video",
         "watermark",

@@ -201,7 +201,8 @@ def _described(api: Api, order: Order) -> list[dict[str, Any]]:
 
 def _submit(api: Api, models: list[dict[str, Any]], order: Order) -> dict[str, Any]:
     files = place(models[0], order.files)
-    return api.submit(order.model, _pairs(order.inputs), files, then=then_of(api, read_steps(order.then), models))
+    then = then_of(api, read_steps(order.then), models, order.files[0] if order.files else None)
+    return api.submit(order.model, _pairs(order.inputs), files, then=then)
 
 
 def _check_files(files: list[Path]) -> None:

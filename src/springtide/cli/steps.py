@@ -8,6 +8,7 @@ sent; whether the steps fit together is the server's word.
 from __future__ import annotations
 
 import json
+import mimetypes
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,16 +39,23 @@ def read_steps(texts: Sequence[str]) -> list[Step]:
     return [_read(text) for text in texts]
 
 
-def then_of(api: Api, steps: Sequence[Step], models: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def then_of(
+    api: Api, steps: Sequence[Step], models: Sequence[dict[str, Any]], first_file: Path | None = None
+) -> list[dict[str, Any]]:
     """The steps as the API takes them; `models` are the descriptions of the first model and of each step's. Uploads the
-    files that are named."""
+    files that are named. first_file: what the first model is given."""
     then: list[dict[str, Any]] = []
+    kind = (mimetypes.guess_type(first_file.name)[0] or "" if first_file else "").partition("/")[0]
     for step, before, model in zip(steps, models, models[1:], strict=False):
         inputs = {name: _value(api, value) for name, value in step.inputs.items()}
         fields = model["input_files"]
         if before["output_files"] and not any(field["name"] in inputs for field in fields):
             given = before["output_files"][0]
-            field = first_taking(fields, before["output_media"].get(given, ()))
+            types = before["output_media"].get(given, ())
+            # What may be a picture or a film is a film where one went in.
+            alike = [one for one in types if one.startswith(f"{kind}/")] or types
+            kind = alike[0].partition("/")[0] if alike else kind
+            field = first_taking(fields, alike)
             if field is not None:
                 inputs[field["name"]] = {"$from": given}
         then.append({"model": step.model, "inputs": inputs})

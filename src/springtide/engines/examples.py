@@ -26,10 +26,11 @@ def example_of(engine: Engine[Any, Any]) -> BaseModel:
     given: dict[str, Any] = dict(engine.example) or _put_together(engine.Input, fields)
     files: dict[BlobId, InputFile] = {}
     for name in given.keys() & fields.keys():
-        path = _found(engine, str(given[name]))
-        blob = BlobId(f"blob_{name}")
-        files[blob] = _probed(path, fields[name])
-        given[name] = [blob] if fields[name].many else blob
+        names = given[name] if isinstance(given[name], list | tuple) else [given[name]]
+        blobs = [BlobId(f"blob_{name}{number}") for number in range(len(names))]
+        for blob, file in zip(blobs, names, strict=True):
+            files[blob] = _probed(_found(engine, str(file)), fields[name])
+        given[name] = blobs if fields[name].many else blobs[0]
     bound, _ = bind(engine.Input, given, files)
     return bound
 

@@ -7,7 +7,9 @@ programs read is `provenance`'s.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from springtide.media.overlay import Overlay
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,27 +26,15 @@ _LEAST_PIXELS = 8  # less cannot be read
 def draw_label(pixels: NDArray[np.uint8], *, text: str = TEXT) -> NDArray[np.uint8]:
     """The picture with the label on it; the one given stays as it is.
 
-    pixels: uint8[height, width, 3 or 4], RGB or RGBA; where it is transparent the label is not. Every frame of a film
-    gets the same label at the same place.
+    pixels: uint8[height, width, 3 or 4], RGB or RGBA. Every frame of a film gets the same label at the same place.
     """
-    import numpy as np
-
-    height, width, channels = pixels.shape
-    colour, cover, (y, x) = _stamp(width, height, text)
     labelled = pixels.copy()
-    spot = labelled[y : y + cover.shape[0], x : x + cover.shape[1]]
-    colour, cover = colour[: spot.shape[0], : spot.shape[1]], cover[: spot.shape[0], : spot.shape[1]]
-    mixed = spot[..., :3] * (1 - cover) + colour * cover
-    spot[..., :3] = np.rint(mixed).astype(np.uint8)
-    if channels == 4:
-        spot[..., 3:] = np.maximum(spot[..., 3:], np.rint(cover * 255).astype(np.uint8))
+    _stamp(pixels.shape[1], pixels.shape[0], text).lay_on(labelled)
     return labelled
 
 
 @lru_cache(maxsize=8)
-def _stamp(width: int, height: int, text: str) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int]]:
-    """Colour float32[h, w, 3], cover float32[h, w, 1] of 0 to 1, and where its corner goes (y, x)."""
-    import numpy as np
+def _stamp(width: int, height: int, text: str) -> Overlay:
     from PIL import Image
 
     from springtide.media.lettering import font_of, usual_path, written
@@ -56,6 +46,5 @@ def _stamp(width: int, height: int, text: str) -> tuple[NDArray[np.float32], NDA
     if ink.width > width * _WIDEST:
         scale = width * _WIDEST / ink.width
         ink = ink.resize((max(1, int(width * _WIDEST)), max(1, round(ink.height * scale))), Image.Resampling.LANCZOS)
-    pixels: Any = np.asarray(ink, np.float32)
     margin = round(shorter * _MARGIN)
-    return pixels[..., :3], pixels[..., 3:] / 255, (margin, margin)
+    return Overlay(ink, (margin, margin))

@@ -16,7 +16,6 @@ BadMedia; damaged frames are skipped, and the end of a cut file is its end. Fiel
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,7 +56,7 @@ class Film(msgspec.Struct, frozen=True, kw_only=True):
     width: int  # upright, in square pixels
     height: int
     fps: float  # frames per second; the average where the rate varies
-    duration_s: float | None  # as the container says; None where it does not
+    duration_s: float | None  # of the pictures, else of the whole, as the container says; None where it does not
     has_audio: bool
     has_alpha: bool
     threads: int  # of the decoder and the scaler; 0: as many as there are processors
@@ -96,8 +95,16 @@ class Film(msgspec.Struct, frozen=True, kw_only=True):
 
     def frame_at(self, seconds: float, *, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The frame shown at `seconds`, or the last one of a film that ends before. Raises BadMedia."""
-        shown = next(self.frames(fps=self.fps, size=size, start_s=seconds), None)
-        return shown if shown is not None else deque(self.frames(size=size), maxlen=1)[0]
+        shown: VideoFrame | None = None
+        with opened(self.path) as container:
+            stream = video_of(container)
+            for frame, at_s, _ in () if stream is None else _timed(container, stream, self, seconds):
+                if shown is not None and at_s > seconds:
+                    break
+                shown = frame
+        if shown is None:
+            raise BadMedia("Nothing of the video track can be decoded.", code="broken_media")
+        return Painter(size or (self.width, self.height), alpha=False, threads=self.threads).paint(shown)
 
     def _paced(self, fps: float | None, start_s: float, stop_s: float | None) -> Iterator[tuple[VideoFrame, int]]:
         """Frames between the two times, and how often each is shown."""
@@ -112,14 +119,14 @@ class Film(msgspec.Struct, frozen=True, kw_only=True):
                 if stop_s is not None and at_s >= stop_s:
                     break
                 if held is not None:
-                    due = _due(at_s - start_s, shown, fps)
+                    due = _due(at_s - start_s, shown, fps, 1 / self.fps)
                     if due:
                         yield held, due
                     shown += due
                 held, end_s = frame, at_s + length_s
         if held is not None and end_s > start_s:
             end_s = end_s if stop_s is None else min(end_s, stop_s)
-            due = max(_due(end_s - start_s, shown, fps), 0 if shown else 1)
+            due = max(_due(end_s - start_s, shown, fps, 1 / self.fps), 0 if shown else 1)
             if due:
                 yield held, due
 
@@ -136,7 +143,7 @@ def opened_film(path: Path, *, threads: int = 0) -> Generator[Film]:
             raise BadMedia("The file has no video track that can be decoded.", code="no_video_track")
         has_alpha = _keeps_alpha(stream)
         has_audio = sound_of(container) is not None
-        duration_s = container.duration / av.time_base if container.duration else None
+        duration_s = _length_s(container, stream)
         fps = _rate(stream)
         frame = first_picture(container, stream)
         if frame is None:
@@ -156,12 +163,14 @@ def opened_film(path: Path, *, threads: int = 0) -> Generator[Film]:
     )
 
 
-def _due(elapsed_s: float, shown: int, fps: float | None) -> int:
+def _due(elapsed_s: float, shown: int, fps: float | None, usual_s: float) -> int:
     """How often a frame is shown that lasts until `elapsed_s` after the start, where `shown` were before it. At a
-    constant rate the frame nearest to each instant is taken, so rounded time stamps double and drop nothing."""
+    constant rate it is the frame seen at each instant; one that is due within half a frame counts as there, so that
+    rounded time stamps double and drop nothing. usual_s: between two frames of the film."""
     if fps is None:
         return 1 if elapsed_s > 0 else 0
-    return max(0, math.floor(elapsed_s * fps + 0.5 + 1e-6) - shown)
+    spare_s = min(usual_s, 1 / fps) / 2
+    return max(0, math.floor((elapsed_s - spare_s) * fps + 1e-6) + 1 - shown)
 
 
 def _timed(
@@ -208,6 +217,12 @@ def _keeps_alpha(stream: VideoStream) -> bool:
 def _says_alpha(stream: VideoStream) -> bool:
     """The track's own note, or the tag that it becomes where a file is copied: in capitals."""
     return any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
+
+
+def _length_s(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
 
 
 def _rate(stream: VideoStream) -> float:

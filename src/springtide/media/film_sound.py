@@ -21,12 +21,12 @@ from av.packet import Packet
 
 from springtide.media.audio import stream_stereo
 from springtide.media.containers import opened, sound_of
+from springtide.media.film_codecs import SOUND_RATE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-RATE = 48_000  # Hz: what film uses, and the one rate of Opus
 
 _BITS_PER_S = 160_000  # stereo AAC is transparent from about 128 kbit/s on; Opus earlier
 _EXACT = frozenset({"mov", "matroska"})  # demuxers by the first of their names
@@ -76,10 +76,10 @@ class SoundTrack:
 
 
 def _new_stream(container: OutputContainer, encoder: str) -> AudioStream:
-    stream = container.add_stream(encoder, rate=RATE)
+    stream = container.add_stream(encoder, rate=SOUND_RATE)
     assert isinstance(stream, AudioStream)
     stream.layout = "stereo"  # type: ignore[assignment]  # the library takes a name
-    if not encoder.startswith("pcm"):
+    if encoder in ("aac", "libopus"):
         stream.bit_rate = _BITS_PER_S
     return stream
 
@@ -90,7 +90,7 @@ def _encoded(stream: AudioStream, pieces: Iterable[NDArray[np.float32]]) -> Iter
     samples = 0
     for piece in pieces:
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(piece, np.float32), format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = RATE, samples, Fraction(1, RATE)
+        frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, samples, Fraction(1, SOUND_RATE)
         samples += frame.samples
         yield from stream.encode(frame)
     yield from stream.encode(None)

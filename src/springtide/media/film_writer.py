@@ -9,11 +9,10 @@ An odd side grows by one pixel for the codecs that share colour between neighbou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import av
 from av.codec.context import Flags as CodecFlags
@@ -22,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
+from springtide.media.film_codecs import FORMS, Codec
 from springtide.media.film_sound import SoundTrack
 
 if TYPE_CHECKING:
@@ -31,55 +31,6 @@ if TYPE_CHECKING:
 _BT709 = 1  # AVCOL_SPC_BT709
 _MOST_PIXELS = 16_384 * 16_384  # of one frame: what H.264 and VP9 can hold
 _MOST_FPS = 240
-
-
-class Codec(StrEnum):
-    """How a film is compressed."""
-
-    H264 = "h264"
-    H265 = "h265"
-    VP9 = "vp9"
-    PRORES = "prores"
-
-    @property
-    def suffix(self) -> str:
-        """Of the file that it goes into."""
-        return _FORMS[self].suffix
-
-    @property
-    def media_type(self) -> str:
-        return _FORMS[self].media_type
-
-    @property
-    def has_alpha(self) -> bool:
-        return self in (Codec.VP9, Codec.PRORES)
-
-    @property
-    def max_crf(self) -> int:
-        """CRF goes from 0, the best, to this; 0 where the codec has one quality only."""
-        return _FORMS[self].max_crf
-
-
-class _Form(NamedTuple):
-    encoder: str
-    suffix: str
-    media_type: str
-    sound: str
-    max_crf: int
-    crf: int  # looks alike among the codecs: about VMAF 95 at 1080p, as their own guides say
-    options: dict[str, str]
-
-
-_FORMS = {
-    Codec.H264: _Form("libx264", ".mp4", "video/mp4", "aac", 51, 20, {"preset": "medium"}),
-    Codec.H265: _Form("libx265", ".mp4", "video/mp4", "aac", 51, 24, {"preset": "fast"}),
-    # auto-alt-ref is refused together with transparency; cpu-used 4: a tenth of the time of 1 for some 3 % of size
-    Codec.VP9: _Form(
-        "libvpx-vp9", ".webm", "video/webm", "libopus", 63, 30,
-        {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
-    ),
-    Codec.PRORES: _Form("prores_ks", ".mov", "video/quicktime", "pcm_s16le", 0, 0, {"profile": "4444"}),
-}  # fmt: skip
 
 
 class FilmWriter:
@@ -114,7 +65,7 @@ class FilmWriter:
         Raises ValueError for what no caller should ask: sizes, rates and qualities that do not exist.
         """
         self.codec = Codec(codec)
-        self._form = _FORMS[self.codec]
+        self._form = FORMS[self.codec]
         _check(path, self.codec, width=width, height=height, fps=fps, crf=crf, alpha=alpha)
         self._given = (height, width, 4 if alpha else 3)
         shared = self.codec is not Codec.PRORES

@@ -1,8 +1,8 @@
-"""A line of text or a logo laid over a picture: the last step of a pipeline, on the processor, with no weights.
+"""A line of text or a logo laid over a picture or a film: a last step of a pipeline, on the processor, with no weights.
 
-Promises that transparency stays, that the mark is as large as asked at any size of the picture, and that text can be
-read on any ground (light with a dark rim). Refuses a mark of nothing. The built-in typeface knows Latin letters; the
-model's `font` setting names a file for others.
+Promises that transparency stays, that the mark is as large as asked at any size of the picture, that text can be read
+on any ground (light with a dark rim), that a film keeps its sound, and that a mark of origin is handed on. Refuses a
+mark of nothing. Letters that the typeface does not have (emoji) are left out.
 """
 
 from __future__ import annotations
@@ -12,44 +12,39 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from springtide.domain.errors import ConfigError
+from springtide.engines.made import Made
+from springtide.engines.media.films import FILM, Encoding, Step, film_estimate, rewrite
+from springtide.engines.media.marks import Position, overlay, text_mark
 from springtide.engines.protocol import Engine, InputFile, Media, OutputFile, Progress
 from springtide.engines.settings import EngineSettings, read_settings
 
 if TYPE_CHECKING:
     from PIL import Image
 
-DRAWN_AT = 100  # pixels: text is drawn so large once to learn its proportions
-RIM = 0.05  # of the letters' height: enough to part white letters from a white ground
-MARGIN = 0.03  # of the picture's shorter side
+    from springtide.media.overlay import Overlay
+
 JPEG_QUALITY = 92
 PNG_LEVEL = 1  # a third of the time of Pillow's default, files 1.3 times as large (measured for matting)
 
 
-class Position(StrEnum):
-    """Where the mark stands."""
-
-    CENTER = "center"
-    TOP_LEFT = "top-left"
-    TOP_RIGHT = "top-right"
-    BOTTOM_LEFT = "bottom-left"
-    BOTTOM_RIGHT = "bottom-right"
-
-
 class Format(StrEnum):
-    """File format of the result."""
+    """File format of a picture."""
 
     PNG = "png"
     JPEG = "jpeg"
     WEBP = "webp"
 
 
-class Input(BaseModel):
-    """A picture, and what to lay over it."""
+class Input(Encoding):
+    """A picture or a film, and what to lay over it."""
 
-    image: Annotated[InputFile, Media("image/*", max_pixels=50_000_000)] = Field(description="The picture.")
+    image: Annotated[InputFile | None, Media("image/*", max_pixels=50_000_000)] = Field(
+        default=None, description="The picture."
+    )
+    video: Annotated[InputFile | None, FILM] = Field(default=None, description="Or the film.")
     logo: Annotated[InputFile | None, Media("image/*", max_pixels=10_000_000)] = Field(
         default=None, description="A picture as the mark, best with transparency."
     )
@@ -57,39 +52,49 @@ class Input(BaseModel):
     position: Position = Field(default=Position.BOTTOM_RIGHT, description="Where the mark stands.")
     size: float = Field(default=0.3, gt=0, le=1, description="Width of the mark, as a part of the picture's.")
     opacity: float = Field(default=0.7, gt=0, le=1, description="1 hides what is under the mark.")
-    format: Format = Field(default=Format.PNG, description="File format of the result.")
+    format: Format | None = Field(default=None, description="File format of a picture; png where absent.")
 
     @model_validator(mode="after")
-    def _one_mark(self) -> Input:
+    def _one_of_each(self) -> Input:
+        if (self.image is None) == (self.video is None):
+            raise ValueError("give image or video, one of the two")
         if (self.text is None) == (self.logo is None):
             raise ValueError("give text or logo, one of the two")
+        if self.video is not None and self.format is not None:
+            raise ValueError("format is for pictures; a film's follows from its codec")
+        if self.image is not None and (self.codec is not None or self.crf is not None):
+            raise ValueError("codec and crf are for films")
         return self
 
 
-class Output(BaseModel):
-    """The marked picture."""
+class Output(Made):
+    """The marked picture or film."""
 
-    picture: Annotated[OutputFile, Media("image/png, image/jpeg, image/webp")] = Field(description="The result.")
+    result: Annotated[
+        OutputFile, Media("image/png, image/jpeg, image/webp, video/mp4, video/webm, video/quicktime")
+    ] = Field(description="The picture or film with the mark.")
     width: int
     height: int
+    frames: int | None = Field(default=None, description="Frames of a film; none of a picture.")
+    origin: str | None = Field(default=None, description="The mark of origin it carries on, where the input had one.")
 
 
 class Settings(EngineSettings):
     """The model's table in springtide.toml."""
 
-    font: Path | None = Field(default=None, description="A TrueType or OpenType file; built-in Latin where absent.")
+    font: Path | None = Field(default=None, description="A TrueType or OpenType file; Noto Sans SC where absent.")
 
 
 class Watermark(Engine[Input, Output]):
-    """Lays a line of text or a logo over a picture."""
+    """Lays a line of text or a logo over a picture or a film."""
 
     title = "Watermark"
-    description = "Lays a line of text or a logo over a picture."
+    description = "Lays a line of text or a logo over a picture or a film."
     license = "Apache-2.0"
     commercial_use = True
-    stages = ("decode", "mark", "encode")
+    stages = ("mark", "film", "encode")
     example: ClassVar[Mapping[str, Any]] = {"image": "portrait.jpg", "text": "Springtide"}
-    preload = ("PIL.Image", "PIL.ImageFont", "PIL.ImageDraw", "springtide.media.images")
+    preload = ("numpy", "PIL.Image", "PIL.ImageFont", "PIL.ImageDraw", "springtide.media.images")
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
         super().__init__(settings, weights_folder)
@@ -101,66 +106,67 @@ class Watermark(Engine[Input, Output]):
         """Nothing to load."""
 
     def run(self, inputs: Input, progress: Progress) -> Output:
-        from springtide.media.images import open_rgba
-
-        progress(0.0, "decode")
-        picture = open_rgba(inputs.image.path)
-        progress(0.4, "mark")
-        width = max(1, round(picture.width * inputs.size))
-        mark = open_rgba(inputs.logo.path) if inputs.logo is not None else self._written(inputs.text or "", width)
-        mark = _fitted(mark, width, round(picture.height * inputs.size) if inputs.logo else picture.height)
-        mark.putalpha(mark.getchannel("A").point([round(level * inputs.opacity) for level in range(256)]))
-        picture.alpha_composite(mark, _corner(picture, mark, inputs.position))
-        progress(0.6, "encode")
-        path = _save(picture, progress.folder / f"watermarked.{inputs.format}", inputs.format)
-        file = OutputFile(path=path, media_type=f"image/{inputs.format}")
-        return Output(picture=file, width=picture.width, height=picture.height)
+        step = Step(self, "watermark")
+        progress(0.0, "mark")
+        if inputs.image is not None:
+            picture, path = self._picture(inputs, inputs.image.path, progress)
+            file = OutputFile(path=path, media_type=f"image/{inputs.format or Format.PNG}")
+            source, size, frames = inputs.image.path, picture, None
+        else:
+            assert inputs.video is not None
+            film = self._film(inputs, inputs.video.path, progress)
+            file, source = film["video"], inputs.video.path
+            size, frames = (film["width"], film["height"]), film["frames"]
+        progress(0.99, "encode")
+        origin = step.carry(source, file.path, action="c2pa.edited")
+        return Output(
+            result=file, width=size[0], height=size[1], frames=frames, origin=origin, **step.made().model_dump()
+        )
 
     def estimate(self, inputs: Input) -> float:
-        return 0.05 + 0.12 * (inputs.image.width or 1024) * (inputs.image.height or 1024) / 1e6
+        if inputs.video is not None:
+            return film_estimate(inputs.video, inputs.codec)
+        file = inputs.image
+        pixels = ((file.width if file else None) or 1024) * ((file.height if file else None) or 1024)
+        return 0.05 + 0.12 * pixels / 1e6
 
-    def _written(self, text: str, width: int) -> Image.Image:
-        """The text, light with a dark rim, about `width` pixels wide."""
-        from PIL import Image, ImageDraw
+    def _picture(self, inputs: Input, source: Path, progress: Progress) -> tuple[tuple[int, int], Path]:
+        import numpy as np
+        from PIL import Image
 
-        first = self._font(DRAWN_AT)
-        left, _, right, _ = first.getbbox(text, stroke_width=round(DRAWN_AT * RIM))
-        height = max(8, round(DRAWN_AT * width / max(1.0, right - left)))
-        font, rim = self._font(height), max(1, round(height * RIM))
-        left, top, right, bottom = font.getbbox(text, stroke_width=rim)
-        mark = Image.new("RGBA", (max(1, round(right - left)), max(1, round(bottom - top))), (0, 0, 0, 0))
-        ImageDraw.Draw(mark).text((-left, -top), text, font=font, fill="white", stroke_width=rim, stroke_fill="#222")
-        return mark
+        from springtide.media.images import open_rgba
 
-    def _font(self, size: int) -> Any:
-        from PIL import ImageFont
+        pixels = np.array(open_rgba(source))
+        size = pixels.shape[1], pixels.shape[0]
+        self._mark(inputs, size).lay_on(pixels)
+        progress(0.6, "encode")
+        kind = inputs.format or Format.PNG
+        return size, _save(Image.fromarray(pixels), progress.folder / f"watermarked.{kind}", kind)
 
-        if self.options.font is None:
-            return ImageFont.load_default(size)
-        return ImageFont.truetype(self.options.font, size)
+    def _film(self, inputs: Input, source: Path, progress: Progress) -> dict[str, Any]:
+        from springtide.media.film import opened_film
 
+        with opened_film(source) as film:
+            mark = self._mark(inputs, (film.width, film.height))
+        return rewrite(
+            source, progress, encoding=inputs, change=lambda frame, _: mark.lay_on(frame), name="watermarked"
+        )
 
-def _fitted(mark: Image.Image, width: int, height: int) -> Image.Image:
-    """The mark as wide as asked, and no higher than `height`."""
-    scale = min(width / mark.width, max(1, height) / mark.height)
-    return mark.resize((max(1, round(mark.width * scale)), max(1, round(mark.height * scale))))
+    def _mark(self, inputs: Input, canvas: tuple[int, int]) -> Overlay:
+        from springtide.media.images import open_rgba
 
-
-def _corner(picture: Image.Image, mark: Image.Image, position: Position) -> tuple[int, int]:
-    free_x, free_y = picture.width - mark.width, picture.height - mark.height
-    if position is Position.CENTER:
-        return free_x // 2, free_y // 2
-    margin = round(min(picture.size) * MARGIN)
-    vertical, horizontal = position.split("-")
-    x = min(margin, free_x) if horizontal == "left" else max(0, free_x - margin)
-    y = min(margin, free_y) if vertical == "top" else max(0, free_y - margin)
-    return x, y
+        width = max(1, round(canvas[0] * inputs.size))
+        if inputs.logo is not None:
+            ink, height = open_rgba(inputs.logo.path), round(canvas[1] * inputs.size)
+        else:
+            ink, height = text_mark(inputs.text or "", width, self.options.font), canvas[1]
+        return overlay(ink, canvas, inputs.position, fit=(width, height), opacity=inputs.opacity)
 
 
-def _save(picture: Image.Image, path: Path, format_: Format) -> Path:
-    if format_ is Format.PNG:
+def _save(picture: Image.Image, path: Path, kind: Format) -> Path:
+    if kind is Format.PNG:
         picture.save(path, "PNG", compress_level=PNG_LEVEL)
-    elif format_ is Format.WEBP:
+    elif kind is Format.WEBP:
         picture.save(path, "WEBP", quality=JPEG_QUALITY)
     else:
         _on_white(picture).save(path, "JPEG", quality=JPEG_QUALITY)
