@@ -20,6 +20,7 @@ from springtide.domain.errors import AttemptFailed, ConfigError
 from springtide.engines.human.schema import Input, Output
 from springtide.engines.protocol import Cancelled
 from springtide.engines.provenance import Kind, origin_of
+from springtide.engines.remote.engine import Call
 from springtide.engines.remote.heygem import Heygem
 from springtide.media.film import FilmWriter, opened_film
 from springtide.testing import media_makers as makers
@@ -224,6 +225,21 @@ def test_half_a_file_is_waited_for(service: HeygemDouble, tmp_path: Path) -> Non
                 service.finish_file(service.submitted[0]["code"])
 
     assert run(engine_of(service, vanished_s=5.0), Finishing(tmp_path / "job")).frames == 25
+
+
+def test_a_file_that_still_grows_is_not_taken(service: HeygemDouble, film: Path, tmp_path: Path) -> None:
+    path = service.data / "temp" / "x-r.mp4"
+    path.write_bytes(film.read_bytes())
+
+    class Growing(Line):
+        def __call__(self, fraction: float, stage: str | None = None, **more: Any) -> None:
+            with path.open("ab") as file:
+                file.write(b"more")
+
+    engine = engine_of(service)
+    call = Call(engine.options, Growing(tmp_path / "job"))
+    assert not engine._fetched(path.name, tmp_path / "taken.mp4", call)
+    assert engine._fetched(path.name, tmp_path / "taken.mp4", Call(engine.options, Line(tmp_path / "job")))
 
 
 def test_another_attempt_goes_on_with_the_job_that_the_last_one_began(service: HeygemDouble, tmp_path: Path) -> None:

@@ -259,3 +259,27 @@ def test_threads_and_device_suit_the_machine(
     WhisperSpeech({"threads": threads}, weights_folder(WhisperSpeech)).load()
     told = {name: asked[0][name] for name in ("num_workers", "cpu_threads", "device", "compute_type")}
     assert told == {"num_workers": at_once, "cpu_threads": each, "device": device, "compute_type": compute_type}
+
+
+def test_a_piece_is_encoded_as_long_as_it_is_and_whole_where_that_gave_bad_text(
+    model: WhisperSpeech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from faster_whisper import WhisperModel
+
+    frames, tries = list[int](), list[int]()
+    encode, generate = WhisperModel.encode, WhisperModel.generate_with_fallback
+
+    def encoding(self: Any, features: NDArray[np.float32]) -> Any:
+        frames.append(features.shape[-1])
+        return encode(self, features)
+
+    def unsure_at_first(self: Any, encoded: Any, prompt: Any, tokenizer: Any, options: Any) -> Any:
+        tries.append(len(options.temperatures))
+        result, probability, temperature, compression = generate(self, encoded, prompt, tokenizer, options)
+        return result, (-2.0 if len(tries) == 1 else probability), temperature, compression
+
+    monkeypatch.setattr(WhisperModel, "encode", encoding)
+    monkeypatch.setattr(WhisperModel, "generate_with_fallback", unsure_at_first)
+    assert "2026年" in run(model, NUMBERS, Line(tmp_path / "job")).text
+    assert frames == [1300, 3000], "7 s and six more; then half a minute"
+    assert tries == [1, 6], "one try; then the library's own ladder of temperatures"

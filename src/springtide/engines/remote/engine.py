@@ -188,7 +188,8 @@ class RemoteEngine(Engine[InputT, OutputT]):
 
     def _submitted(self, inputs: InputT, call: Call) -> str:
         """Busy is asked again for `busy_timeout_s`; one that is away, for `outage_s`."""
-        began, wait_s = time.monotonic(), min(FIRST_BUSY_S, self.options.poll_s)
+        wait_s = min(FIRST_BUSY_S, self.options.poll_s)
+        busy_since: float | None = None
         away_since: float | None = None
         while True:
             try:
@@ -196,7 +197,8 @@ class RemoteEngine(Engine[InputT, OutputT]):
             except Busy as busy:
                 pause_s = wait_s if busy.retry_after_s is None else max(busy.retry_after_s, self.options.poll_s)
                 wait_s, away_since = min(MOST_BUSY_S, wait_s * BUSY_FACTOR), None
-                if time.monotonic() - began + pause_s > self.options.busy_timeout_s:
+                busy_since = busy_since or time.monotonic()
+                if time.monotonic() - busy_since + pause_s > self.options.busy_timeout_s:
                     raise
             except RetryableError as error:
                 pause_s, away_since = self.options.poll_s, away_since or time.monotonic()
