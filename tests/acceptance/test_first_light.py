@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from springtide.engines import samples
+from springtide.media.film import opened_film
+
 from .conftest import DATA, Server
 
 pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
@@ -71,6 +74,17 @@ def test_the_run_command_saves_the_cut_out(server: Server, tmp_path: Path) -> No
     done = server.cli("run", "matting", str(DATA / "portrait.jpg"), "-o", "cut.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     _alpha_checks(Image.open(tmp_path / "cut.png"))
+
+
+def test_a_video_is_cut_out_with_transparency_and_sound(server: Server, tmp_path: Path) -> None:
+    clip = str(samples.FOLDER / samples.CLIP)
+    done = server.cli("run", "matting", clip, "-i", "quality=fast", "-o", "cut.webm", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with opened_film(tmp_path / "cut.webm") as film:
+        assert (film.width, film.height, film.has_alpha, film.has_audio) == (256, 256, True, True)
+        frames = list(film.frames(alpha=True))
+    assert len(frames) == 50
+    assert all(frame[100, 110, 3] > 240 and frame[10, 4, 3] < 15 for frame in frames), "her face, and the wall"
 
 
 def test_the_run_command_prints_the_transcript(server: Server, tmp_path: Path) -> None:

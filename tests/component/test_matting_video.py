@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -171,6 +172,41 @@ def test_frames_are_read_no_further_ahead_than_they_are_looked_at(tmp_path: Path
         written += 1
         most = max(most, read - written)
     assert (written, most) == (500, 2)
+
+
+def test_frames_are_looked_at_one_by_one_after_memory_ran_out() -> None:
+    class Film:
+        has_alpha = False
+
+        def frames(self, **_options: Any) -> Iterator[np.ndarray[Any, Any]]:
+            yield from (np.full((8, 8, 3), number, np.uint8) for number in range(12))
+
+    at_once: list[int] = []
+    running = 0
+    lock = threading.Lock()
+    both = threading.Barrier(2)
+
+    class Greedy(LeftHalf):
+        """Memory for one at a time. The first two meet, so that it is known to run out."""
+
+        def __call__(self, picture: Image.Image) -> np.ndarray[Any, Any]:
+            nonlocal running
+            with lock:
+                running += 1
+                mine = running
+                is_first = len(at_once) < 2
+                at_once.append(mine)
+            if is_first:
+                both.wait(10)
+            with lock:
+                running -= 1
+            if is_first:
+                raise MemoryError
+            return super().__call__(picture)
+
+    seen = [int(pixels[0, 0, 0]) for pixels, _ in clips._seen(Film(), 25.0, Greedy(), 2)]  # type: ignore[arg-type]
+    assert seen == list(range(12))
+    assert max(at_once[4:]) == 1
 
 
 def test_a_cancel_ends_a_video_in_the_middle(half: IsnetMatting, tmp_path: Path) -> None:

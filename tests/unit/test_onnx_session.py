@@ -12,8 +12,9 @@ import pytest
 
 from springtide.domain.errors import ConfigError
 from springtide.engines import onnx as subject
-from springtide.engines.onnx import CPU, CUDA, TENSORRT, choose_providers, open_session
+from springtide.engines.onnx import CPU, CUDA, TENSORRT, choose_providers, open_session, run_session
 from springtide.runtime.gpus import Gpu, find_gpus
+from springtide.worker.outcome import is_memory_death
 
 OFFERED = [TENSORRT, CUDA, CPU]
 ROOMY, FULL = Gpu("A10", 24 << 30, 20 << 30), Gpu("A10", 24 << 30, 1 << 30)
@@ -104,6 +105,36 @@ def test_a_file_that_is_no_model_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(ConfigError, match=r"m\.onnx cannot be loaded"):
         open_session(tmp_path / "m.onnx", threads=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Status Message: std::bad_alloc",
+        "Failed to allocate memory for requested buffer of size 4",
+        "CUDA failure 2: out of memory",
+    ],
+)
+def test_memory_that_runs_out_is_pythons_own_error_and_fewer_at_once_are_tried(text: str) -> None:
+    class Full:
+        def run(self, outputs: Any, inputs: Any) -> Any:
+            raise RuntimeError(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : {text}")
+
+    full: Any = Full()
+    with pytest.raises(MemoryError) as caught:
+        run_session(full, {})
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert is_memory_death(caught.value)
+
+
+def test_any_other_error_of_the_library_is_left_as_it_is() -> None:
+    class Odd:
+        def run(self, outputs: Any, inputs: Any) -> Any:
+            raise RuntimeError("INVALID_ARGUMENT")
+
+    odd: Any = Odd()
+    with pytest.raises(RuntimeError, match="INVALID_ARGUMENT"):
+        run_session(odd, {})
 
 
 class Driver:

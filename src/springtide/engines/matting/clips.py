@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -63,21 +63,32 @@ def cut_video(inputs: Input, network: Network, progress: Progress, *, lanes: int
 
 
 def _seen(film: Film, fps: float, network: Network, lanes: int) -> Iterator[Seen]:
-    """Every frame with the network's mask of it, in order. As many frames wait as there are lanes, and one."""
+    """Every frame with the network's mask of it, in order. As many frames wait as there are lanes, and one; after
+    memory ran out, none."""
 
     def look(pixels: NDArray[np.uint8]) -> Floats:
         return network(Image.fromarray(pixels))
 
     waiting: deque[tuple[NDArray[np.uint8], Future[Floats]]] = deque()
+    allowed = lanes
+
+    def next_seen() -> Seen:
+        nonlocal allowed
+        pixels, future = waiting.popleft()
+        try:
+            return pixels, future.result()
+        except MemoryError:  # too much at once: from here on one by one
+            allowed = 1
+            wait([one for _, one in waiting])
+            return pixels, look(pixels)
+
     with ThreadPoolExecutor(lanes) as pool:
         for pixels in film.frames(fps=fps, alpha=film.has_alpha):
             waiting.append((pixels, pool.submit(look, pixels)))
-            if len(waiting) > lanes:
-                before, mask = waiting.popleft()
-                yield before, mask.result()
+            while len(waiting) > (allowed if allowed > 1 else 0):
+                yield next_seen()
         while waiting:
-            before, mask = waiting.popleft()
-            yield before, mask.result()
+            yield next_seen()
 
 
 class _Painter:
