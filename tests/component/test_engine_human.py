@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import wave
@@ -22,14 +23,15 @@ from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from springtide.domain.errors import BadMedia, ConfigError, InvalidInput
-from springtide.engines.faces.detect import FaceDetector
-from springtide.engines.faces.mesh import FaceMesh
+from springtide.engines.faces.detect import FaceDetector, FoundFace
+from springtide.engines.faces.mesh import FaceMesh, Landmarks
 from springtide.engines.human.anatomy import face_of
 from springtide.engines.human.curves import Curves
 from springtide.engines.human.engine import DigitalHuman
 from springtide.engines.human.schema import Input, Output
 from springtide.engines.human.studio import Studio
 from springtide.engines.human.subject import _refuse_unfit
+from springtide.engines.human.track import measured as measured_at
 from springtide.engines.provenance import Kind, origin_of
 from springtide.media.film import FilmWriter, opened_film
 from springtide.testing import media_makers as makers
@@ -598,3 +600,18 @@ def test_missing_model_files_and_wrong_settings_are_told_before_a_job_runs(tmp_p
         DigitalHuman({"preset": "quick"}, tmp_path)
     with pytest.raises(ConfigError, match=r"digital-human.*max_audio_s"):
         DigitalHuman({"max_audio_s": 0}, tmp_path)
+
+
+def test_landmarks_that_belong_to_another_place_are_not_believed(studio: Studio) -> None:
+    """Given a face upside down, the mesh network imagines an upright one."""
+    with Image.open(PORTRAIT) as portrait:
+        pixels = np.asarray(portrait.convert("RGB"))
+    face = studio._detector.find(pixels)[0]
+    seen = studio._mesh.measure(pixels, face)
+
+    class Imagining:
+        def measure(self, _frame: Pixels, _found: FoundFace) -> Landmarks:
+            return dataclasses.replace(seen, points=seen.points + np.array([0, -60, 0], np.float32))
+
+    assert measured_at(pixels, face, studio._mesh) is not None
+    assert measured_at(pixels, face, Imagining()) is None  # type: ignore[arg-type]
