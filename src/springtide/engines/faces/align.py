@@ -6,21 +6,13 @@ left eye, right eye, nose tip, left and right corner of the mouth, left and righ
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import numpy as np
 from numpy.typing import NDArray
 
+from springtide.engines.faces.template import Template
 from springtide.engines.faces.warp import Matrix, scale
 
 SIDE = 512  # pixels of the aligned square
-
-
-class Template(StrEnum):
-    """Which places."""
-
-    FFHQ = "ffhq"
-    GPEN = "gpen"
 
 
 # FFHQ: facexlib's and GFPGAN's, also CodeFormer's and facefusion's. GPEN: what that project's own alignment computes

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from springtide.domain.errors import ConfigError
-from springtide.engines.faces.align import SIDE, Template
+from springtide.engines.faces.align import SIDE
+from springtide.engines.faces.template import Template
 from springtide.engines.faces.warp import Matrix, warped
 from springtide.engines.onnx import open_session
 from springtide.engines.restoration.blending import grain_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from springtide.engines.faces.align import Template
+from springtide.engines.faces.template import Template
 from springtide.engines.onnx import OnnxSettings
 
 
