@@ -18,6 +18,7 @@ from springtide.engines.protocol import Cancelled
 from springtide.engines.provenance import Kind, mark, origin_of
 from springtide.engines.provenance_manifest import read_manifest
 from springtide.engines.video.parallax import ParallaxPreview, film_size
+from springtide.engines.video.parting import _decided
 from springtide.engines.video.schema import MOST_PROMPT, Input, Output
 from springtide.media.film import opened_film
 from springtide.testing import media_makers as makers
@@ -323,3 +324,13 @@ def test_a_missing_model_file_and_wrong_settings_are_told_before_a_job_runs(tmp_
         ParallaxPreview({}, tmp_path).load()
     with pytest.raises(ConfigError, match=r"video.*threads.*0"):
         ParallaxPreview({"threads": 0}, tmp_path)
+
+
+def test_what_the_network_doubts_is_taken_for_one_thing_and_edges_stay_soft() -> None:
+    alpha = np.zeros((200, 300), np.float32)
+    alpha[:, :100] = np.clip((60 - np.arange(100)) / 8 + 0.5, 0, 1)  # an edge eight pixels wide
+    alpha[:, 150:220], alpha[:, 220:] = 0.5, 0.2
+    decided = _decided(alpha, 12)
+    assert np.abs(decided[:, :100] - alpha[:, :100]).max() < 0.05
+    assert decided[100, 185] == 1.0
+    assert decided[100, 270] < 0.1
