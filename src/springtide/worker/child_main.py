@@ -95,7 +95,17 @@ def _settle_in(stderr: Connection[Any, Any]) -> None:
 class _Progress:
     """`engines.protocol.Progress` of one task."""
 
-    __slots__ = ("_checkpoint", "_folder", "_kept", "_outbox", "_seq", "is_cancelled", "may_raise", "was_stopped")
+    __slots__ = (
+        "_checkpoint",
+        "_folder",
+        "_kept",
+        "_outbox",
+        "_seq",
+        "has_folder",
+        "is_cancelled",
+        "may_raise",
+        "was_stopped",
+    )
 
     def __init__(self, task: Task, outbox: Outbox, *, may_raise: bool) -> None:
         self._seq = task.seq
@@ -103,6 +113,7 @@ class _Progress:
         self._checkpoint = task.checkpoint
         self._kept = 0
         self._outbox = outbox
+        self.has_folder = False  # asked for, and so made: nobody else tells the engine where it is
         self.is_cancelled = False
         self.was_stopped = False
         self.may_raise = may_raise  # not in a batch: it would stop the others too
@@ -111,6 +122,7 @@ class _Progress:
     def folder(self) -> Path:
         path = Path(self._folder)
         path.mkdir(parents=True, exist_ok=True)
+        self.has_folder = True
         return path
 
     @property
@@ -348,7 +360,7 @@ class _EngineProcess:
             result = TaskResult(task.seq, run_s, problem=describe_problem(output), trace=trace_of(output))
         else:
             result = finish_task(self._engine.Output, task, output, run_s)
-        result.has_folder = os.path.isdir(task.folder)  # noqa: PTH112 - a microsecond, not five, for every no-op
+        result.has_folder = progress.has_folder
         return result
 
 
