@@ -1,10 +1,12 @@
-"""No-op jobs over HTTP until all are completed: single POSTs on 32 connections, beside FastAPI with arq; batches."""
+"""No-op jobs over HTTP until all are completed: single POSTs on 32 connections, beside FastAPI with arq and with
+Celery; batches."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psutil
 
 from benchmarks.environments import PEERS, python_of, versions_in
@@ -21,7 +24,35 @@ from benchmarks.product import SYNTHETIC, Installation
 from benchmarks.report import OURS, Goal, Report
 from springtide.testing.servers import ValkeyServer, free_port, valkey_server
 
-PEER = "fastapi+arq"
+
+class Peer(msgspec.Struct, frozen=True):
+    """FastAPI takes the job, a job queue runs it."""
+
+    queue: str  # its environment
+    app: str
+    worker: tuple[str, ...]
+    until_empty: tuple[tuple[str, str], ...]  # commands that answer 0 once every job has run
+    description: str
+
+
+PEERS_HERE = {
+    "fastapi+arq": Peer(
+        queue="arq",
+        app="http_arq:app",
+        worker=("-m", "arq", "app_arq.WorkerSettings"),
+        # arq takes a job out of its queue in the transaction that stores the result.
+        until_empty=(("ZCARD", "arq:queue"),),
+        description="FastAPI on one uvicorn process, arq on Valkey, one worker",
+    ),
+    "fastapi+celery": Peer(
+        queue="celery",
+        app="http_celery:app",
+        worker=("-m", "celery", "-A", "app_celery", "worker", "-P", "prefork", "-c", "1", "--loglevel", "ERROR"),
+        # Neither queued nor fetched: Celery acknowledges a job as it begins, so the last one may still run.
+        until_empty=(("LLEN", "celery"), ("HLEN", "unacked")),
+        description="FastAPI on one uvicorn process, Celery on Valkey, prefork -c 1",
+    ),
+}
 BATCHES = "springtide, batches of 100"
 BATCH_JOBS = 100
 BATCH_CONNECTIONS = 4
@@ -31,14 +62,18 @@ DRAIN_LIMIT_S = 180.0
 GOALS = (
     Goal(metric="completed_per_s", bound=2500, at_least=True, what="HTTP, single POSTs, 32 connections"),
     Goal(metric="completed_per_s", bound=5000, at_least=True, what="HTTP, batches of 100 jobs", system=BATCHES),
+    Goal(metric="completed_per_s", bound=4, at_least=True, over="fastapi+arq", what="HTTP, over FastAPI with arq"),
+    Goal(
+        metric="completed_per_s", bound=8, at_least=True, over="fastapi+celery", what="HTTP, over FastAPI with Celery"
+    ),
 )
 NOTES = (
     "accepted_per_s: 202 answers while the load lasts; completed_per_s: all accepted jobs over the time from the first "
     "POST until the last of them is completed on record.",
     "Client: one process on the same machine (benchmarks/load.py), its processor time is client_cpu_s.",
-    "Springtide's 202 means on disk (fsync); the peer's means in the server's memory, on disk within about a second.",
+    "Springtide's 202 means on disk (fsync); the peers' means in the server's memory, on disk within about a second.",
     "Batches: POST /v1/jobs/batch, 100 jobs each, 4 connections; accepted_p50_ms is that of a whole batch.",
-    "The peer answers with an id only, has no job resource, no validation against a model's schema and no live events.",
+    "The peers answer with an id only: no job resource, no validation against a model's schema, no live events.",
 )
 
 
@@ -49,24 +84,29 @@ def measure(plan: Plan) -> Report:
     report.describe(OURS, "`springtide up`: one gateway process, SQLite, one worker", durable="fsync before the 202")
     systems = [OURS, BATCHES] if plan.wants(OURS) else []
     report.describe(BATCHES, "the same, `POST /v1/jobs/batch`", durable="fsync before the answer")
-    if plan.wants(PEER):
-        systems.append(PEER)
-        report.describe(
-            PEER, "FastAPI on one uvicorn process, arq on Valkey, one worker", durable="AOF, fsync each second"
-        )
-        report.versions = {f"{name} (with arq)": version for name, version in versions_in(python_of("arq")).items()}
+    for name in filter(plan.wants, PEERS_HERE):
+        peer = PEERS_HERE[name]
+        systems.append(name)
+        report.describe(name, peer.description, durable="AOF, fsync each second")
+        found = versions_in(python_of(peer.queue))
+        report.versions |= {f"{package} (with {peer.queue})": version for package, version in found.items()}
     for number in range(min(plan.rounds, ROUNDS)):
         for name in systems:
             folder = plan.folder / f"{name}-{number}"
             folder.mkdir()
             try:
-                values = _peer(plan, folder) if name == PEER else _ours(plan, folder, batches=name == BATCHES)
+                values = _values_of(name, plan, folder)
             except (RuntimeError, subprocess.SubprocessError, httpx.HTTPError) as error:
                 report.fail(name, error)
                 continue
             report.add(name, values)
             print(f"round {number + 1}: {name} {values}", file=sys.stderr, flush=True)
     return report
+
+
+def _values_of(name: str, plan: Plan, folder: Path) -> dict[str, float]:
+    peer = PEERS_HERE.get(name)
+    return _ours(plan, folder, batches=name == BATCHES) if peer is None else _peer(peer, plan, folder)
 
 
 def _ours(plan: Plan, folder: Path, *, batches: bool) -> dict[str, float]:
@@ -85,12 +125,12 @@ def _ours(plan: Plan, folder: Path, *, batches: bool) -> dict[str, float]:
     return values | {f"{role.replace(' ', '_')}_cpu_ms_a_job": ms / found["accepted"] for role, ms in used.items()}
 
 
-def _peer(plan: Plan, folder: Path) -> dict[str, float]:
-    with valkey_server(dir=str(folder)) as valkey, _fastapi(valkey) as url:
+def _peer(peer: Peer, plan: Plan, folder: Path) -> dict[str, float]:
+    with valkey_server(dir=str(folder)) as valkey, _fastapi(peer, valkey) as url:
         _load(f"{url}/v1/jobs", plan, seconds=1.0)
-        _drained(valkey)
+        _drained(peer, valkey)
         found = _load(f"{url}/v1/jobs", plan)
-        _drained(valkey)
+        _drained(peer, valkey)
         return _values(found)
 
 
@@ -116,21 +156,22 @@ def _load(url: str, plan: Plan, seconds: float | None = None, *, batch: int | No
 
 
 @contextlib.contextmanager
-def _fastapi(valkey: ValkeyServer) -> Iterator[str]:
+def _fastapi(peer: Peer, valkey: ValkeyServer) -> Iterator[str]:
     """The peer's two processes; its address once it answers."""
     port = free_port()
-    serve = ["-m", "uvicorn", "http_arq:app", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    serve = ["-m", "uvicorn", peer.app, "--port", str(port), "--no-access-log", "--log-level", "warning"]
     with contextlib.ExitStack() as stack:
-        for arguments in (serve, ["-m", "arq", "app_arq.WorkerSettings"]):
+        for arguments in (serve, peer.worker):
             process = subprocess.Popen(
-                [python_of("arq"), *arguments],
+                [python_of(peer.queue), *arguments],
                 cwd=PEERS,
                 env={**os.environ, "BENCH_REDIS_URL": valkey.url},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Celery's worker has a process of its own for the jobs
             )
             stack.callback(process.wait)
-            stack.callback(process.kill)
+            stack.callback(os.killpg, process.pid, signal.SIGKILL)
         url = f"http://127.0.0.1:{port}"
         deadline = time.perf_counter() + 30
         while time.perf_counter() < deadline:
@@ -141,12 +182,11 @@ def _fastapi(valkey: ValkeyServer) -> Iterator[str]:
         yield url
 
 
-def _drained(valkey: ValkeyServer) -> None:
-    """arq takes a job out of its queue in the transaction that stores the result: an empty queue is all done."""
+def _drained(peer: Peer, valkey: ValkeyServer) -> None:
     deadline = time.perf_counter() + DRAIN_LIMIT_S
-    while valkey.ask("ZCARD", "arq:queue") != b":0\r\n":
+    while any(valkey.ask(*command) != b":0\r\n" for command in peer.until_empty):
         if time.perf_counter() > deadline:
-            raise RuntimeError(f"arq did not finish within {DRAIN_LIMIT_S:.0f} s")
+            raise RuntimeError(f"{peer.queue} did not finish within {DRAIN_LIMIT_S:.0f} s")
         time.sleep(0.02)
 
 
