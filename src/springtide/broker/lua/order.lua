@@ -13,7 +13,13 @@ local FAIR, SHARE, WAITING, RUNNING = P .. ':fair', P .. ':share', P .. ':queued
 local OPEN = {P .. ':a:0', P .. ':a:1', P .. ':a:2'}
 
 local function class_key(class) return P .. ':q:' .. class end
-local function lane_key(class, tenant) return P .. ':l:' .. class .. ':' .. tenant end
+local lane_keys = {}  -- by class and tenant: the same few are wanted for every job
+local function lane_key(class, tenant)
+  local of_class = lane_keys[class] or {}
+  lane_keys[class] = of_class
+  of_class[tenant] = of_class[tenant] or P .. ':l:' .. class .. ':' .. tenant
+  return of_class[tenant]
+end
 local function open_key(class) return P .. ':a:' .. class end
 local function closed_key(class) return P .. ':f:' .. class end
 

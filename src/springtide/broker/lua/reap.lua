@@ -69,8 +69,7 @@ for n = 1, #tombs, 2 do
   past[n], past[n + 1] = tombs[n + 1], tombs[n]
 end
 local most = tonumber(ARGV[5])
-local newer = redis.call('ZCARD', TOMB)
-if newer - #old >= most then
+if redis.call('ZCARD', TOMB) - #old >= most then
   forget(TOMB, old)
 elseif #old > 0 then
   load_jobs(old)
@@ -80,7 +79,7 @@ elseif #old > 0 then
   more(#old, FORGET_LIMIT)
 end
 forget(PAST, redis.call('ZRANGEBYSCORE', PAST, '-inf', ARGV[4], 'LIMIT', 0, FORGET_LIMIT))
-local over = math.min(newer + redis.call('ZCARD', PAST) - most, FORGET_LIMIT)
+local over = math.min(redis.call('ZCARD', TOMB) + redis.call('ZCARD', PAST) - most, FORGET_LIMIT)
 if over > 0 then forget(PAST, redis.call('ZRANGE', PAST, 0, over - 1)) end
 
 -- Where closed lanes stood matters no longer once the others have caught up.
