@@ -120,9 +120,10 @@ class _Line:
 
     async def _connect(self) -> asyncpg.Connection:
         await self.close()
-        self._held = self._engine.connect()
-        await self._held.start()
-        plain = (await self._held.get_raw_connection()).driver_connection
+        held = self._engine.connect()
+        await held.start()
+        self._held = held  # there is nothing to close before it has started
+        plain = (await held.get_raw_connection()).driver_connection
         assert isinstance(plain, asyncpg.Connection)
         return plain
 
