@@ -11,13 +11,14 @@ import math
 
 import msgspec
 
-AIM = 0.92  # of the late jobs that the objective allows: the rest is for what the last hour may bring
+AIM = 0.83  # of the late jobs that the objective allows: the rest is for what the last hour may bring
 FIRST_CARE = 0.25  # for 99 % in time, over all families of arrivals in sim/pool/families.py; see docs/elasticity.md
 CARE_PER_FACTOR = 0.5  # more care for each factor e fewer late jobs: measured on the same
 PROPORTIONAL = 0.6
 INTEGRAL = 1.0
 LATE_JOBS_TO_TRUST = 10.0  # allowed late jobs that must have been possible before the share means something
 LATE_JOBS_KEPT = 200.0  # and after which older ones begin to be forgotten
+MOST_EXCESS = 1.0  # of the late jobs allowed: a catastrophe is not paid for with idle replicas all through the night
 LEAST_CARE, MOST_CARE = -1.2, 3.5
 MOST_LEARNT = 2.5
 
@@ -41,8 +42,8 @@ def observe(care: Care, *, started: int, late: int, share: float) -> Care:
     kept = math.exp(-began * (1 - share) / LATE_JOBS_KEPT)
     jobs = care.jobs * kept + began
     trusted = jobs + LATE_JOBS_TO_TRUST / (1 - share)
-    debt = min(care.debt * kept + missed - allowed * began, 3.0 * allowed * trusted)
-    excess = max(-1.0, min(2.0, debt / (allowed * trusted)))
+    debt = min(care.debt * kept + missed - allowed * began, MOST_EXCESS * allowed * trusted)
+    excess = max(-1.0, min(MOST_EXCESS, debt / (allowed * trusted)))
     learnt = care.learnt + INTEGRAL * excess * began / trusted
     learnt = max(-MOST_LEARNT, min(MOST_LEARNT, learnt))
     return Care(started=started, late=late, jobs=jobs, debt=debt, learnt=learnt)
@@ -52,6 +53,6 @@ def level(care: Care, share: float) -> float:
     """Standard deviations to add."""
     allowed = AIM * (1 - share)
     trusted = care.jobs + LATE_JOBS_TO_TRUST / (1 - share)
-    excess = max(-1.0, min(3.0, care.debt / (allowed * trusted)))
+    excess = max(-1.0, min(MOST_EXCESS, care.debt / (allowed * trusted)))
     first = FIRST_CARE - CARE_PER_FACTOR * math.log((1 - share) / 0.01)
     return max(LEAST_CARE, min(MOST_CARE, first + care.learnt + PROPORTIONAL * excess))

@@ -130,7 +130,8 @@ def scaled(jobs: Jobs, load: float, chance: Chance) -> Jobs:
     picked: list[tuple[float, int]] = []
     for i, at_s in enumerate(jobs.at_s):
         copies = int(factor) + (chance.random() < factor % 1)
-        picked += [(max(0.0, at_s + (chance.uniform(-900, 900) if copy else 0.0)), i) for copy in range(copies)]
+        moved = [at_s + (chance.uniform(-900, 900) if copy else 0.0) for copy in range(copies)]
+        picked += [(at, i) for at in moved if at >= 0.0]
     picked.sort()
     order = [i for _, i in picked]
     return msgspec.structs.replace(
