@@ -198,6 +198,7 @@ async def gateway_world(
     blobs: Blobs | None = None,
     tenants: Sequence[Tenant] = (),
     max_queued: int | None = None,
+    max_replicas: int | None = None,
     **settings: Any,
 ) -> AsyncGenerator[World]:
     """A gateway on `folder`; `blobs`: a store that is not started."""
@@ -211,6 +212,7 @@ async def gateway_world(
             timeout_s=60.0,
             max_attempts=3,
             max_queued=max_queued,
+            max_replicas=max_replicas,
         )
         for name, engine in ENGINES.items()
     }

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from springtide.broker.memory import MemoryBroker
+from springtide.controller.costs import Costs
 from springtide.controller.signals import Looked, Pool, Signals
 from springtide.domain.errors import Unavailable
 from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase
@@ -16,7 +18,9 @@ from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId, fi
 from springtide.domain.job import Job, JobStatus, Priority
 from springtide.domain.lease import Completion, Held, Lease, Progress, WorkerState
 from springtide.domain.tickets import ticket_of
+from springtide.ledger.history import cost_memory
 from springtide.ledger.sql import SqlLedger
+from springtide.policy.cost import CostMemory
 from springtide.testing.clock import ManualClock
 
 M, N = ModelName("m"), ModelName("n")
@@ -292,3 +296,42 @@ async def test_a_pool_of_models_is_one_thing_and_idle_is_who_holds_nothing_of_an
     assert (found.view.waiting, found.view.waiting_s) == (2, 7.0)
     assert (len(found.view.idle_for_s), len(found.view.busy_left_s)) == (1, 1)
     assert found.idle == (ONE,)
+
+
+async def run(world: World, seconds: float) -> None:
+    """One job that takes so long, from its submit to its end."""
+    await world.submit(predicted_s=2.0)
+    [lease] = await world.lease(ONE)
+    await world.clock.advance(seconds)
+    await world.end(lease)
+
+
+async def test_work_is_counted_as_long_as_jobs_really_take(world: World) -> None:
+    costs = Costs(world.ledger.history, [M], world.clock)
+    for _ in range(8):
+        await run(world, 20.0)
+        await costs.learn_once()
+    signals = world.signals()
+    await world.after(12, signals)
+    await world.submit(4, predicted_s=2.0)
+    view = (await world.after(5, signals)).view
+    assert view.waiting_s == pytest.approx(80.0, rel=0.1), "the engine says 2 s, and it takes 20"
+    assert view.arrived_s == pytest.approx(80.0, rel=0.1)
+
+
+async def test_a_job_teaches_once_and_what_was_learnt_outlives_the_controller(world: World) -> None:
+    for _ in range(6):
+        await run(world, 20.0)
+    costs = Costs(world.ledger.history, [M], world.clock)
+    for _ in range(3):
+        await costs.learn_once()
+    [memory] = await world.ledger.history.memories([cost_memory(M)])
+    assert memory is not None
+    assert msgspec.json.decode(memory.body, type=CostMemory).jobs == 6
+    after = Costs(world.ledger.history, [M], world.clock)
+    await after.learn_once()
+    await run(world, 20.0)
+    await after.learn_once()
+    [memory] = await world.ledger.history.memories([cost_memory(M)])
+    assert memory is not None
+    assert msgspec.json.decode(memory.body, type=CostMemory).jobs == 7

@@ -156,10 +156,11 @@ def retention(config: Config, ledger: Ledger, blobs: Blobs, clock: SystemClock) 
 
 @contextlib.asynccontextmanager
 async def record_keeping(
-    config: Config, broker: Broker, ledger: Ledger, *, blobs: Blobs, clock: SystemClock
+    config: Config, broker: Broker, ledger: SqlLedger, *, blobs: Blobs, clock: SystemClock
 ) -> AsyncGenerator[None]:
     """Recorder, conductor, reaper and sweep, started and stopped together."""
     from springtide.controller.conductor import Conductor
+    from springtide.controller.costs import Costs
     from springtide.controller.reaper import Reaper
     from springtide.controller.recorder import Recorder
     from springtide.controller.sweeper import Sweeper
@@ -170,6 +171,7 @@ async def record_keeping(
         Recorder(broker, ledger, models, clock, blobs=blobs, on_steps=conductor.nudge),
         conductor,
         Reaper(broker, models, clock),
+        Costs(ledger.history, models, clock),
         Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config)),
     ]
     for service in services:

@@ -22,7 +22,7 @@ from springtide.domain.fleet import Decision
 from springtide.domain.ids import ModelName
 from springtide.fleet.protocol import Fleet
 from springtide.ledger.history import FleetHistory, FleetSample, Memory, Scaled
-from springtide.policy.elastic.view import Advice, Policy, Reason
+from springtide.policy.elastic.view import Advice, Policy, Reason, memory_of
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
@@ -181,10 +181,9 @@ class _Plan:
 
     def recall(self, body: str) -> None:
         """Take up what an earlier controller remembered; what this version cannot read is forgotten."""
-        try:
-            self._memory = msgspec.json.decode(body, type=self._policy.memory_type)
-        except msgspec.MsgspecError as error:
-            log.warning("what the policy %s of %s had learnt cannot be read: %s", self._policy.name, self._name, error)
+        self._memory = memory_of(body, self._policy.memory_type)
+        if self._memory is None:
+            log.warning("what the policy %s of %s had learnt cannot be read any more", self._policy.name, self._name)
 
 
 def _decision(name: ModelName, advice: Advice) -> Decision:

@@ -23,8 +23,9 @@ from springtide.domain.fleet import QueueView, Replica, ReplicaPhase, WorkerView
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.domain.lease import LiveJob, WorkerState
 from springtide.fleet.protocol import Fleet
-from springtide.ledger.history import Arrived, Ended, FleetHistory, Memory
-from springtide.policy.elastic.view import PoolView
+from springtide.ledger.history import Arrived, Ended, FleetHistory, Memory, cost_memory, starts_memory
+from springtide.policy.cost import CostMemory, predict
+from springtide.policy.elastic.view import PoolView, memory_of
 
 log = logging.getLogger(__name__)
 COUNT_EVERY_S = 2.0  # arrivals: a range of the primary key, a millisecond for thousands of jobs
@@ -70,6 +71,7 @@ class Signals:
         self._count_from_s: float | None = None
         self._judge_from_s: float | None = None
         self._knows_the_past = False
+        self._costs: dict[ModelName, CostMemory] = {}
 
     async def look(self) -> dict[ModelName, Looked]:
         """Everything as it is now."""
@@ -92,7 +94,7 @@ class Signals:
     ) -> tuple[dict[ModelName, QueueView] | None, dict[ModelName, list[LiveJob]]]:
         models = [model for pool in self._pools.values() for model in pool.models]
         try:
-            views = {view.model: view for view in await self._broker.queues(models, now_s)}
+            views = {view.model: self._sized(view) for view in await self._broker.queues(models, now_s)}
             busy = [model for model in models if views[model].leased]
             running: dict[ModelName, list[LiveJob]] = {model: [] for model in models}
             for model in busy:
@@ -101,6 +103,9 @@ class Signals:
             log.debug("no figures of the queues: %s", error)
             return None, {}
         return views, running
+
+    def _sized(self, view: QueueView) -> QueueView:
+        return msgspec.structs.replace(view, predicted_s=self._corrected(view.model, view.predicted_s, view.queued))
 
     async def _ask_the_record(self, now_s: float) -> None:
         try:
@@ -116,7 +121,7 @@ class Signals:
         if self._knows_the_past:
             return
         names = list(self._gauges)
-        for name, memory in zip(names, await self._history.memories([_memory_name(n) for n in names]), strict=True):
+        for name, memory in zip(names, await self._history.memories([starts_memory(n) for n in names]), strict=True):
             if memory is not None:
                 self._gauges[name].cold_starts.extend(float(one) for one in json.loads(memory.body))
         self._knows_the_past = True
@@ -130,7 +135,12 @@ class Signals:
         came = {one.model: one for one in await self._history.arrived(since_s=self._count_from_s, until_s=until_s)}
         self._count_from_s = until_s
         for name, gauge in self._gauges.items():
-            gauge.came(came[model] for model in self._pools[name].models if model in came)
+            gauge.came(self._arrivals(came[model]) for model in self._pools[name].models if model in came)
+
+    def _arrivals(self, came: Arrived) -> Arrived:
+        work_s = self._corrected(came.model, came.work_s, came.jobs)
+        factor = work_s / came.work_s if came.work_s > 0 else 1.0
+        return Arrived(model=came.model, jobs=came.jobs, work_s=work_s, work_s2=came.work_s2 * factor**2)
 
     async def _judge(self, now_s: float) -> None:
         """How the jobs fared that came just so long ago that it is known by now."""
@@ -154,12 +164,29 @@ class Signals:
                 for one in await self._history.ended(model, since_s=now_s - RECENT_S, limit=RECENT_JOBS)
             ]
             gauge.ended(ended)
+        await self._learn_costs()
+
+    async def _learn_costs(self) -> None:
+        """How far engines' estimates are off, as `controller.costs` has found."""
+        models = [model for pool in self._pools.values() for model in pool.models]
+        found = await self._history.memories([cost_memory(model) for model in models])
+        for model, memory in zip(models, found, strict=True):
+            cost = None if memory is None else memory_of(memory.body, CostMemory)
+            if cost is not None:
+                self._costs[model] = cost
+
+    def _corrected(self, model: ModelName, work_s: float, jobs: int) -> float:
+        """Predicted seconds of so many jobs, from the sum of their engine's estimates."""
+        cost = self._costs.get(model)
+        if cost is None or jobs == 0:
+            return work_s
+        return jobs * predict(cost, {}, work_s / jobs).median_s
 
     async def _keep(self, now_s: float) -> None:
         fresh = [gauge for gauge in self._gauges.values() if gauge.has_learnt]
         await self._history.put_memories(
             [
-                Memory(name=_memory_name(gauge.name), at_s=now_s, body=json.dumps(list(gauge.cold_starts)))
+                Memory(name=starts_memory(gauge.name), at_s=now_s, body=json.dumps(list(gauge.cold_starts)))
                 for gauge in fresh
             ]
         )
@@ -344,7 +371,3 @@ def _quantile(values: Iterable[float], q: float) -> float | None:
     """By the nearest rank; None of nothing."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else None
-
-
-def _memory_name(name: ModelName) -> str:
-    return f"cold starts:{name}"

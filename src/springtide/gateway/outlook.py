@@ -16,13 +16,12 @@ from springtide.domain.ids import ModelName
 from springtide.domain.job import Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob, WorkerState
 from springtide.gateway.disclosure import without_paths
+from springtide.gateway.readiness import Eta, Readiness
 from springtide.gateway.schemas import LiveFigures, ReasonView, WorkerFigures
 from springtide.gateway.services import GatewayServices
 from springtide.policy.waiting import Waiting, engine_problem, explain, explain_removed
 
 log = logging.getLogger(__name__)
-
-_MIN_FRACTION = 0.05  # below it, elapsed time divided by progress says nothing
 
 
 class Outlook:
@@ -34,6 +33,7 @@ class Outlook:
         self._tenants = services.tenants
         self._models = services.models
         self._kept_s = services.settings.figures_kept_s
+        self._readiness = Readiness(services.history, services.models, services.clock)
         self._views: Mapping[ModelName, QueueView] = {}
         self._asked_at_s = float("-inf")
         self._lock = asyncio.Lock()
@@ -97,37 +97,30 @@ class Outlook:
         )
         return waiting and Waiting(code=waiting.code, message=without_paths(waiting.message))
 
-    async def eta_s(self, job: Job, live: LiveJob | None = None) -> float | None:
-        """Seconds until `job` will have ended; None where that is unknown: no worker is up, or nobody can be asked."""
+    async def eta(self, job: Job, live: LiveJob | None = None) -> Eta | None:
+        """Until `job` will have ended; None where that is unknown: no worker is there or may come, nobody can be asked,
+        or its model is not served any more."""
         status = live.status if live else job.status
+        if job.model not in self._models:
+            return None
         if status is JobStatus.IN_PROGRESS:
-            return self._rest_of_run_s(job, live)
+            started_at_s = live.started_at_s if live and live.started_at_s is not None else job.started_at_s
+            if started_at_s is None:
+                return None
+            elapsed_s = max(0.0, self._clock.now_s() - started_at_s)
+            return self._readiness.of_running(job.model, job.predicted_s, elapsed_s, live.fraction if live else None)
         view = await self.view(job.model)
         if status is not JobStatus.QUEUED or view is None:
             return None
-        workers = workers_up(view)
-        if not workers:
-            return None
-        waiting_s = view.predicted_s
-        if live is not None and live.ahead is not None:
-            waiting_s = live.ahead * (view.predicted_s / view.queued if view.queued else job.predicted_s)
-        return round(waiting_s / workers + job.predicted_s, 3)
-
-    def _rest_of_run_s(self, job: Job, live: LiveJob | None) -> float | None:
-        started_at_s = live.started_at_s if live and live.started_at_s is not None else job.started_at_s
-        if started_at_s is None:
-            return None
-        elapsed_s = max(0.0, self._clock.now_s() - started_at_s)
-        fraction = live.fraction if live else None
-        if fraction is not None and fraction >= _MIN_FRACTION:
-            return round(elapsed_s * (1 - fraction) / fraction, 3)
-        return round(max(0.0, job.predicted_s - elapsed_s), 3)
+        is_seen = view.queued > 0 and job.created_at_s <= view.taken_at_s
+        return self._readiness.of_waiting(view, job.predicted_s, ahead=live.ahead if live else None, is_seen=is_seen)
 
     def _is_fresh(self) -> bool:
         return self._clock.monotonic_s() - self._asked_at_s < self._kept_s
 
     async def _ask(self) -> None:
         self._asks += 1
+        await self._readiness.refresh()
         try:
             views = await self._broker.queues(tuple(self._models), self._clock.now_s())
             self._views = {view.model: view for view in views}

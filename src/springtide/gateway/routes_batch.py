@@ -150,7 +150,7 @@ async def _view(request: AnyRequest, gateway: Gateway, results: Sequence[Inserte
             items.append(BatchItem(status=problem["status"], problem=problem))
         else:
             accepted += 1
-            eta_s = await gateway.outlook.eta_s(result.job)
-            view = accepted_view(result.job, base, eta_s=eta_s)
+            eta = await gateway.outlook.eta(result.job)
+            view = accepted_view(result.job, base, eta=eta)
             items.append(BatchItem(status=202, job=view, replayed=not result.is_new))
     return BatchView(accepted=accepted, refused=len(items) - accepted, items=items)

@@ -166,8 +166,8 @@ _ENDED = {
 
 
 async def _shown(gateway: Gateway, standing: Standing, base: str, *, eta: bool = True) -> JobView:
-    eta_s = await gateway.standings.eta_s(standing) if eta else None
-    return standing_view(standing, base, eta_s=eta_s, waiting=await gateway.standings.waiting(standing))
+    when = await gateway.standings.eta(standing) if eta else None
+    return standing_view(standing, base, eta=when, waiting=await gateway.standings.waiting(standing))
 
 
 async def _no_result(request: AnyRequest, job: Job) -> Response[Any]:
@@ -175,9 +175,9 @@ async def _no_result(request: AnyRequest, job: Job) -> Response[Any]:
     if not job.status.is_terminal:
         gateway = gateway_of(request)
         standing = await gateway.standings.one(job)
-        eta_s = await gateway.standings.eta_s(standing)
+        eta = await gateway.standings.eta(standing)
         least_s, most_s = POLL_S
-        after_s = min(max(eta_s if eta_s is not None else least_s, least_s), most_s)
+        after_s = min(max(eta.s if eta is not None else least_s, least_s), most_s)
         shown = job_view(job, "", live=standing.live)
         return problems.problem(
             request,
@@ -187,7 +187,7 @@ async def _no_result(request: AnyRequest, job: Job) -> Response[Any]:
             headers={"retry-after": http.retry_after(after_s)},
             job_status=shown.status,
             progress=shown.progress,
-            eta_s=eta_s,
+            eta_s=None if eta is None else eta.s,
         )
     error = error_view(job.error)
     code = error.code if error else f"job_{job.status.value}"

@@ -124,8 +124,8 @@ async def answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: flo
         if job.status.is_terminal:
             view = job_view(job, base) if job.plan is None else standing_view(await gateway.standings.one(job), base)
             return _encoded(view, 200, headers)
-    eta_s = await gateway.standings.eta_s(Standing(job=job) if job.plan is None else await gateway.standings.one(job))
-    return _encoded(accepted_view(job, base, eta_s=eta_s), 202, headers)
+    eta = await gateway.standings.eta(Standing(job=job) if job.plan is None else await gateway.standings.one(job))
+    return _encoded(accepted_view(job, base, eta=eta), 202, headers)
 
 
 def _encoded(view: AcceptedView, status: int, headers: dict[str, str]) -> ASGIResponse:

@@ -42,7 +42,8 @@ class ErrorView(msgspec.Struct, kw_only=True):
 
 
 class AcceptedView(msgspec.Struct, kw_only=True):
-    """A job just accepted, with every URL it will be asked about by. `eta_s` is null where nothing is known yet."""
+    """A job just accepted, with every URL it will be asked about by. `eta_s` (seconds until it will have ended, the
+    median) and `eta_range_s` (between which nine of ten will) are null where nothing is known yet."""
 
     id: str
     status: str
@@ -55,6 +56,7 @@ class AcceptedView(msgspec.Struct, kw_only=True):
     events_url: str
     cancel_url: str
     eta_s: float | None = None
+    eta_range_s: tuple[float, float] | None = None
 
 
 class BatchItem(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -14,6 +14,7 @@ from springtide.domain.ids import JobId
 from springtide.domain.job import Job, JobRef, JobStatus
 from springtide.domain.lease import LiveJob
 from springtide.gateway.outlook import Outlook
+from springtide.gateway.readiness import Eta
 from springtide.gateway.services import GatewayServices
 from springtide.policy.pipelines import Steps, current, plan_of, shares, step_jobs
 from springtide.policy.waiting import Waiting
@@ -62,19 +63,19 @@ class Standings:
             return None
         return await self._outlook.waiting(now, standing.lives[number])
 
-    async def eta_s(self, standing: Standing) -> float | None:
-        """Seconds until the job will have ended; None where that is unknown, or it has."""
+    async def eta(self, standing: Standing) -> Eta | None:
+        """Until the job will have ended; None where that is unknown, or it has."""
         job = standing.job
         if job.status.is_terminal:
             return None
         if job.plan is None:
-            return await self._outlook.eta_s(job, standing.live)
+            return await self._outlook.eta(job, standing.live)
         number = current(job, standing.steps)
         now = None if number is None else standing.steps[number]
         if number is None or now is None:
             return None
-        rest_s = await self._outlook.eta_s(now, standing.lives[number])
-        return None if rest_s is None else rest_s + sum(step.predicted_s for step in job.plan.steps[number + 1 :])
+        rest = await self._outlook.eta(now, standing.lives[number])
+        return None if rest is None else rest.plus(sum(step.predicted_s for step in job.plan.steps[number + 1 :]))
 
     async def _peek(self, jobs: Sequence[Job]) -> Mapping[JobId, LiveJob]:
         """The broker's view of the live ones among `jobs`; nothing where it cannot be asked."""

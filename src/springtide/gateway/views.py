@@ -9,6 +9,7 @@ from springtide.domain.job import BlobRef, Job, JobError, JobStatus, PlanStep
 from springtide.domain.lease import LiveEvent, LiveJob
 from springtide.gateway.disclosure import disclosed
 from springtide.gateway.headers import iso8601
+from springtide.gateway.readiness import Eta
 from springtide.gateway.schemas import (
     AcceptedView,
     AttemptView,
@@ -40,16 +41,18 @@ _UNTIL_RECORDED = {
 }
 
 
-def accepted_view(job: Job, base: str, *, eta_s: float | None) -> AcceptedView:
+def accepted_view(job: Job, base: str, *, eta: Eta | None) -> AcceptedView:
     """What a submit is answered with."""
-    return AcceptedView(**_accepted(job, base), status=job.status.value, eta_s=eta_s)
+    return AcceptedView(**_accepted(job, base), status=job.status.value, **_when(eta))
 
 
-def standing_view(
-    standing: Standing, base: str, *, eta_s: float | None = None, waiting: Waiting | None = None
-) -> JobView:
+def _when(eta: Eta | None) -> dict[str, Any]:
+    return {} if eta is None else {"eta_s": eta.s, "eta_range_s": (eta.low_s, eta.high_s)}
+
+
+def standing_view(standing: Standing, base: str, *, eta: Eta | None = None, waiting: Waiting | None = None) -> JobView:
     """A job as it stands, with its steps where it is a pipeline."""
-    view = job_view(standing.job, base, live=standing.live, eta_s=eta_s, waiting=waiting)
+    view = job_view(standing.job, base, live=standing.live, eta=eta, waiting=waiting)
     plan = standing.job.plan
     if plan is not None and standing.steps:
         view.steps = [
@@ -95,7 +98,7 @@ def job_view(
     base: str,
     *,
     live: LiveJob | None = None,
-    eta_s: float | None = None,
+    eta: Eta | None = None,
     waiting: Waiting | None = None,
 ) -> JobView:
     """A job on record, with the broker's fresher view of a live one laid over it."""
@@ -105,7 +108,7 @@ def job_view(
     return JobView(
         **_accepted(job, base),
         status=status.value,
-        eta_s=eta_s,
+        **_when(eta),
         priority=job.priority.value,
         attempt=max(over.attempt, job.attempt) if over else job.attempt,
         max_attempts=job.max_attempts,

@@ -37,7 +37,8 @@ class Attained(msgspec.Struct, frozen=True, kw_only=True):
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """A job that came to a result."""
 
-    predicted_s: float
+    id: JobId
+    predicted_s: float  # the engine's own estimate
     wait_s: float  # from its creation to the start of its last attempt
     run_s: float  # of that attempt
 
@@ -84,6 +85,16 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # such as tide:matting
     at_s: float
     body: str  # JSON
+
+
+def cost_memory(model: ModelName) -> str:
+    """What is known of how long jobs of a model run: a `policy.cost.CostMemory`."""
+    return f"cost:{model}"
+
+
+def starts_memory(name: ModelName) -> str:
+    """The last cold starts of a model, or of a pool of them, in seconds: a list."""
+    return f"cold starts:{name}"
 
 
 class FleetHistory(Protocol):

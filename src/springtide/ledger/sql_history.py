@@ -46,7 +46,7 @@ _ATTAINED = select(  # jobs_pk
     or_(jobs.c.status != JobStatus.CANCELLED.value, jobs.c.started_at_s.is_not(None)),
 )
 _ENDED = (  # jobs_pk, from its end
-    select(jobs.c.predicted_s, jobs.c.created_at_s, jobs.c.started_at_s, jobs.c.finished_at_s)
+    select(jobs.c.id, jobs.c.predicted_s, jobs.c.created_at_s, jobs.c.started_at_s, jobs.c.finished_at_s)
     .where(
         jobs.c.id >= bindparam("first_id"),
         jobs.c.model == bindparam("model"),
@@ -131,8 +131,8 @@ class SqlHistory:
     async def ended(self, model: ModelName, *, since_s: float, limit: int) -> list[Ended]:
         found = await self._ledger.read(partial(newest_ended, model=model, since_s=since_s, limit=limit))
         return [
-            Ended(predicted_s=predicted_s, wait_s=max(0.0, began - came), run_s=max(0.0, ended - began))
-            for predicted_s, came, began, ended in found
+            Ended(id=JobId(job), predicted_s=predicted_s, wait_s=max(0.0, began - came), run_s=max(0.0, ended - began))
+            for job, predicted_s, came, began, ended in found
         ]
 
     async def ran(self, *, since_s: float, after: JobId | None, limit: int) -> list[Ran]:

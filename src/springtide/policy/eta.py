@@ -61,7 +61,7 @@ class Band(msgspec.Struct, frozen=True, kw_only=True):
 def foretell(place: Place, calibration: Calibration | None = None) -> Band:
     """The band for one job."""
     calibration = calibration or Calibration()
-    start_s = _start(place)
+    start_s = start(place)
     waits = start_s > 0
     middle_s = max(0.001, start_s + place.run_s)
     own_s = max(0.02 * place.run_s, (place.run_p90_s - place.run_s) / 1.2816)
@@ -100,7 +100,7 @@ def _moved(z: tuple[float, ...], seen: int, error: float) -> tuple[float, ...]:
     )
 
 
-def _start(place: Place) -> float:
+def start(place: Place) -> float:
     """Seconds until a replica takes it, if jobs are laid on replicas in order."""
     free = [0.0] * place.idle
     free += [max(0.0, left_s) if left_s > 0 else 0.1 * place.run_s for left_s in place.busy_left_s]

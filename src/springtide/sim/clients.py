@@ -126,7 +126,7 @@ class Clients:
             case roll if roll < 0.5:
                 await self._await_end(job)
             case roll if roll < 0.6:
-                await self._insist(lambda gateway: gateway.outlook.eta_s(job))
+                await self._insist(lambda gateway: gateway.outlook.eta(job))
             case _:
                 pass  # fire and forget
 

@@ -8,7 +8,7 @@ differences, and a counter that fell (a restart) counts as no news. Everything h
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -79,6 +79,17 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     message: str = ""
     figures: dict[str, float] = {}
+
+
+MemoryT = TypeVar("MemoryT")
+
+
+def memory_of(body: str, kind: type[MemoryT]) -> MemoryT | None:
+    """What was remembered as JSON; None where this version cannot read it."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError:
+        return None
 
 
 class Policy(Protocol):
