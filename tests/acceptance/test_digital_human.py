@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import stat
 import wave
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import av
 import pytest
 from PIL import Image
 
+from springtide.engines.provenance import Kind, origin_of
 from springtide.testing import media_makers as makers
 
 from .conftest import DATA, Server
@@ -35,6 +38,11 @@ def test_one_line_of_the_command_makes_a_portrait_speak(server: Server, word: Pa
     with av.open(str(tmp_path / "talk.mp4")) as film:
         assert {stream.codec_context.name for stream in film.streams} == {"h264", "aac"}
         assert film.streams.video[0].frames == 25
+    origin = origin_of(tmp_path / "talk.mp4")
+    assert origin is not None and origin.kind is Kind.COMPOSITE
+    assert origin.facts["consent_sha256"] == hashlib.sha256(CONSENT.encode()).hexdigest()
+    key = Path(server.env["SPRINGTIDE_SERVER__DATA_DIR"]) / "provenance" / "signer.pem"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600, "the installation's own key, for its owner only"
 
 
 def test_the_consent_is_kept_with_the_job_and_none_is_refused(server: Server, word: Path) -> None:

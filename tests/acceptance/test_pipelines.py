@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
+from springtide.engines.provenance import Kind, origin_of
+from springtide.media.film import opened_film
+
 from .conftest import DATA, Server
 
 pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
@@ -42,6 +45,31 @@ def test_a_picture_is_cut_out_and_marked_in_one_job(server: Server) -> None:
     before = Image.open(io.BytesIO(server.http.get(cut).content))
     box = ImageChops.difference(made, before).getbbox()
     assert box is not None and box[0] > 180 and box[1] > 400, "only the mark was laid over the cut-out"
+
+
+def test_a_film_is_generated_enlarged_marked_and_transcoded_in_one_request(server: Server, tmp_path: Path) -> None:
+    """Four engines on real frames; the last file still says that a program made it up, and its letters can be seen."""
+    then = [
+        {"model": "upscale", "inputs": {"video": {"$from": "video"}, "scale": 2}},
+        {"model": "watermark", "inputs": {"video": {"$from": "result"}, "text": "潮 Tide", "size": 0.5, "opacity": 1}},
+        {"model": "transcode", "inputs": {"video": {"$from": "result"}, "codec": "h264", "width": 256, "fps": 6}},
+    ]
+    inputs = {"prompt": "日落时的海边，镜头缓缓推近", "width": "192", "height": "128", "seconds": "0.5", "fps": "12"}
+    answer = server.submit("video", {}, wait_s=120, then=json.dumps(then), **inputs)
+    assert answer.status_code == 200, answer.text
+    job = answer.json()
+    assert job["status"] == "completed", job
+    assert [step["status"] for step in job["steps"]] == ["completed"] * 4
+    path = tmp_path / "film.mp4"
+    path.write_bytes(server.http.get(job["outputs"]["video"]["url"]).content)
+    with opened_film(path) as film:
+        frames = list(film.frames())
+        assert (film.width, film.height, len(frames)) == (256, 170, 3)
+    written = frames[1][120:, 128:].astype(int)
+    assert written.max() > 235 and written.min() < 70, "light letters with a dark rim at the lower right"
+    origin = origin_of(path)
+    assert origin is not None and origin.kind is Kind.ALGORITHMIC
+    assert origin.facts["changed_by"]["engine"] == "transcode"
 
 
 def test_the_run_command_takes_steps_and_saves_the_last_result(server: Server, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ class ParallaxPreview(Engine[Input, Output]):
     description = "A camera move with real parallax through a picture, or through a scene painted from words."
     version = "parallax-preview-1"
     license = MODEL.license
+    commercial_use = True
     stages = ("decode", "matte", "layers", "render", "finish")
     preload = (
         "numpy",
