@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,12 +23,20 @@ from springtide.engines.restoration.engine import FaceRestoration
 from springtide.engines.restoration.restorers import needed_side
 from springtide.engines.restoration.schema import Action, Input, Output
 from springtide.testing import media_makers as makers
+from springtide.testing.engine_suite import EngineContract
 
 pytestmark = pytest.mark.xdist_group("engines")
 
 PORTRAIT = DATA / "portrait.jpg"
 HEAD = (130, 5, 320, 195)
 Make = Callable[..., FaceRestoration]
+
+
+class TestTheContract(EngineContract):
+    engine = "springtide.engines.restoration.engine:FaceRestoration"
+    inputs: ClassVar = {"image": PORTRAIT, "scale": 1}
+    refused_settings = ({"face_side": 20}, {"template": "gpen"})
+    refused_inputs = ({"scale": 3}, {"strength": 2}, {"large_faces": "grow"})
 
 
 @pytest.fixture(scope="module")
@@ -392,6 +400,7 @@ def test_a_result_too_large_is_refused_before_it_is_a_job(tmp_path: Path) -> Non
     with pytest.raises(ValidationError, match="384 megapixels"):
         Input(image=image, scale=4)
     assert Input(image=image, scale=2).scale == 2
+    assert Input(image=image, scale="1").scale == 1, "as a form sends it"  # type: ignore[arg-type]
     for wrong in ({"scale": 3}, {"strength": 1.1}, {"max_faces": 0}, {"background": "blur"}):
         with pytest.raises(ValidationError):
             Input(image=image, **wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,11 +21,19 @@ from springtide.engines.upscaling.networks import TILES, TileShape, Upscaler, _b
 from springtide.engines.upscaling.schema import Input, Output, Quality
 from springtide.media.film import Codec, FilmWriter, opened_film
 from springtide.testing import media_makers as makers
+from springtide.testing.engine_suite import EngineContract
 
 pytestmark = pytest.mark.xdist_group("engines")
 
 PORTRAIT = DATA / "portrait.jpg"
 FACE = (180, 70, 276, 150)
+
+
+class TestTheContract(EngineContract):
+    engine = "springtide.engines.upscaling.engine:Upscale"
+    inputs: ClassVar = {"image": PORTRAIT}
+    refused_settings = ({"threads": 0},)
+    refused_inputs = ({"scale": 3}, {"format": "mp4"}, {"crf": 20})
 
 
 @pytest.fixture(scope="module")

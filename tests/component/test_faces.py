@@ -10,7 +10,6 @@ from PIL import Image
 
 from springtide.engines.faces.align import (
     TEMPLATES,
-    Template,
     alignment,
     five_points,
     native_side,
@@ -19,6 +18,7 @@ from springtide.engines.faces.align import (
 from springtide.engines.faces.detect import FaceDetector, _tiles
 from springtide.engines.faces.mesh import FaceMesh
 from springtide.engines.faces.models import FACE_WEIGHTS
+from springtide.engines.faces.template import Template
 from springtide.engines.faces.warp import inverse, mapped, warped
 
 pytestmark = pytest.mark.xdist_group("engines")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from springtide.engines.made import Made
 from springtide.engines.protocol import InputFile, Media, OutputFile
-from springtide.engines.upscaling.schema import MAX_OUTPUT_PIXELS
+from springtide.engines.upscaling.schema import MAX_OUTPUT_PIXELS, Sent
 
 MAX_PIXELS = 50_000_000
 
@@ -55,7 +55,7 @@ class Input(BaseModel):
     strength: float = Field(
         default=0.85, ge=0, le=1, description="How much of a restored face is taken; 0 changes nothing."
     )
-    scale: Literal[1, 2, 4] = Field(
+    scale: Annotated[Literal[1, 2, 4], Sent] = Field(
         default=2, description="How many times as wide and as high. Small faces have no room for detail at 1."
     )
     background: Background = Field(

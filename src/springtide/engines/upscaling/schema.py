@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from springtide.engines.made import Made
 from springtide.engines.protocol import InputFile, Media, OutputFile
@@ -15,6 +15,14 @@ MAX_OUTPUT_PIXELS = 100_000_000  # 0.8 GB in memory while it is encoded
 MAX_FRAME_PIXELS = 2_200_000  # full HD, in any proportion
 MAX_OUTPUT_FRAME_PIXELS = 33_200_000  # 8K, beyond which hardly anything plays
 MAX_VIDEO_S = 600.0
+
+
+def _number(value: object) -> object:
+    """A form sends "2", which no list of numbers has."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Sent = BeforeValidator(_number)
 
 
 class Quality(StrEnum):
@@ -48,7 +56,7 @@ class Input(BaseModel):
     video: Annotated[InputFile | None, Media("video/*", max_pixels=MAX_FRAME_PIXELS, max_duration_s=MAX_VIDEO_S)] = (
         Field(default=None, description="Or a video, of which every frame is enlarged.")
     )
-    scale: Literal[2, 4] = Field(default=2, description="How many times as wide and as high.")
+    scale: Annotated[Literal[2, 4], Sent] = Field(default=2, description="How many times as wide and as high.")
     quality: Quality | None = Field(
         default=None,
         description="best draws texture, fast smooth areas with clean edges, twenty times as quick. "
