@@ -78,14 +78,7 @@ class Step:
         self._engine, self._name, self._began = engine, name, time.monotonic()
 
     def made(self) -> Made:
-        return Made(
-            engine=self._name,
-            model="none",
-            version=self._engine.version,
-            license=self._engine.license,
-            generative=self._engine.generative,
-            seconds=round(time.monotonic() - self._began, 3),
-        )
+        return Made(**self._engine.made(self._began, engine=self._name))
 
     def carry(self, source: Path, target: Path, *, action: str) -> str | None:
         """Hand on the mark of origin of `source`, if it has one; gives how `target` carries it."""
