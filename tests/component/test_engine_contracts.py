@@ -37,6 +37,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any] = {}
     refused: tuple[Mapping[str, Any], ...] = ()
     says_what_made_it: bool = True
+    has_settings: bool = True
 
 
 def film(folder: Path, name: str = "film.mp4") -> Path:
@@ -44,7 +45,9 @@ def film(folder: Path, name: str = "film.mp4") -> Path:
 
 
 EXAMPLES: dict[str, Example] = {
-    "concat": Example(inputs=lambda folder: {"videos": [film(folder), film(folder, "b.mp4")]}, is_quick=True),
+    "concat": Example(
+        inputs=lambda folder: {"videos": [film(folder), film(folder, "b.mp4")]}, is_quick=True, has_settings=False
+    ),
     "digital-human": Example(
         inputs=lambda _: {"image": PORTRAIT, "audio": SPEECH, "consent": CONSENT},
         refused=({"consent": ""}, {"image": None}),
@@ -53,7 +56,7 @@ EXAMPLES: dict[str, Example] = {
         inputs=lambda _: {"image": PORTRAIT, "audio": SPEECH, "consent": CONSENT},
         settings={"url": "http://127.0.0.1:9", "shared_dir": str(DATA)},
     ),
-    "loudness": Example(inputs=lambda _: {"audio": SPEECH}, is_quick=True, refused=({"lufs": 3},)),
+    "loudness": Example(inputs=lambda _: {"audio": SPEECH}, is_quick=True, has_settings=False, refused=({"lufs": 3},)),
     "matting": Example(inputs=lambda _: {"image": PORTRAIT}, refused=({"background": "red"},)),
     "openai-transcription": Example(
         inputs=lambda _: {"audio": SPEECH}, settings={"url": "http://127.0.0.1:9/v1", "model": "whisper-1"}
@@ -69,8 +72,12 @@ EXAMPLES: dict[str, Example] = {
         refused=({"seconds": -1}, {"outcome": "explode"}),
         says_what_made_it=False,  # its `seconds` are those it was asked to spend
     ),
-    "thumbnail": Example(inputs=lambda folder: {"video": film(folder)}, is_quick=True, refused=({"columns": 0},)),
-    "transcode": Example(inputs=lambda folder: {"video": film(folder)}, is_quick=True, refused=({"fps": 0},)),
+    "thumbnail": Example(
+        inputs=lambda folder: {"video": film(folder)}, is_quick=True, has_settings=False, refused=({"columns": 0},)
+    ),
+    "transcode": Example(
+        inputs=lambda folder: {"video": film(folder)}, is_quick=True, has_settings=False, refused=({"fps": 0},)
+    ),
     "upscale": Example(inputs=lambda _: {"image": PORTRAIT}, refused=({"image": None},)),
     "video": Example(
         inputs=lambda _: {"prompt": "snow, push in", "width": 128, "height": 96, "seconds": 0.5, "fps": 8},
@@ -89,7 +96,7 @@ def _suite(name: str, reference: str) -> type[engine_suite.EngineContract]:
         "engine": reference,
         "settings": example.settings,
         "refused_inputs": example.refused,
-        "refused_settings": ({"no_such_setting": 1},),
+        "refused_settings": ({"no_such_setting": 1},) if example.has_settings else (),
         "says_what_made_it": example.says_what_made_it,
         "example": classmethod(lambda _cls, folder: example.inputs(folder)),
     }

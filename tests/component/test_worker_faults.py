@@ -60,6 +60,14 @@ async def test_a_crash_report_does_not_show_what_an_earlier_job_printed(tmp_path
         assert "no good" not in outcome.error.details["stderr"]
 
 
+async def test_what_a_failed_run_held_is_let_go_before_the_next(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.outcome(await world.submit("fails_with_data"))
+        outcome = await world.outcome(await world.submit("data_left"))
+        assert outcome.outputs is not None
+        assert outcome.outputs["number"] == 0
+
+
 async def test_a_job_whose_first_attempt_crashed_completes_at_its_second(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         outcome = await world.end_of(await world.submit("once", path=str(tmp_path / "note")))

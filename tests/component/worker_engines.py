@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,6 +65,14 @@ class Scripted(Engine[Input, Output]):
 
     def raises(self, inputs: Input, progress: Progress) -> None:
         raise ValueError("no good")
+
+    def fails_with_data(self, inputs: Input, progress: Progress) -> None:
+        data = set[int]()
+        self.data = weakref.ref(data)
+        raise ValueError(f"no good: {len(data)}")
+
+    def data_left(self, inputs: Input, progress: Progress) -> Output:
+        return Output(number=int(self.data() is not None))
 
     def odd_details(self, inputs: Input, progress: Progress) -> None:
         raise InvalidInput("odd", thing=object(), huge=1 << 80)

@@ -319,7 +319,11 @@ class _EngineProcess:
         except BaseException as error:
             output = error
         run_s = time.monotonic() - started
-        self._outbox.result(self._settle(task, output, run_s, progress))
+        result = self._settle(task, output, run_s, progress)
+        # What was raised holds its traceback, that this frame, and this frame it: without this, arrays and decoders of
+        # a run that failed or was cancelled would stay until the collector comes by.
+        del output
+        self._outbox.result(result)
 
     def _run_together(self, group: list[Task]) -> None:
         """One `run_batch` for all whose inputs can be bound."""
@@ -347,6 +351,7 @@ class _EngineProcess:
         results = [
             self._settle(task, out, run_s, progress) for (task, _, progress), out in zip(ready, outputs, strict=True)
         ]
+        del outputs  # as above
         for result in results:
             result.together, result.is_shared = len(ready), is_shared
             if is_shared and result is not results[0]:
