@@ -104,10 +104,7 @@ def _suite(name: str, reference: str) -> type[engine_suite.EngineContract]:
     return type(f"Test_{name.replace('-', '_')}", (base,), attributes)
 
 
-NOT_YET = frozenset({"watermark"} if "transcode" not in OURS else ())  # its results learn to say what made them
-globals().update(
-    {f"Test_{name}": _suite(name, reference) for name, reference in OURS.items() if name in EXAMPLES.keys() - NOT_YET}
-)
+globals().update({f"Test_{name}": _suite(name, reference) for name, reference in OURS.items() if name in EXAMPLES})
 
 
 def test_no_engine_of_ours_is_without_an_example_here() -> None:

@@ -66,8 +66,8 @@ class FilmOutput(Made):
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     fps: float = Field(description="Frames per second, constant.")
-    frames: int
-    duration_s: float
+    frames: int = Field(description="How many there are.")
+    duration_s: float = Field(description="Length, seconds.")
     origin: str | None = Field(default=None, description="The mark of origin it carries on, where the input had one.")
 
 

@@ -68,8 +68,8 @@ class Output(Made):
         default=None, description="Which rectangle of sheet.jpg stands for which time, as WebVTT."
     )
     at_s: float = Field(description="Of the picture, seconds.")
-    width: int
-    height: int
+    width: int = Field(description="Of the picture, pixels.")
+    height: int = Field(description="Of the picture, pixels.")
     tiles: int = Field(default=0, description="Small pictures on the sheet.")
     origin: str | None = Field(default=None, description="The mark of origin it carries on, where the film had one.")
 

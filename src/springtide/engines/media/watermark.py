@@ -73,8 +73,8 @@ class Output(Made):
     result: Annotated[
         OutputFile, Media("image/png, image/jpeg, image/webp, video/mp4, video/webm, video/quicktime")
     ] = Field(description="The picture or film with the mark.")
-    width: int
-    height: int
+    width: int = Field(description="Of the result, pixels.")
+    height: int = Field(description="Of the result, pixels.")
     frames: int | None = Field(default=None, description="Frames of a film; none of a picture.")
     origin: str | None = Field(default=None, description="The mark of origin it carries on, where the input had one.")
 
