@@ -140,7 +140,7 @@ def test_peers_behave_as_their_sources_say() -> None:
 
 
 def test_tide_keeps_the_objective_for_less_than_a_fixed_fleet_that_does() -> None:
-    jobs = invent("tide", seed=3, days=0.7, load=5.0)
+    jobs = invent("tide", seed=3, days=0.5, load=5.0)
     setup = Setup(weather=Weather(cold_start_s=40.0))
     ours = simulate(jobs, tide_for(30.0, 0.98, setup.weather), setup)
     fixed = next(one for n in range(6, 40) if (one := simulate(jobs, Static(n), setup)).attained >= 0.98)
@@ -150,7 +150,7 @@ def test_tide_keeps_the_objective_for_less_than_a_fixed_fleet_that_does() -> Non
 
 
 def test_a_laxer_objective_costs_less() -> None:
-    jobs = invent("walk", seed=2, days=0.5, load=4.0)
+    jobs = invent("walk", seed=2, days=0.25, load=4.0)
     lax, strict = (simulate(jobs, tide_for(30.0, share), Setup()) for share in (0.8, 0.99))
     assert lax.replica_hours < strict.replica_hours
     assert lax.attained < strict.attained
@@ -175,7 +175,7 @@ def test_jobs_are_done_when_they_were_told() -> None:
 
 
 def test_nobody_beats_the_bounds() -> None:
-    jobs = invent("onoff", days=0.25, load=3.0)
+    jobs = invent("onoff", days=0.12, load=3.0)
     asked = {"wait_s": 30.0, "cold_start_s": 40.0}
     feasible = greedy(jobs, **asked).replica_hours
     assert feasible >= sum(jobs.run_s) / 3600
