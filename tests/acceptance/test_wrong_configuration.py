@@ -25,7 +25,17 @@ SERVER = """
 port = 70000
 data_dir = "{data}"
 """
-PARTS = ["models.a", "'mattin'", "speech, synthetic", "models.b", "threads", "language", "models.c", "nowhere"]
+PARTS = [
+    "models.a",
+    "'mattin'",
+    "an installed engine (",
+    "matting, ",
+    "models.b",
+    "threads",
+    "language",
+    "models.c",
+    "nowhere",
+]
 
 
 def up(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
