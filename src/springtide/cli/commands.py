@@ -162,7 +162,10 @@ def list_models(config: Config, url: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    table = Table("model", "title", "engine", "licence", "commercial use", "takes", "gives")
+    # What a licence allows must never be cut off, however narrow the terminal: the other columns fold.
+    whole = {"model", "licence", "commercial use"}
+    names = ("model", "title", "engine", "licence", "commercial use", "takes", "gives")
+    table = Table(*(Column(name, no_wrap=name in whole, overflow="fold") for name in names))
     for one in found:
         takes = ", ".join(_field_text(field) for field in one["input_files"]) or "-"
         gives = ", ".join(one["output_files"])
