@@ -32,6 +32,7 @@ from springtide.domain.ids import is_job_id
 NEEDS_MENDING = frozenset({"engine_not_loading", "model_removed"})  # reasons to wait that time alone does not cure
 OWN_SERVER_READY_S = 60.0
 OWN_SERVER_STOP_S = 30.0
+ROOMY = 140  # characters of a terminal that all columns of the models' table fit
 _err = Console(stderr=True)
 _out = Console()
 
@@ -162,15 +163,23 @@ def list_models(config: Config, url: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    # What a licence allows must never be cut off, however narrow the terminal: the other columns fold.
+    # What a licence allows must never be cut off: in a narrow terminal two columns are left out, and others fold.
     whole = {"model", "licence", "commercial use"}
-    names = ("model", "title", "engine", "licence", "commercial use", "takes", "gives")
+    names = ["model", "title", "engine", "licence", "commercial use", "takes", "gives"]
+    if _out.width < ROOMY:
+        names = [name for name in names if name not in {"title", "engine"}]
     table = Table(*(Column(name, no_wrap=name in whole, overflow="fold") for name in names))
     for one in found:
-        takes = ", ".join(_field_text(field) for field in one["input_files"]) or "-"
-        gives = ", ".join(one["output_files"])
-        allowed = _commercial_use(one)
-        table.add_row(one["name"], one["title"], one["engine"], one["license"], allowed, takes, gives)
+        shown = {
+            "model": one["name"],
+            "title": one["title"],
+            "engine": one["engine"],
+            "licence": one["license"],
+            "commercial use": _commercial_use(one),
+            "takes": ", ".join(_field_text(field) for field in one["input_files"]) or "-",
+            "gives": ", ".join(one["output_files"]),
+        }
+        table.add_row(*(shown[name] for name in names))
     _out.print(table)
     for one in found:
         problem = (one.get("live") or {}).get("problem")
