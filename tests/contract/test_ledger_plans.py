@@ -72,7 +72,7 @@ QUERIES: dict[str, tuple[Query, str]] = {
         "jobs_pk",
     ),
     "the newest ended jobs": (
-        partial(sql_history.newest_ended, model=ModelName("matting"), since_s=1.0, limit=5),
+        partial(sql_history.newest_ended, since_s=1.0, limit=5),
         "jobs_pk",
     ),
     "the past as a trace": (partial(sql_history.jobs_that_ran, since_s=1.0, after=None, limit=5), "jobs_pk"),

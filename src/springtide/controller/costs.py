@@ -20,7 +20,7 @@ from springtide.runtime.loops import Loop
 
 LOOK_EVERY_S = 5.0
 RECENT_S = 3600.0
-RECENT_JOBS = 50  # of one model and look: ten a second teach enough
+RECENT_JOBS = 200  # of one look: forty a second teach enough
 KNOWN = 4096  # ids of jobs that were learnt from: none twice
 
 
@@ -48,9 +48,9 @@ class Costs:
             await self._recall()
         now_s = self._clock.now_s()
         told: list[Memory] = []
+        ended = await self._history.ended(since_s=now_s - RECENT_S, limit=RECENT_JOBS)
         for model in self._models:
-            ended = await self._history.ended(model, since_s=now_s - RECENT_S, limit=RECENT_JOBS)
-            fresh = [job for job in reversed(ended) if job.id not in self._learnt]
+            fresh = [job for job in reversed(ended) if job.model == model and job.id not in self._learnt]
             self._learnt.update(dict.fromkeys(job.id for job in fresh))
             if self._is_first and model in self._memories:
                 continue  # whoever wrote that down has learnt from these already
@@ -60,7 +60,7 @@ class Costs:
             if memory is not self._memories.get(model) and memory.jobs:
                 self._memories[model] = memory
                 told.append(Memory(name=cost_memory(model), at_s=now_s, body=msgspec.json.encode(memory).decode()))
-        while len(self._learnt) > KNOWN + RECENT_JOBS * len(self._models):
+        while len(self._learnt) > KNOWN + RECENT_JOBS:
             self._learnt.popitem(last=False)
         self._is_first = False
         await self._history.put_memories(told)

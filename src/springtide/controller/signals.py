@@ -33,7 +33,7 @@ SETTLE_S = 1.0  # a job's id is made before its commit: later ones are counted b
 JUDGE_EVERY_S = 10.0  # who began in time, and how long the last ones took
 NOTED_AFTER_S = 4.0  # that an attempt runs is on record two seconds after it began, a little more under load
 RECENT_S = 900.0
-RECENT_JOBS = 200
+RECENT_JOBS = 1000  # of all models
 COLD_STARTS = 30  # as many as a 90 % quantile needs to mean something
 MIN_FRACTION = 0.05  # below it, elapsed time divided by progress says nothing
 DEFAULT_RUN_S = 1.0  # where nothing has run yet and the queue predicts nothing
@@ -149,6 +149,7 @@ class Signals:
         if now_s - self._judge_from_s < JUDGE_EVERY_S:
             return
         since_s, self._judge_from_s = self._judge_from_s, now_s
+        newest = await self._history.ended(since_s=now_s - RECENT_S, limit=RECENT_JOBS)
         for name, gauge in self._gauges.items():
             pool = self._pools[name]
             back_s = pool.wait_s + NOTED_AFTER_S
@@ -158,12 +159,7 @@ class Signals:
                 )
                 gauge.started += told.jobs
                 gauge.late += told.late
-            ended = [
-                one
-                for model in pool.models
-                for one in await self._history.ended(model, since_s=now_s - RECENT_S, limit=RECENT_JOBS)
-            ]
-            gauge.ended(ended)
+            gauge.ended([one for one in newest if one.model in pool.models])
         await self._learn_costs()
 
     async def _learn_costs(self) -> None:

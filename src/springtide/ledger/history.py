@@ -38,6 +38,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """A job that came to a result."""
 
     id: JobId
+    model: ModelName
     predicted_s: float  # the engine's own estimate
     wait_s: float  # from its creation to the start of its last attempt
     run_s: float  # of that attempt
@@ -113,8 +114,9 @@ class FleetHistory(Protocol):
         `until_s + wait_s`. Jobs that were cancelled while they waited do not count."""
         ...
 
-    async def ended(self, model: ModelName, *, since_s: float, limit: int) -> list[Ended]:
-        """The newest jobs created from then on that have completed, newest first."""
+    async def ended(self, *, since_s: float, limit: int) -> list[Ended]:
+        """The newest jobs of all models, created from then on, that have completed; newest first. (Not by model: for
+        one that has none, all the jobs of the others would be read.)"""
         ...
 
     async def ran(self, *, since_s: float, after: JobId | None, limit: int) -> list[Ran]:

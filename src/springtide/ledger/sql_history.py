@@ -46,10 +46,9 @@ _ATTAINED = select(  # jobs_pk
     or_(jobs.c.status != JobStatus.CANCELLED.value, jobs.c.started_at_s.is_not(None)),
 )
 _ENDED = (  # jobs_pk, from its end
-    select(jobs.c.id, jobs.c.predicted_s, jobs.c.created_at_s, jobs.c.started_at_s, jobs.c.finished_at_s)
+    select(jobs.c.id, jobs.c.model, jobs.c.predicted_s, jobs.c.created_at_s, jobs.c.started_at_s, jobs.c.finished_at_s)
     .where(
         jobs.c.id >= bindparam("first_id"),
-        jobs.c.model == bindparam("model"),
         jobs.c.status == JobStatus.COMPLETED.value,
         jobs.c.started_at_s.is_not(None),
         text("plan IS NULL"),
@@ -128,11 +127,17 @@ class SqlHistory:
         [(count, late)] = await self._ledger.read(asked)
         return Attained(jobs=count, late=late or 0)
 
-    async def ended(self, model: ModelName, *, since_s: float, limit: int) -> list[Ended]:
-        found = await self._ledger.read(partial(newest_ended, model=model, since_s=since_s, limit=limit))
+    async def ended(self, *, since_s: float, limit: int) -> list[Ended]:
+        found = await self._ledger.read(partial(newest_ended, since_s=since_s, limit=limit))
         return [
-            Ended(id=JobId(job), predicted_s=predicted_s, wait_s=max(0.0, began - came), run_s=max(0.0, ended - began))
-            for job, predicted_s, came, began, ended in found
+            Ended(
+                id=JobId(job),
+                model=ModelName(model),
+                predicted_s=predicted_s,
+                wait_s=max(0.0, began - came),
+                run_s=max(0.0, ended - began),
+            )
+            for job, model, predicted_s, came, began, ended in found
         ]
 
     async def ran(self, *, since_s: float, after: JobId | None, limit: int) -> list[Ran]:
@@ -200,8 +205,8 @@ def jobs_in_time(
     return connection.execute(_ATTAINED, {**ids, "model": model, "wait_s": wait_s, "now_s": now_s}).all()
 
 
-def newest_ended(connection: Connection, model: ModelName, since_s: float, limit: int) -> Sequence[Row]:
-    parameters = {"first_id": first_job_id_at(since_s), "model": model, "limit": limit}
+def newest_ended(connection: Connection, since_s: float, limit: int) -> Sequence[Row]:
+    parameters = {"first_id": first_job_id_at(since_s), "limit": limit}
     return connection.execute(_ENDED, parameters).all()
 
 
