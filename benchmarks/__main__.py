@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 where every benchmark gave figures, else 1. A missed goal is on record, not an error."""
     options = _parser().parse_args(arguments)
     given = sys.argv[1:] if arguments is None else list(arguments)
-    command = shlex.join(["python", "-m", "benchmarks", *given])
+    # Where the record is written is no part of what was measured, and names a folder of this machine.
+    at = given.index("--results") if "--results" in given else len(given)
+    command = shlex.join(["python", "-m", "benchmarks", *given[:at], *given[at + 2 :]])
     work = FOLDER / ".work"  # beside the code: a temporary folder may be in memory, where an fsync is free
     work.mkdir(exist_ok=True)
     failed = False

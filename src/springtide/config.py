@@ -205,7 +205,7 @@ class ScalingConfig(_Section):
     """How the number of workers follows the load (docs/elasticity.md). The default policy, tide, keeps the objective
     with as little as it can: a share of the jobs shall begin within a wait."""
 
-    policies: list[Literal["tide", "backlog", "queue", "utilization", "trisignal", "schedule"]] = Field(
+    policies: list[Literal["tide", "backlog", "queue", "utilization", "schedule"]] = Field(
         default_factory=lambda: ["tide"],
         min_length=1,
         description="Of several the largest wish wins.",
@@ -222,10 +222,9 @@ class ScalingConfig(_Section):
     queue_target: float = Field(
         default=1, gt=0, le=10_000, description="Policy queue: jobs waiting and running for each replica."
     )
-    utilization_signal: Literal["busy", "gpu", "gpu_memory", "cpu"] = Field(
-        default="busy", description="Policy utilization: what is measured; busy is the share of time with a job."
+    utilization_target: float = Field(
+        default=0.7, gt=0, le=1, description="Policy utilization: the share of time with a job that is aimed at."
     )
-    utilization_target: float = Field(default=0.7, gt=0, le=1, description="Policy utilization: the share aimed at.")
     schedule: list[FloorConfig] = Field(default_factory=list[FloorConfig], description="Policy schedule: the floors.")
     utc_offset_h: float = Field(
         default=0, ge=-14, le=14, description="Policy schedule: hours that its clock is ahead of UTC."

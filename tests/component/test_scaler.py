@@ -21,7 +21,7 @@ from springtide.domain.lease import Completion, WorkerState
 from springtide.ledger.history import Memory
 from springtide.ledger.sql import SqlLedger
 from springtide.policy.elastic.backlog import BacklogSettings
-from springtide.policy.elastic.named import backlog_policy
+from springtide.policy.elastic.named import bound
 from springtide.policy.elastic.view import Advice, Policy, PoolView, Reason
 
 
@@ -54,7 +54,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 def scaler_of(world: World, policy: Policy | None = None, **settings: Any) -> Scaler:
-    policy = policy or backlog_policy(BacklogSettings(**({"max_replicas": 3} | settings)))
+    policy = policy or bound(BacklogSettings(**({"max_replicas": 3} | settings)))
     return Scaler(world.signals(), world.fleet, world.ledger.history, {M: policy}, world.clock)
 
 
@@ -163,7 +163,7 @@ async def test_a_pool_is_scaled_on_the_sum_of_its_models_work_and_drains_who_hol
     pool = ModelName("pool")
     pools = {pool: Pool(models=(M, N))}
     signals = Signals(world.broker, world.fleet, world.ledger.history, world.clock, pools=pools)
-    policy = backlog_policy(BacklogSettings(max_replicas=5, jobs_per_replica=2, idle_s=0.0))
+    policy = bound(BacklogSettings(max_replicas=5, jobs_per_replica=2, idle_s=0.0))
     scaler = Scaler(signals, world.fleet, world.ledger.history, {pool: policy}, world.clock)
     await world.submit(2)
     await world.submit(2, model=N)

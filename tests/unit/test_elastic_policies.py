@@ -16,7 +16,7 @@ from springtide.policy.elastic import queue, schedule, tide, trisignal, utilizat
 from springtide.policy.elastic.behavior import Behavior, BehaviorMemory, Rule, Scaling, behave, from_utilization
 from springtide.policy.elastic.bounds import Bounds
 from springtide.policy.elastic.composed import Composed
-from springtide.policy.elastic.named import schedule_policy, tide_policy
+from springtide.policy.elastic.named import bound
 from springtide.policy.elastic.patience import Patient
 from springtide.policy.elastic.view import Advice, PoolView, Reason
 
@@ -290,8 +290,8 @@ def test_floors_hold_at_their_times_over_midnight_and_on_their_days() -> None:
 def test_of_several_policies_the_largest_wish_wins_with_its_reason() -> None:
     floors = schedule.ScheduleSettings(floors=(schedule.Floor(from_s=0, until_s=86_400, replicas=7),))
     parts = [
-        tide_policy(tide.TideSettings()),
-        schedule_policy(floors),
+        bound(tide.TideSettings()),
+        bound(floors),
     ]
     both = Composed(parts)
     advice, memory = both.decide(PoolView(now_s=5.0, waiting=0), None)
@@ -309,7 +309,7 @@ def test_patience_keeps_replicas_that_were_busy_lately_and_is_no_excuse_before_a
     def idle(*for_s: float) -> PoolView:
         return PoolView(now_s=1e6, waiting=0, idle_for_s=for_s)
 
-    patient = Patient(tide_policy(tide.TideSettings(bounds=Bounds(max_replicas=3))), 300.0)
+    patient = Patient(bound(tide.TideSettings(bounds=Bounds(max_replicas=3))), 300.0)
     assert patient.decide(idle(400.0, 350.0, 20.0), None)[0].replicas == 1
     held, _ = patient.decide(idle(100.0, 50.0), None)
     assert (held.replicas, held.reason) == (2, Reason.HOLD)

@@ -65,12 +65,13 @@ def _policy(given: ModelConfig | WorkersConfig, slots: int) -> Policy:
 
 
 def _part(name: str, given: ModelConfig | WorkersConfig, bounds: Bounds, jobs_per_replica: int) -> Bound:
-    from springtide.policy.elastic import backlog, named, queue, tide, trisignal, utilization
+    from springtide.policy.elastic import backlog, queue, tide, utilization
+    from springtide.policy.elastic.named import bound
 
     scaling = given.scaling
     match name:
         case "tide":
-            return named.tide_policy(
+            return bound(
                 tide.TideSettings(
                     bounds=bounds,
                     wait_s=scaling.wait_s,
@@ -80,18 +81,14 @@ def _part(name: str, given: ModelConfig | WorkersConfig, bounds: Bounds, jobs_pe
                 )
             )
         case "queue":
-            return named.queue_policy(queue.QueueSettings(bounds=bounds, target=scaling.queue_target))
+            return bound(queue.QueueSettings(bounds=bounds, target=scaling.queue_target))
         case "utilization":
-            settings = utilization.UtilizationSettings(
-                bounds=bounds, signal=scaling.utilization_signal, target=scaling.utilization_target
-            )
-            return named.utilization_policy(settings)
-        case "trisignal":
-            return named.trisignal_policy(trisignal.TrisignalSettings(bounds=bounds))
+            settings = utilization.UtilizationSettings(bounds=bounds, target=scaling.utilization_target)
+            return bound(settings)
         case "schedule":
-            return named.schedule_policy(_schedule(scaling, bounds))
+            return bound(_schedule(scaling, bounds))
         case _:
-            return named.backlog_policy(
+            return bound(
                 backlog.BacklogSettings(
                     min_replicas=bounds.min_replicas,
                     max_replicas=bounds.max_replicas,

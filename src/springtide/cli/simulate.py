@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from springtide.cli.retry import seconds
@@ -131,7 +131,7 @@ def _progress() -> Generator[Told]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=_err, transient=True) as bars:
-        tasks: dict[str, tuple[int, list[float]]] = {}
+        tasks: dict[str, tuple[TaskID, list[float]]] = {}
 
         def told(name: str, share: float) -> None:
             if name not in tasks:
@@ -139,7 +139,7 @@ def _progress() -> Generator[Told]:
             task, shown = tasks[name]
             if share >= shown[0] + 0.01 or share >= 1.0:  # a hundred times, not at every look
                 shown[0] = share
-                bars.update(task, completed=share)  # type: ignore[arg-type]
+                bars.update(task, completed=share)
 
         yield told
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def write_manifest(path: Path, manifest: dict[str, Any], signer: Identity, *, pa
             pen = stack.enter_context(c2pa.Signer.from_info(info))
             bare, target = stack.enter_context(path.open("rb")), stack.enter_context(signed.open("w+b"))
             builder.sign(pen, media_type, bare, target)
-        os.replace(signed, path)  # noqa: PTH105
+        signed.replace(path)
     except c2pa.C2paError as error:
         log.warning("%s gets no C2PA manifest, only metadata: %s", path.name, error)
         return False

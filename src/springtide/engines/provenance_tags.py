@@ -6,7 +6,6 @@ packet into a new container. A picture that has XMP already keeps it, and gets n
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import zlib
@@ -77,7 +76,7 @@ def retag_film(path: Path, tags: dict[str, str]) -> None:
                 if packet.size:  # the empty one at the end is for decoders
                     packet.stream = streams[packet.stream_index]
                     target.mux(packet)
-        os.replace(new, path)  # noqa: PTH105
+        new.replace(path)
     finally:
         new.unlink(missing_ok=True)
 

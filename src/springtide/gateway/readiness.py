@@ -31,7 +31,7 @@ DEFAULT_COLD_START_S = 30.0  # as [models.NAME.scaling] cold_start_s
 
 
 class Eta(msgspec.Struct, frozen=True):
-    """Seconds until a job will have ended: the median, and between what nine of ten will."""
+    """Seconds until a job will have ended: the median, and between what nine of ten should (not calibrated)."""
 
     s: float
     low_s: float

@@ -43,7 +43,7 @@ class ErrorView(msgspec.Struct, kw_only=True):
 
 class AcceptedView(msgspec.Struct, kw_only=True):
     """A job just accepted, with every URL it will be asked about by. `eta_s` (seconds until it will have ended, the
-    median) and `eta_range_s` (between which nine of ten will) are null where nothing is known yet."""
+    median) and `eta_range_s` (between which nine of ten should) are null where nothing is known yet."""
 
     id: str
     status: str

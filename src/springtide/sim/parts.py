@@ -35,7 +35,7 @@ from springtide.ledger.history import FleetHistory
 from springtide.ledger.protocol import Ledger
 from springtide.media.inspector import Inspector
 from springtide.policy.elastic.backlog import BacklogSettings
-from springtide.policy.elastic.named import backlog_policy
+from springtide.policy.elastic.named import bound
 from springtide.sim.clients import Front, Gateway
 from springtide.sim.engine import Machine, SimChild, SimEngine
 from springtide.sim.fleet import SimFleet, WorkerProcess
@@ -239,7 +239,7 @@ class ControllerRole:
         if self._keeps_record:
             await start_record_keeping(site, node, broker)
         policies = {
-            name: backlog_policy(
+            name: bound(
                 BacklogSettings(
                     min_replicas=model.min_replicas,
                     max_replicas=model.max_replicas,

@@ -341,7 +341,7 @@ def video(
         if with_sound:
             sound = container.add_stream("aac" if path.suffix != ".webm" else "libopus", rate=48000)
             assert isinstance(sound, AudioStream)
-            sound.layout = "stereo"  # type: ignore[assignment]
+            sound.layout = "stereo"  # type: ignore[assignment]  # the library takes a name
         for number in range(round(seconds * 10)):
             frame = VideoFrame.from_image(picture(size).rotate(number * 9))
             frame.pts, frame.time_base = number, Fraction(1, 10)

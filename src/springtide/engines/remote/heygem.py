@@ -43,7 +43,10 @@ class HeygemSettings(ServiceSettings):
     lend_url: str | None = Field(
         default=None, description="Without a shared folder: how the container reaches this machine, http://host:port."
     )
-    lend_bind: str = Field(default="0.0.0.0", description="Address to lend files on; the port is that of lend_url.")  # noqa: S104
+    lend_bind: str = Field(
+        default="127.0.0.1",
+        description="Address to lend files on, such as 0.0.0.0 for a service elsewhere; the port is that of lend_url.",
+    )
     files_url: str | None = Field(
         default=None, description="Without a shared folder: URL at which the container's /code/data can be read."
     )
@@ -163,7 +166,8 @@ class Heygem(RemoteEngine[Input, Output]):
             lending = Lending(dict(zip(names, (voice, face), strict=True)), bind=self.options.lend_bind, port=port)
             call.kept["lending"] = lending
             lending.start()
-            return tuple(f"{self.options.lend_url}{lending.path(name)}" for name in names)  # type: ignore[return-value]
+            given, shown = (f"{self.options.lend_url}{lending.path(name)}" for name in names)
+            return given, shown
         folder = self.options.shared_dir / "temp"
         try:
             folder.mkdir(parents=True, exist_ok=True)

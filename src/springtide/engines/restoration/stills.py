@@ -95,7 +95,7 @@ class Retoucher:
         if not is_wanted:
             part, reason = 0.0, f"only the {inputs.max_faces} largest were asked for"
         report = FaceReport(
-            box=tuple(round(value, 1) for value in face.found.box),  # type: ignore[arg-type]
+            box=tuple(round(value, 1) for value in face.found.box),  # type: ignore[arg-type]  # four in, four out
             side=round(side, 1),
             confidence=round(face.seen.presence, 3),
             action=Action.LEFT,

@@ -30,62 +30,22 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
         return self.rule(view, memory, self.settings)
 
 
-def tide_policy(settings: tide.TideSettings) -> Bound:
-    """The default."""
-    return Bound(
-        name="tide",
-        interval_s=tide.LOOK_EVERY_S,
-        settings=settings,
-        rule=tide.decide,
-        memory_type=tide.TideMemory,
-    )
+_RULES: dict[type, tuple[str, float, Callable[[PoolView, Any, Any], tuple[Advice, Any]], Any]] = {
+    tide.TideSettings: ("tide", tide.LOOK_EVERY_S, tide.decide, tide.TideMemory),
+    backlog.BacklogSettings: ("backlog", backlog.LOOK_EVERY_S, backlog.decide, backlog.BacklogMemory),
+    queue.QueueSettings: ("queue", QUEUE_EVERY_S, queue.decide, BehaviorMemory),
+    utilization.UtilizationSettings: (
+        "utilization",
+        UTILIZATION_EVERY_S,
+        utilization.decide,
+        utilization.UtilizationMemory,
+    ),
+    trisignal.TrisignalSettings: ("trisignal", TRISIGNAL_EVERY_S, trisignal.decide, trisignal.TrisignalMemory),
+    schedule.ScheduleSettings: ("schedule", SCHEDULE_EVERY_S, schedule.decide, type(None)),
+}
 
 
-def backlog_policy(settings: backlog.BacklogSettings) -> Bound:
-    return Bound(
-        name="backlog",
-        interval_s=backlog.LOOK_EVERY_S,
-        settings=settings,
-        rule=backlog.decide,
-        memory_type=backlog.BacklogMemory,
-    )
-
-
-def queue_policy(settings: queue.QueueSettings) -> Bound:
-    return Bound(
-        name="queue",
-        interval_s=QUEUE_EVERY_S,
-        settings=settings,
-        rule=queue.decide,
-        memory_type=BehaviorMemory,
-    )
-
-
-def utilization_policy(settings: utilization.UtilizationSettings) -> Bound:
-    return Bound(
-        name="utilization",
-        interval_s=UTILIZATION_EVERY_S,
-        settings=settings,
-        rule=utilization.decide,
-        memory_type=utilization.UtilizationMemory,
-    )
-
-
-def trisignal_policy(settings: trisignal.TrisignalSettings) -> Bound:
-    return Bound(
-        name="trisignal",
-        interval_s=TRISIGNAL_EVERY_S,
-        settings=settings,
-        rule=trisignal.decide,
-        memory_type=trisignal.TrisignalMemory,
-    )
-
-
-def schedule_policy(settings: schedule.ScheduleSettings) -> Bound:
-    return Bound(
-        name="schedule",
-        interval_s=SCHEDULE_EVERY_S,
-        settings=settings,
-        rule=schedule.decide,
-        memory_type=type(None),
-    )
+def bound(settings: Any) -> Bound:
+    """The policy that these settings belong to, with them."""
+    name, interval_s, rule, memory_type = _RULES[type(settings)]
+    return Bound(name=name, interval_s=interval_s, settings=settings, rule=rule, memory_type=memory_type)

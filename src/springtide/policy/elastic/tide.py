@@ -24,9 +24,7 @@ from springtide.policy.elastic.queue import no_data
 from springtide.policy.elastic.tube import capacity, convolved, holds, partial_means, queued_work, running_max
 from springtide.policy.elastic.view import Advice, PoolView, Reason
 
-LOOK_EVERY_S = (
-    5.0  # an eighth of a usual cold start; every 8 s costs 2 % more, every 2 s saves 1 % (docs/elasticity.md)
-)
+LOOK_EVERY_S = 5.0  # an eighth of a usual cold start
 POINTS = 21  # of the grid of horizons
 REVIEW_S = 30.0  # what falls due so long after a launch could be ready may still be launched for later
 TIGHT = 0.2  # share of the wait that plans use when starts take longer than it; the rest is for what plans leave out,

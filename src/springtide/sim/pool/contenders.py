@@ -8,7 +8,7 @@ from typing import Any
 from springtide.domain.errors import ConfigError
 from springtide.policy.elastic import queue, tide, trisignal, utilization
 from springtide.policy.elastic.bounds import Bounds
-from springtide.policy.elastic.named import Bound, queue_policy, tide_policy, trisignal_policy, utilization_policy
+from springtide.policy.elastic.named import Bound, bound
 from springtide.sim.pool.engine import Contender
 from springtide.sim.pool.peers.kubernetes import Hpa, Keda
 from springtide.sim.pool.peers.serving import IdleTimeout, Kpa, RayServe, Static
@@ -34,7 +34,7 @@ def ours(policy: Bound, *, initial: int = 0) -> Ours:
 def tide_for(wait_s: float, share: float, weather: Weather | None = None, **changed: Any) -> Ours:
     """The default policy for an objective."""
     cold_start_s = weather.expected_s if weather is not None else tide.TideSettings().cold_start_s
-    return ours(tide_policy(tide.TideSettings(wait_s=wait_s, share=share, cold_start_s=cold_start_s, **changed)))
+    return ours(bound(tide.TideSettings(wait_s=wait_s, share=share, cold_start_s=cold_start_s, **changed)))
 
 
 PEERS: dict[str, Callable[[], Contender]] = {
@@ -59,12 +59,12 @@ def named(name: str, wait_s: float, share: float, weather: Weather) -> Contender
         case "tide":
             return tide_for(wait_s, share, weather)
         case "queue":
-            return ours(queue_policy(queue.QueueSettings()))
+            return ours(bound(queue.QueueSettings()))
         case "utilization":
-            return ours(utilization_policy(utilization.UtilizationSettings()), initial=1)
+            return ours(bound(utilization.UtilizationSettings()), initial=1)
         case "trisignal":
             settings = trisignal.TrisignalSettings(bounds=Bounds(min_replicas=1, max_replicas=1000))
-            return ours(trisignal_policy(settings), initial=1)
+            return ours(bound(settings), initial=1)
         case _:
             there = ", ".join([*OWN, *PEERS, "static-N", "idle-SECONDS"])
             raise ConfigError(f"no policy is called {name!r}; there are: {there}")

@@ -8,7 +8,7 @@ As words: the same back; a four-figure number is read as a year only where the w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from re import Match
 
 from springtide.engines.speech.numbers.english_numerals import (
@@ -31,8 +31,8 @@ def _rule(pattern: str, change: Callable[[Match[str]], str]) -> tuple[re.Pattern
     return re.compile(pattern, re.IGNORECASE), change
 
 
-def _any(words: object) -> str:
-    return "|".join(sorted(words, key=len, reverse=True))  # type: ignore[call-overload]
+def _any(words: Iterable[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
 
 
 _DIGIT = f"(?:{_any(DIGITS)})"
