@@ -266,6 +266,11 @@ class ModelConfig(_Section):
         le=100,
         description="Loads in a row that may fail before the model's waiting jobs are failed with the reason.",
     )
+    warm_up: Literal["auto", "always"] = Field(
+        default="auto",
+        description="A run of the engine's example before a worker is ready: always, or where `models check` found that"
+        " a first run takes longer than later ones.",
+    )
     max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts before a job fails for good.")
     retry: RetryConfig = Field(default_factory=RetryConfig, description="See [models.NAME.retry].")
     slots: int = Field(

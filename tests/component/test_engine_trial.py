@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from springtide.cli import check as subject
-from springtide.cli.build import served_models
+from springtide.cli.build import served_models, worker_spec
 from springtide.config import load_config
 from springtide.domain.errors import ConfigError
-from springtide.domain.ids import ModelName
+from springtide.domain.ids import ModelName, WorkerId
 from springtide.engines import samples
 from springtide.engines.matting.isnet import IsnetMatting
-from springtide.engines.trial import Trial, keep_trials, kept_trials, trial_of, try_engine
+from springtide.engines.trial import Trial, fingerprint, keep_trials, kept_trials, trial_of, try_engine
 from springtide.gateway.views import model_view
 
 HERE = Path(__file__).parent
@@ -110,6 +110,21 @@ def test_the_command_prints_keeps_and_shows_what_it_found(
     assert nop.load_s is not None and nop.peak_memory_mb is not None and nop.at.startswith("20")
     with pytest.raises(ConfigError, match="no such model: none"):
         subject.check_models(config, ["none"], as_json=False)
+
+
+@pytest.mark.parametrize(
+    ("first_run_s", "warm_up", "warms_up"), [(1.0, "auto", False), (9.0, "auto", True), (1.0, "always", True)]
+)
+def test_workers_warm_up_where_the_first_run_was_found_slow_or_where_they_are_told_to(
+    tmp_path: Path, first_run_s: float, warm_up: str, warms_up: bool
+) -> None:
+    (tmp_path / "springtide.toml").write_text(
+        f"[server]\ndata_dir = '{tmp_path}'\n[models.nop]\nengine = 'synthetic'\nwarm_up = '{warm_up}'\n"
+    )
+    found = Trial(engine="synthetic", settings=fingerprint({}), first_run_s=first_run_s, run_s=1.0)
+    keep_trials(tmp_path, {"nop": found})
+    [settings] = worker_spec(load_config(tmp_path / "springtide.toml"), "nop", WorkerId("w")).models
+    assert settings.warm_up is warms_up
 
 
 def test_the_samples_are_what_they_are_called() -> None:

@@ -526,6 +526,23 @@ async def test_an_engine_that_does_not_load_is_failing_after_three_times_and_rec
         assert world.worker.state is not WorkerState.FAILING
 
 
+@pytest.mark.parametrize(("warm_up", "runs"), [(False, 1), (True, 2)])
+async def test_a_worker_that_shall_warm_up_is_ready_only_after_a_run_of_the_engines_example(
+    tmp_path: Path, warm_up: bool, runs: int
+) -> None:
+    async with World(tmp_path, warm_up=warm_up) as world:
+        outcome = await world.outcome(await world.submit("ok"))
+        assert outcome.outputs is not None
+        assert outcome.outputs["number"] == runs
+
+
+async def test_an_engine_that_cannot_run_its_example_does_not_serve_where_it_shall_warm_up(tmp_path: Path) -> None:
+    async with World(tmp_path, engine="worker_engines:Unfit", warm_up=True, load_attempts=1) as world:
+        outcome = await world.outcome(await world.submit("ok"))
+        assert outcome.error is not None
+        assert (outcome.error.code, "no good" in outcome.error.message) == ("load_failed", True)
+
+
 async def test_a_wrong_engine_reference_is_failing_and_says_why(tmp_path: Path) -> None:
     async with World(tmp_path, engine="no.such.module:Engine") as world:
         await until(lambda: world.worker.state is WorkerState.FAILING)

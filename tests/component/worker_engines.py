@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field
 
@@ -299,6 +299,12 @@ class Loading(Engine[Input, Output]):
             Path(inputs.path).touch()
             os._exit(4)
         return Output()
+
+
+class Unfit(Scripted):
+    """Loads, but cannot run even its own example."""
+
+    example: ClassVar[Mapping[str, Any]] = {"do": "raises"}
 
 
 class Raising(Loading):

@@ -230,10 +230,20 @@ def _worker_settings(config: Config, name: str) -> WorkerSettings:
         timeout_s=model.timeout_s,
         load_timeout_s=model.load_timeout_s,
         load_attempts=model.load_attempts,
+        warm_up=model.warm_up == "always" or _starts_slowly(config, name),
         memory_limit_mb=model.memory_limit_mb,
         memory_mb=model.memory_mb,
         grace_s=model.grace_s,
     )
+
+
+def _starts_slowly(config: Config, name: str) -> bool:
+    """Whether `springtide models check` found so on this machine."""
+    from springtide.engines.trial import kept_trials
+
+    model = config.models[name]
+    found = kept_trials(config.server.data_dir).get(name)
+    return found is not None and found.starts_slowly and found.is_of(model.engine, model.settings)
 
 
 def _signing(config: Config) -> SigningPlace:

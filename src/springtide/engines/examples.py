@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,24 @@ def example_of(engine: Engine[Any, Any]) -> BaseModel:
         given[name] = blobs if fields[name].many else blobs[0]
     bound, _ = bind(engine.Input, given, files)
     return bound
+
+
+def run_example(engine: Engine[Any, Any], inputs: BaseModel) -> None:
+    """Run them on the loaded engine, in a folder that is removed again. Raises what the engine raises."""
+    with tempfile.TemporaryDirectory(prefix="springtide-example-") as folder:
+        engine.run(inputs, _Unheard(Path(folder)))
+
+
+class _Unheard:
+    """A progress line with nobody at its end."""
+
+    checkpoint = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, fraction: float, stage: str | None = None, *, checkpoint: bytes | Path | None = None) -> None:
+        """Nothing."""
 
 
 def _put_together(input_type: type[BaseModel], files: Mapping[str, FileField]) -> dict[str, Any]:

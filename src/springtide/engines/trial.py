@@ -47,6 +47,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         first, later = self.first_run_s, self.run_s
         return first is not None and later is not None and first > SLOW_START * later and first - later > NOTICED_S
 
+    def is_of(self, engine: str, settings: Mapping[str, Any]) -> bool:
+        """Whether it was this engine with these settings that was tried."""
+        return (self.engine, self.settings) == (engine, fingerprint(settings))
+
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What the trial's process is told."""
@@ -102,8 +106,7 @@ def trial_of(
 ) -> Trial | None:
     """What is known of this model as it is configured now."""
     found = trials.get(model)
-    asked = (engine, version, fingerprint(settings))
-    return found if found is not None and (found.engine, found.version, found.settings) == asked else None
+    return found if found is not None and found.version == version and found.is_of(engine, settings) else None
 
 
 def keep_trials(folder: Path, trials: Mapping[str, Trial]) -> None:

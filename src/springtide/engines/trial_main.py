@@ -7,7 +7,6 @@ import os
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,28 +14,17 @@ from typing import Any
 
 import msgspec
 import psutil
+from pydantic import BaseModel
 
 from springtide.domain.errors import SpringtideError
 from springtide.engines.catalog import load_engine
-from springtide.engines.examples import example_of
+from springtide.engines.examples import example_of, run_example
 from springtide.engines.protocol import Engine
 from springtide.engines.trial import TEXT_MAX, Order, Trial, fingerprint
 from springtide.runtime.processors import usable_processors
 
 RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
 LEAST_RUNS, MOST_RUNS = 1, 5  # after the first
-
-
-class _Quiet:
-    """A progress line that nobody reads."""
-
-    checkpoint = None
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, fraction: float, stage: str | None = None, *, checkpoint: bytes | Path | None = None) -> None:
-        """Nothing."""
 
 
 def main() -> None:
@@ -82,11 +70,10 @@ def _try(order: Order, found: dict[str, Any]) -> None:
     found["peak_memory_mb"] = _peak_mb()
 
 
-def _run(engine: Engine[Any, Any], inputs: Any) -> float:
-    with tempfile.TemporaryDirectory(prefix="springtide-trial-") as folder:
-        began = time.perf_counter()
-        engine.run(inputs, _Quiet(Path(folder)))
-        return _since(began)
+def _run(engine: Engine[Any, Any], inputs: BaseModel) -> float:
+    began = time.perf_counter()
+    run_example(engine, inputs)
+    return _since(began)
 
 
 def _since(began: float) -> float:

@@ -228,6 +228,8 @@ class _EngineProcess:
             check_license(engine, accepted=order.accept_non_commercial)
             signing.use(order.signing)
             engine.load()
+            if order.warm_up:
+                _warm_up(engine)
         except BaseException as error:
             self._outbox.send(describe_load_failure(error))
             return False
@@ -367,6 +369,13 @@ class _EngineProcess:
             result = finish_task(self._engine.Output, task, output, run_s)
         result.has_folder = progress.has_folder
         return result
+
+
+def _warm_up(engine: Engine[Any, Any]) -> None:
+    """One usual job, so that no caller's is the first. Raises what the engine raises: it would not serve."""
+    from springtide.engines.examples import example_of, run_example  # only where asked for: it can look into media
+
+    run_example(engine, example_of(engine))
 
 
 def _leave_confused() -> None:

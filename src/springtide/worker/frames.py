@@ -49,6 +49,7 @@ class Load(msgspec.Struct, tag="load"):
     weights_folder: str
     accept_non_commercial: bool = False
     signing: SigningPlace | None = None
+    warm_up: bool = False  # run the engine's example before answering
 
 
 class Task(msgspec.Struct, array_like=True):

@@ -428,6 +428,7 @@ def _engine_spec(settings: WorkerSettings) -> EngineSpec:
         signing=settings.signing,
         load_timeout_s=settings.load_timeout_s,
         load_attempts=settings.load_attempts,
+        warm_up=settings.warm_up,
         memory_limit_mb=settings.memory_limit_mb,
         batch=settings.batch,
     )

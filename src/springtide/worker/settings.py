@@ -29,6 +29,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 1800.0  # for a lease that names no limit of its own
     load_timeout_s: float = 300.0
     load_attempts: int = 6
+    warm_up: bool = False  # run the engine's example once before it is ready
     memory_limit_mb: int | None = None
     memory_mb: int | None = None  # of the loaded model, until it is measured; where several share a worker
     grace_s: float = 600.0

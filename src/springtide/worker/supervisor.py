@@ -68,6 +68,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     signing: SigningPlace | None = None
     load_timeout_s: float = 300.0
     load_attempts: int = 6
+    warm_up: bool = False
     memory_limit_mb: int | None = None
     batch: int = 1
 
@@ -237,7 +238,9 @@ class Supervisor:
         child = self._child = await self._start_child(self._spec.engine_reference, self._on_message)
         spec = self._spec
         folder = str(spec.weights_folder)
-        child.send(Load(spec.engine_reference, spec.settings, folder, spec.accept_non_commercial, spec.signing))
+        child.send(
+            Load(spec.engine_reference, spec.settings, folder, spec.accept_non_commercial, spec.signing, spec.warm_up)
+        )
         self._watcher = asyncio.create_task(self._watch(child), name="child watch")
         self._watcher.add_done_callback(_log_failure)
         try:
