@@ -205,7 +205,7 @@ class ScalingConfig(_Section):
     """How the number of workers follows the load (docs/elasticity.md). The default policy, tide, keeps the objective
     with as little as it can: a share of the jobs shall begin within a wait."""
 
-    policies: list[Literal["tide", "backlog", "queue", "utilization", "schedule"]] = Field(
+    policies: list[Literal["tide", "backlog", "queue", "utilization", "trisignal", "schedule"]] = Field(
         default_factory=lambda: ["tide"],
         min_length=1,
         description="Of several the largest wish wins.",
@@ -223,7 +223,14 @@ class ScalingConfig(_Section):
         default=1, gt=0, le=10_000, description="Policy queue: jobs waiting and running for each replica."
     )
     utilization_target: float = Field(
-        default=0.7, gt=0, le=1, description="Policy utilization: the share of time with a job that is aimed at."
+        default=0.7, gt=0, le=1, description="Policy utilization: the share in use that is aimed at."
+    )
+    utilization_of: Literal["busy", "gpu", "gpu_memory", "cpu", "memory"] = Field(
+        default="busy",
+        description="Policy utilization: in use is a worker with a job, or what workers measure of GPUs and processes.",
+    )
+    trisignal_memory: Literal["gpu_memory", "memory"] = Field(
+        default="gpu_memory", description="Policy trisignal: whose memory counts, the GPUs' or the workers' own."
     )
     schedule: list[FloorConfig] = Field(default_factory=list[FloorConfig], description="Policy schedule: the floors.")
     utc_offset_h: float = Field(

@@ -13,7 +13,7 @@ from springtide.broker.memory import MemoryBroker
 from springtide.controller.costs import Costs
 from springtide.controller.signals import Looked, Pool, Signals
 from springtide.domain.errors import Unavailable
-from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase
+from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase, Usage
 from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId, first_job_id_at
 from springtide.domain.job import Job, JobStatus, Priority
 from springtide.domain.lease import Completion, Held, Lease, Progress, WorkerState
@@ -138,6 +138,40 @@ async def test_what_waits_is_counted_with_its_work_and_its_age(world: World) -> 
     view = (await world.signals().look())[M].view
     assert (view.waiting, view.waiting_s) == (3, 7.5)
     assert view.oldest_wait_s == pytest.approx(4.0)
+
+
+async def test_what_workers_use_is_a_mean_over_those_that_said_so_lately(world: World) -> None:
+    signals = world.signals()
+    view = (await signals.look())[M].view
+    assert (view.cpu_utilization, view.gpu_memory, view.measured) == (None, None, 0)
+    for worker, usage in (
+        (ONE, Usage(at_s=world.clock.now_s(), cpu=0.2, memory=0.5, gpu=0.9, gpu_memory=0.7)),
+        (TWO, Usage(at_s=world.clock.now_s() - 12.0, cpu=0.6)),
+    ):
+        world.starts(worker)
+        await world.broker.beat(M, worker, [], WorkerState.READY, world.clock.now_s(), usage=usage)
+    view = (await signals.look())[M].view
+    assert (view.cpu_utilization, view.memory_utilization, view.measured) == (pytest.approx(0.4), 0.5, 2)
+    assert (view.gpu_utilization, view.gpu_memory) == (0.9, 0.7), "a worker without a GPU says nothing of one"
+    await world.clock.advance(6.0)
+    view = (await signals.look())[M].view
+    assert (view.cpu_utilization, view.measured) == (0.2, 1), "four beats ago is another time"
+
+
+async def test_engines_of_one_host_are_added_up_but_for_the_gpu_that_they_share(world: World) -> None:
+    world.starts(ONE, model=ModelName("pool"))
+    now_s = world.clock.now_s()
+    for model, usage in (
+        (M, Usage(at_s=now_s, cpu=0.2, memory_mb=100.0, memory=0.25, gpu=0.5)),
+        (N, Usage(at_s=now_s, cpu=0.1, memory_mb=50.0, memory=0.125, gpu=0.5)),
+    ):
+        await world.broker.beat(model, ONE, [], WorkerState.READY, now_s, usage=usage)
+    found = (await world.signals(pool=Pool(models=(M, N))).look())[ModelName("pool")]
+    view = found.view
+    assert (view.cpu_utilization, view.memory_utilization) == (pytest.approx(0.3), 0.375)
+    assert (view.gpu_utilization, view.gpu_memory, view.measured) == (0.5, None, 1)
+    assert found.queue is not None and found.queue.workers[0].usage is not None
+    assert found.queue.workers[0].usage.memory_mb == 150.0
 
 
 async def test_work_of_jobs_that_share_runs_is_counted_in_runs(world: World) -> None:

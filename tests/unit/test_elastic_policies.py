@@ -232,6 +232,11 @@ def test_utilization_follows_the_kubernetes_arithmetic() -> None:
     assert from_utilization(0.63, 0.6, ready=4, loading=0, now=4, tolerance=0.1) == 4, "within the tolerance"
     assert from_utilization(0.9, 0.6, ready=2, loading=2, now=4, tolerance=0.1) == 4, "those that load count as unused"
     assert from_utilization(0.2, 0.6, ready=6, loading=0, now=6, tolerance=0.1) == 2
+    sized = {"ready": 4, "loading": 0, "now": 4, "tolerance": 0.1}
+    assert from_utilization(0.9, 0.6, missing=1, **sized) == 5, "who has not said counts as unused on the way up"
+    assert from_utilization(0.2, 0.6, missing=1, **sized) == 3, "and as used in full on the way down"
+    assert from_utilization(0.65, 0.5, missing=2, **sized) == 4, "it never turns a rise into a fall"
+    assert from_utilization(0.9, 0.6, missing=4, **sized) == 4
 
 
 def test_going_down_waits_for_the_most_cautious_wish_of_the_window() -> None:
@@ -270,6 +275,33 @@ def test_three_signals_rest_after_a_change() -> None:
     again = msgspec.structs.replace(full, now_s=200.0, busy_left_s=(9.0, 9.0), waiting=20)
     advice, memory = trisignal.decide(again, memory, own)
     assert (advice.replicas, advice.reason) == (2, Reason.COOLDOWN)
+
+
+def test_three_signals_hold_and_say_so_where_memory_or_latency_is_not_known() -> None:
+    calm = PoolView(now_s=100.0, waiting=0, idle_for_s=(500.0,) * 2, latency_s_p95=0.5)
+    advice, _ = trisignal.decide(calm, None, trisignal.TrisignalSettings())
+    assert (advice.replicas, advice.reason) == (2, Reason.NO_DATA)
+    own = trisignal.TrisignalSettings(memory="memory")
+    roomy = msgspec.structs.replace(calm, memory_utilization=0.1)
+    advice, memory = trisignal.decide(roomy, None, own)
+    assert advice.reason is Reason.HOLD, "all is low, but not for two minutes"
+    advice, _ = trisignal.decide(msgspec.structs.replace(roomy, now_s=221.0), memory, own)
+    assert (advice.replicas, advice.reason) == (1, Reason.IDLE)
+    crowded = msgspec.structs.replace(calm, waiting=8)
+    advice, _ = trisignal.decide(crowded, None, own)
+    assert (advice.replicas, advice.reason) == (3, Reason.QUEUE), "what is known may still ask for more"
+
+
+@pytest.mark.parametrize("signal", ["gpu", "gpu_memory", "cpu", "memory"])
+def test_utilization_of_what_nobody_measures_holds(signal: Any) -> None:
+    own = utilization.UtilizationSettings(bounds=LIMITS, signal=signal)
+    view = PoolView(now_s=100.0, waiting=9, busy_left_s=(1.0, 2.0), measured=0)
+    advice, _ = utilization.decide(view, None, own)
+    assert (advice.replicas, advice.reason) == (2, Reason.NO_DATA)
+    known = {"gpu": "gpu_utilization", "cpu": "cpu_utilization", "memory": "memory_utilization"}.get(signal, signal)
+    view = msgspec.structs.replace(view, measured=2, **{known: 0.95})
+    advice, _ = utilization.decide(view, None, own)
+    assert (advice.replicas, advice.reason) == (3, Reason.UTILIZATION)
 
 
 def test_floors_hold_at_their_times_over_midnight_and_on_their_days() -> None:

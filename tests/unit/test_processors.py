@@ -9,7 +9,7 @@ import pytest
 from springtide.domain.errors import ConfigError
 from springtide.engines.settings import ThreadedSettings, default_threads, read_settings
 from springtide.runtime import processors
-from springtide.runtime.processors import usable_processors
+from springtide.runtime.processors import usable_memory_mb, usable_processors
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
 def group(root: Path, path: str, **files: str) -> None:
     (root / path).mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (root / path / name.replace("cpu_", "cpu.", 1)).write_text(f"{text}\n")
+        (root / path / name.replace("_", ".", 1)).write_text(f"{text}\n")
 
 
 def own(folder: Path, *lines: str) -> Path:
@@ -52,6 +52,15 @@ def test_a_quota_of_the_first_cgroup_version_counts(tmp_path: Path) -> None:
 
 def test_a_machine_without_cgroups_uses_what_it_is_bound_to(tmp_path: Path) -> None:
     assert usable_processors(tmp_path / "none", tmp_path / "absent") == 16
+
+
+def test_memory_is_the_machines_or_what_its_container_may_have(tmp_path: Path) -> None:
+    group(tmp_path, "app", memory_max="max")
+    whole = usable_memory_mb(tmp_path, own(tmp_path, "0::/app"))
+    assert whole is not None and whole > 0
+    (tmp_path / "app" / "memory.max").write_text(str(256 << 20))
+    (tmp_path / "memory.max").write_text(str(128 << 20))
+    assert usable_memory_mb(tmp_path, own(tmp_path, "0::/app")) == 128, "a limit further up counts as well"
 
 
 def test_nonsense_is_no_quota(tmp_path: Path) -> None:

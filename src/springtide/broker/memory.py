@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from springtide.broker.memory_events import Stories
-from springtide.broker.memory_jobs import ModelJobs
+from springtide.broker.memory_jobs import Beat, ModelJobs
 from springtide.broker.memory_outcomes import Outcomes, Seqs
 from springtide.broker.memory_waits import Waits
-from springtide.domain.fleet import QueueView
+from springtide.domain.fleet import QueueView, Usage
 from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import JobError, JobRef, JobStatus
 from springtide.domain.lease import (
@@ -74,8 +74,9 @@ class MemoryBroker:
         now_s: float,
         *,
         problem: JobError | None = None,
+        usage: Usage | None = None,
     ) -> BeatReply:
-        return self._of(model).beat(worker, held, state, now_s, problem)
+        return self._of(model).beat(worker, held, Beat(now_s, state, problem, usage))
 
     async def complete(
         self, model: ModelName, worker: WorkerId, done: Sequence[Completion], now_s: float

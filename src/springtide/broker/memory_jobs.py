@@ -18,7 +18,7 @@ from springtide.broker.memory_outcomes import Outcomes, Seqs
 from springtide.broker.memory_ready import ReadyQueue
 from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import TOMBSTONE_S
-from springtide.domain.fleet import QueueView, WorkerView
+from springtide.domain.fleet import QueueView, Usage, WorkerView
 from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import JobError, JobEvent, JobStatus, advance
 from springtide.domain.lease import (
@@ -48,12 +48,13 @@ class _Ended(msgspec.Struct, frozen=True):
 CLOCK_STEP_S = LEASE_TTL_S / 2  # two controllers' clocks differ by less
 
 
-class _Beat(NamedTuple):
+class Beat(NamedTuple):
     """What a worker last said of itself, and when it was last heard of."""
 
     at_s: float
     state: WorkerState = WorkerState.READY
     problem: JobError | None = None
+    usage: Usage | None = None
 
 
 class ModelJobs:
@@ -74,7 +75,7 @@ class ModelJobs:
         self._queued = 0  # ready and delayed
         self._predicted_s = 0.0  # of those
         self._holdings: dict[WorkerId, dict[JobId, Entry]] = {}
-        self._beats: dict[WorkerId, _Beat] = {}
+        self._beats: dict[WorkerId, Beat] = {}
         self._reaped_at_s = float("-inf")
         self._untold: dict[WorkerId, dict[JobId, None]] = {}  # cancels that no wake-up has told yet
         self._ended: dict[JobId, _Ended] = {}
@@ -127,7 +128,7 @@ class ModelJobs:
     # --- workers ----------------------------------------------------------------------------------------------------
 
     def lease(self, worker: WorkerId, max_jobs: int, now_s: float, min_wait_s: float) -> list[Lease]:
-        self._beats[worker] = self._beats.get(worker, _Beat(now_s))._replace(at_s=now_s)
+        self._beats[worker] = self._beats.get(worker, Beat(now_s))._replace(at_s=now_s)
         self._expire(now_s)
         promoted = self._promote(now_s)
         leases: list[Lease] = []
@@ -137,10 +138,9 @@ class ModelJobs:
             self._ring(min(promoted, len(self._ready)))
         return leases
 
-    def beat(
-        self, worker: WorkerId, held: Sequence[Held], state: WorkerState, now_s: float, problem: JobError | None
-    ) -> BeatReply:
-        self._beats[worker] = _Beat(now_s, state, problem)
+    def beat(self, worker: WorkerId, held: Sequence[Held], said: Beat) -> BeatReply:
+        now_s = said.at_s
+        self._beats[worker] = said
         cancelled: list[JobId] = []
         lost: list[JobId] = []
         for item in held:
@@ -283,6 +283,7 @@ class ModelJobs:
                 held=len(self._holdings.get(worker, ())),
                 beat_at_s=beat.at_s,
                 problem=beat.problem,
+                usage=beat.usage,
             )
             for worker, beat in self._beats.items()
             if beat.at_s + LEASE_TTL_S > now_s

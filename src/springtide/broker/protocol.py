@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from springtide.domain.fleet import QueueView
+from springtide.domain.fleet import QueueView, Usage
 from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import JobError, JobRef, JobStatus
 from springtide.domain.lease import (
@@ -100,9 +100,11 @@ class Broker(Protocol):
         now_s: float,
         *,
         problem: JobError | None = None,
+        usage: Usage | None = None,
     ) -> BeatReply:
         """Say that the worker lives, what it holds and how it is. Extends every lease named to now_s + LEASE_TTL_S.
-        `problem` says why its engine does not load; `queues` shows it until a beat comes without.
+        `problem` says why its engine does not load, `usage` what it uses; `queues` shows each until a beat comes
+        without.
 
         `lost` names held attempts that are not this worker's (any more). `cancelled` names held attempts whose job is
         cancelling, on every beat until they end."""

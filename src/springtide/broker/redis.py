@@ -15,7 +15,7 @@ from springtide.broker import redis_wire as wire
 from springtide.broker.protocol import EVENTS_KEPT_S, TOMBSTONE_S
 from springtide.broker.redis_doorbell import Bell, Doorbell
 from springtide.broker.redis_scripts import RedisLink
-from springtide.domain.fleet import QueueView
+from springtide.domain.fleet import QueueView, Usage
 from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import TERMINAL, JobError, JobRef, JobStatus
 from springtide.domain.lease import (
@@ -124,10 +124,11 @@ class RedisBroker:
         now_s: float,
         *,
         problem: JobError | None = None,
+        usage: Usage | None = None,
     ) -> BeatReply:
         cancelled: tuple[JobId, ...] = ()
         lost: tuple[JobId, ...] = ()
-        said = wire.worker_word(state, problem)
+        said = wire.worker_word(state, problem, usage)
         for first in range(0, max(len(held), 1), CALL_ITEMS):
             part = wire.held(held[first : first + CALL_ITEMS])
             reply = await self._run("beat", model, repr(now_s), worker, said, *part)

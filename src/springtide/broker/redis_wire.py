@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from springtide.broker.protocol import EVENTS_PER_JOB
-from springtide.domain.fleet import QueueView, TenantLoad, WorkerView
+from springtide.domain.fleet import QueueView, TenantLoad, Usage, WorkerView
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import BlobRef, Checkpoint, JobError, JobRef, JobStatus, Priority
 from springtide.domain.lease import (
@@ -92,6 +92,13 @@ class _Ended(msgspec.Struct, frozen=True, array_like=True):
     checkpoint: Checkpoint | None
 
 
+class _Word(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker says of itself beside its state."""
+
+    problem: JobError | None = None
+    usage: Usage | None = None
+
+
 class _Told(msgspec.Struct, frozen=True, array_like=True):
     """A live event (`add_event` in prelude.lua)."""
 
@@ -106,7 +113,8 @@ class _Told(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_error = msgspec.msgpack.Decoder(JobError).decode
+_decode_word = msgspec.msgpack.Decoder(_Word).decode
+_NOTHING_SAID = _Word()
 _decode_leases = msgspec.msgpack.Decoder(list[_Leased]).decode
 _decode_peeks = msgspec.msgpack.Decoder(list[_Peeked | None]).decode
 _decode_ended = msgspec.msgpack.Decoder(list[_Ended]).decode
@@ -151,10 +159,10 @@ def discipline_args(discipline: Discipline) -> tuple[Arg, ...]:
     return name, _limit(discipline.max_running), *chain.from_iterable(shares)
 
 
-def worker_word(state: WorkerState, problem: JobError | None) -> bytes:
-    """What a worker says of itself: its state, and behind a blank why its engine does not load."""
+def worker_word(state: WorkerState, problem: JobError | None, usage: Usage | None) -> bytes:
+    """What a worker says of itself: its state, and behind a blank why its engine does not load and what it uses."""
     word = state.value.encode()
-    return word if problem is None else b"%s %s" % (word, _encode(problem))
+    return word if problem is usage is None else b"%s %s" % (word, _encode((problem, usage)))
 
 
 def jobs(items: Sequence[JobRef]) -> list[Arg]:
@@ -381,14 +389,16 @@ def queue_view(model: ModelName, reply: Sequence[Any], now_s: float) -> QueueVie
 
 def _worker_view(model: ModelName, raw: tuple[bytes, bytes, bytes, int]) -> WorkerView:
     worker, heard_at, word, held = raw
-    state, _, problem = word.partition(b" ")
+    state, _, more = word.partition(b" ")
+    said = _decode_word(more) if more else _NOTHING_SAID
     return WorkerView(
         worker=WorkerId(worker.decode()),
         model=model,
         state=WorkerState(state.decode()) if state else WorkerState.READY,
         held=int(held),
         beat_at_s=float(heard_at),
-        problem=_error(problem),
+        problem=said.problem,
+        usage=said.usage,
     )
 
 
@@ -407,10 +417,6 @@ def _number(raw: bytes | None) -> float | None:
 def _figure(value: float | bool) -> float | None:
     """What Lua said, where False is nothing."""
     return None if value is False else float(value)
-
-
-def _error(raw: bytes | None) -> JobError | None:
-    return _decode_error(raw) if raw else None
 
 
 def _checkpoint_blob(checkpoint: Checkpoint | None) -> bytes | str:

@@ -20,7 +20,7 @@ import msgspec
 from springtide.broker.remote_server import BrokerServer
 from springtide.broker.remote_wire import VERBS, Frames, Reply, Verb, encode, verbs_of
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
-from springtide.domain.fleet import QueueView
+from springtide.domain.fleet import QueueView, Usage
 from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import JobError, JobRef, JobStatus
 from springtide.domain.lease import (
@@ -109,8 +109,9 @@ class RemoteBroker:
         now_s: float,
         *,
         problem: JobError | None = None,
+        usage: Usage | None = None,
     ) -> BeatReply:
-        return await self._call("beat", model, worker, held, state, now_s, problem)
+        return await self._call("beat", model, worker, held, state, now_s, problem, usage)
 
     async def complete(
         self, model: ModelName, worker: WorkerId, done: Sequence[Completion], now_s: float

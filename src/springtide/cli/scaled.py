@@ -65,7 +65,7 @@ def _policy(given: ModelConfig | WorkersConfig, slots: int) -> Policy:
 
 
 def _part(name: str, given: ModelConfig | WorkersConfig, bounds: Bounds, jobs_per_replica: int) -> Bound:
-    from springtide.policy.elastic import backlog, queue, tide, utilization
+    from springtide.policy.elastic import backlog, queue, tide, trisignal, utilization
     from springtide.policy.elastic.named import bound
 
     scaling = given.scaling
@@ -83,8 +83,13 @@ def _part(name: str, given: ModelConfig | WorkersConfig, bounds: Bounds, jobs_pe
         case "queue":
             return bound(queue.QueueSettings(bounds=bounds, target=scaling.queue_target))
         case "utilization":
-            settings = utilization.UtilizationSettings(bounds=bounds, target=scaling.utilization_target)
-            return bound(settings)
+            return bound(
+                utilization.UtilizationSettings(
+                    bounds=bounds, signal=scaling.utilization_of, target=scaling.utilization_target
+                )
+            )
+        case "trisignal":
+            return bound(trisignal.TrisignalSettings(bounds=bounds, memory=scaling.trisignal_memory))
         case "schedule":
             return bound(_schedule(scaling, bounds))
         case _:

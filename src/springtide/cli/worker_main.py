@@ -122,14 +122,20 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
 
 
 def _worker(spec: WorkerSpec, broker: Broker, blobs: Blobs) -> Worker | Host:
+    from springtide.worker.usage import Meter
+
     if spec.memory_mb is None:
         from springtide.worker.service import Worker
 
         [settings] = spec.models
-        return Worker(settings, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock())
+        meter = Meter(cpus=settings.cpus, memory_mb=settings.memory_limit_mb)
+        return Worker(settings, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock(), measure=meter)
     from springtide.worker.host import Host
 
-    return Host(spec.models, spec.memory_mb, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock())
+    meter = Meter(memory_mb=spec.memory_mb)
+    return Host(
+        spec.models, spec.memory_mb, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock(), measure=meter
+    )
 
 
 def main() -> None:

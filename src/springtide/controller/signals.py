@@ -17,11 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from springtide.broker.protocol import Broker
+from springtide.controller.workers import fresh_usages, is_failing, is_up, mean, together
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.fleet import QueueView, Replica, ReplicaPhase, WorkerView
 from springtide.domain.ids import ModelName, WorkerId
-from springtide.domain.lease import LiveJob, WorkerState
+from springtide.domain.lease import LiveJob
 from springtide.fleet.protocol import Fleet
 from springtide.ledger.history import Arrived, Ended, FleetHistory, Memory, cost_memory, starts_memory
 from springtide.policy.cost import CostMemory, predict
@@ -233,7 +234,7 @@ class _Gauge:
         """Take in a fresh view of the queue: add to the integrals what the time since the last one was like."""
         past_s = 0.0 if self._at_s is None else max(0.0, now_s - self._at_s)
         if self._queue is not None:
-            up = [worker for worker in self._queue.workers if _is_up(worker)]
+            up = [worker for worker in self._queue.workers if is_up(worker)]
             self._inside_s += past_s * (self._queue.queued + self._queue.leased)
             self._ready_s += past_s * len(up)
             self._busy_s += past_s * sum(worker.held > 0 for worker in up)
@@ -246,7 +247,7 @@ class _Gauge:
         here = {replica.worker: replica for replica in replicas}
         for worker in queue.workers:
             self._note_cold_start(worker, here.get(worker.worker), now_s)
-        idle = {worker.worker for worker in queue.workers if _is_up(worker) and worker.held == 0}
+        idle = {worker.worker for worker in queue.workers if is_up(worker) and worker.held == 0}
         self._idle_since_s = {worker: self._idle_since_s.get(worker, now_s) for worker in idle}
         self._has_been_up &= set(here)
 
@@ -261,15 +262,18 @@ class _Gauge:
             worker = workers.get(replica.worker)
             if replica.phase is ReplicaPhase.DRAINING:
                 draining += 1
-            elif replica.phase is ReplicaPhase.BACKING_OFF or _is_failing(worker):
+            elif replica.phase is ReplicaPhase.BACKING_OFF or is_failing(worker):
                 failing += 1
-            elif worker is None or not _is_up(worker):
+            elif worker is None or not is_up(worker):
                 loading_left_s.append(self._cold_start_s - (now_s - replica.started_at_s))
             elif worker.held == 0:
                 idle.append((now_s - self._idle_since_s.get(replica.worker, now_s), replica.worker))
             else:
                 busy_left_s.append(self._rest_s(worker, now_s))
         idle.sort(reverse=True)
+        usages = fresh_usages(
+            [worker for one in replicas if (worker := workers.get(one.worker)) and is_up(worker)], now_s
+        )
         queue = self._queue
         oldest = queue.oldest_enqueued_at_s if queue else None
         view = PoolView(
@@ -294,6 +298,11 @@ class _Gauge:
             cold_start_s=statistics.median(self.cold_starts) if self.cold_starts else None,
             cold_start_s_p90=_quantile(self.cold_starts, 0.9),
             latency_s_p95=self._latency_s_p95,
+            gpu_utilization=mean(usage.gpu for usage in usages),
+            gpu_memory=mean(usage.gpu_memory for usage in usages),
+            cpu_utilization=mean(usage.cpu for usage in usages),
+            memory_utilization=mean(usage.memory for usage in usages),
+            measured=len(usages),
         )
         return Looked(view=view, idle=tuple(worker for _, worker in idle), queue=queue, wait_s_p95=self._wait_s_p95)
 
@@ -304,7 +313,7 @@ class _Gauge:
     def _note_cold_start(self, worker: WorkerView, replica: Replica | None, now_s: float) -> None:
         """From the start of its process to its first word that it takes jobs. Of a worker that was there before us
         nobody can tell when it first said so."""
-        if replica is None or worker.worker in self._has_been_up or not _is_up(worker):
+        if replica is None or worker.worker in self._has_been_up or not is_up(worker):
             return
         self._has_been_up.add(worker.worker)
         if self._first_look_s is not None and self._first_look_s <= replica.started_at_s <= worker.beat_at_s:
@@ -327,40 +336,6 @@ class _Gauge:
         else:
             rest_s = run_s - elapsed_s
         return rest_s + run_s * (len(jobs) - 1)
-
-
-def together(name: ModelName, views: Sequence[QueueView]) -> QueueView:
-    """The queues of one pool as if they were one: a worker of it is idle where it holds nothing of any, and up where it
-    is up for one."""
-    if len(views) == 1:
-        return views[0]
-    workers: dict[WorkerId, WorkerView] = {}
-    for worker in (worker for view in views for worker in view.workers):
-        known = workers.get(worker.worker)
-        if known is None:
-            workers[worker.worker] = msgspec.structs.replace(worker, model=name)
-            continue
-        best = worker if _is_up(worker) or _is_failing(known) else known
-        workers[worker.worker] = msgspec.structs.replace(best, model=name, held=known.held + worker.held)
-    oldest = [view.oldest_enqueued_at_s for view in views if view.oldest_enqueued_at_s is not None]
-    return QueueView(
-        model=name,
-        queued=sum(view.queued for view in views),
-        leased=sum(view.leased for view in views),
-        predicted_s=sum(view.predicted_s for view in views),
-        oldest_enqueued_at_s=min(oldest, default=None),
-        workers=tuple(workers.values()),
-        taken_at_s=views[0].taken_at_s,
-    )
-
-
-def _is_up(worker: WorkerView) -> bool:
-    """Whether it takes jobs. One that hosts several models and has this one unloaded does, after a load."""
-    return worker.state in (WorkerState.READY, WorkerState.BUSY, WorkerState.UNLOADED)
-
-
-def _is_failing(worker: WorkerView | None) -> bool:
-    return worker is not None and worker.state is WorkerState.FAILING
 
 
 def _quantile(values: Iterable[float], q: float) -> float | None:

@@ -11,6 +11,18 @@ from springtide.domain.job import JobError
 from springtide.domain.lease import WorkerState
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker and its engine's process use, as it measured. None: nobody could measure it."""
+
+    at_s: float
+    cpus: float | None = None  # processors kept busy since the measurement before
+    cpu: float | None = None  # the same as a share of those that it may use
+    memory_mb: float | None = None  # in RAM, MiB
+    memory: float | None = None  # the same as a share of what it may have
+    gpu: float | None = None  # share of time that its GPUs computed lately, mean over them
+    gpu_memory: float | None = None  # share of their memory in use, by whomever
+
+
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A worker as its last beat described it."""
 
@@ -20,6 +32,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     held: int  # attempts it holds
     beat_at_s: float
     problem: JobError | None = None  # why its engine does not load, until it does
+    usage: Usage | None = None  # as its last beat that told it; see `at_s`
 
 
 class TenantLoad(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from springtide.broker.protocol import TOMBSTONE_S, Broker
+from springtide.domain.fleet import Usage
 from springtide.domain.job import JobError, JobStatus, Priority
 from springtide.domain.lease import LEASE_TTL_S, WorkerState
 from springtide.testing.broker_cases import (
@@ -335,6 +336,19 @@ class LookingContract:
         await broker.beat(MODEL, ANN, [], WorkerState.READY, T0 + 3)
         [view] = await broker.queues([MODEL], T0 + 4)
         assert [(worker.state, worker.problem) for worker in view.workers] == [(WorkerState.READY, None)]
+
+    async def test_a_worker_shows_what_it_uses_as_its_last_beat_told_it(self, broker: Broker) -> None:
+        problem = JobError(code="load_failed", message="OSError: no such device")
+        usage = Usage(at_s=T0, cpus=1.7, cpu=0.425, memory_mb=812.5, memory=0.2, gpu=0.9, gpu_memory=0.0)
+        await broker.beat(MODEL, ANN, [], WorkerState.FAILING, T0, problem=problem, usage=usage)
+        await broker.beat(MODEL, BOB, [], WorkerState.READY, T0, usage=Usage(at_s=T0 - 3, memory_mb=90.0))
+        await broker.lease(MODEL, ANN, 1, T0 + 1)
+        [view] = await broker.queues([MODEL], T0 + 2)
+        told = {worker.worker: (worker.usage, worker.problem) for worker in view.workers}
+        assert told == {ANN: (usage, problem), BOB: (Usage(at_s=T0 - 3, memory_mb=90.0), None)}
+        await broker.beat(MODEL, ANN, [], WorkerState.READY, T0 + 3)
+        [view] = await broker.queues([MODEL], T0 + 4)
+        assert {worker.worker: worker.usage for worker in view.workers}[ANN] is None
 
     async def test_held_lists_the_attempts_that_have_run_for_a_while(self, broker: Broker) -> None:
         await leased(broker, "long", now_s=T0)

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 
 from springtide.blobs.protocol import Blobs
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
-from springtide.domain.fleet import QueueView
+from springtide.domain.fleet import QueueView, Usage
 from springtide.domain.ids import JobId, WorkerId
 from springtide.domain.job import JobError, JobRef
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerState
@@ -39,6 +40,7 @@ from springtide.worker.scratch import Scratch
 from springtide.worker.settings import WorkerSettings as WorkerSettings
 from springtide.worker.supervisor import EngineSpec, StartChild, Supervisor
 from springtide.worker.transfer import Transfer
+from springtide.worker.usage import Measure
 from springtide.worker.waiting import first_of, stop_task
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ REPORT_GRACE_S = 2 * LEASE_TTL_S  # a draining worker waits this long for a brok
 class Worker:
     """Runs jobs of one model from `run()` until `drain()`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # every seam of a worker comes in here, by keyword
         self,
         settings: WorkerSettings,
         *,
@@ -66,8 +68,10 @@ class Worker:
         rand: Callable[[], float] = draw,
         start_child: StartChild = Child.start,
         place: Place | None = None,
+        measure: Measure | None = None,
     ) -> None:
-        """start_child: only a simulation has another one. place: of a model that a `Host` loads and unloads."""
+        """start_child: only a simulation has another one. place: of a model that a `Host` loads and unloads. measure:
+        of what it uses; without it beats do not tell."""
         self._settings = settings
         self._model = settings.model
         self._id = worker_id
@@ -79,6 +83,8 @@ class Worker:
         self._occupied = asyncio.Event()
         self._vacant = asyncio.Event()
         self._place = place
+        self._measure = measure
+        self._usage: Usage | None = None
         self._is_leasing = False
         self._told_place: tuple[bool, bool, bool] | None = None
         self._scratch = Scratch(settings.scratch_folder, worker_id if place is None else f"{worker_id}.{self._model}")
@@ -195,6 +201,8 @@ class Worker:
                 asyncio.create_task(self._patiently("the heartbeat", self._beat_once), name="beat"),
                 asyncio.create_task(self._patiently("listening for cancels", self._listen_once), name="listen"),
             ]
+            if self._measure is not None:
+                loops.append(asyncio.create_task(self._patiently("measuring", self._measure_once), name="measure"))
             await self._patiently("taking work", self._lease_once, until=self._draining)
             await self._finish()
         finally:
@@ -379,7 +387,7 @@ class Worker:
         held = self._attempts.held()
         state, problem = self._told_state, self._told_problem = self.state, self.problem
         now_s = self._clock.now_s()
-        reply = await self._broker.beat(self._model, self._id, held, state, now_s, problem=problem)
+        reply = await self._broker.beat(self._model, self._id, held, state, now_s, problem=problem, usage=self._usage)
         self._in_touch.set()
         said = {each.id: each.attempt for each in held}
         lost = [job for job in reply.lost if job in said and self._attempts.attempt_of(job) == said[job]]
@@ -389,6 +397,14 @@ class Worker:
         self._attempts.cancel(reply.cancelled)
         pause_s = UNKNOWN_BEAT_S if self._unknown else BEAT_EVERY_S
         await first_of(self._beat_now.wait(), self._clock.sleep(pause_s))
+
+    async def _measure_once(self) -> None:
+        """Of a host's models each tells of its own engine; a worker of one model tells of itself, too."""
+        assert self._measure is not None
+        engine = self._supervisor.pid
+        pids = [*([os.getpid()] if self._place is None else ()), *([engine] if engine is not None else ())]
+        self._usage = await self._measure(pids, self._clock.now_s())
+        await self._clock.sleep(BEAT_EVERY_S)
 
     async def _gone(self, lost: list[JobId]) -> list[JobId]:
         """Those of `lost` that are somebody else's, or over. The others are unknown to the broker: it was emptied, and

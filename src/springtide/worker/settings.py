@@ -31,5 +31,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     load_attempts: int = 6
     warm_up: bool = False  # run the engine's example once before it is ready
     memory_limit_mb: int | None = None
+    cpus: float | None = None  # processors that a worker is meant to use; None: all it may
     memory_mb: int | None = None  # of the loaded model, until it is measured; where several share a worker
     grace_s: float = 600.0

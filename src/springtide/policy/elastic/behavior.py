@@ -62,10 +62,21 @@ def from_average(total: float, target: float, replicas: int, tolerance: float) -
     return replicas if abs(1.0 - ratio) <= tolerance else math.ceil(total / target - 1e-9)
 
 
-def from_utilization(mean: float, target: float, *, ready: int, loading: int, now: int, tolerance: float) -> int:
-    """Replicas at which the mean utilisation would be the target; those that load count as unused on the way up."""
-    if ready == 0:
+def from_utilization(
+    mean: float, target: float, *, ready: int, loading: int, now: int, tolerance: float, missing: int = 0
+) -> int:
+    """Replicas at which the mean utilisation would be the target; those that load count as unused on the way up.
+
+    missing: ready replicas that `mean` does not rest on. They count as unused on the way up, and as used in full on the
+    way down, so that what is not known never exaggerates a change."""
+    if ready <= missing:
         return now
+    if missing:
+        assumed = 0.0 if mean > target else max(1.0, target)
+        towards = (mean * (ready - missing) + assumed * missing) / ready
+        if (mean > target) != (towards > target):
+            return now
+        mean = towards
     ratio = mean / target
     if abs(1.0 - ratio) <= tolerance:
         return now

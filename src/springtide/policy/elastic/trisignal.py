@@ -5,6 +5,8 @@ Times are seconds: a condition must have held for so long, whatever the rhythm o
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from springtide.policy.elastic.bounds import Bounds, bounded, has_data
@@ -16,6 +18,7 @@ class TrisignalSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Defaults as in the platform's design: memory, latency, queue."""
 
     bounds: Bounds = Bounds(min_replicas=1, max_replicas=3)
+    memory: Literal["gpu_memory", "memory"] = "gpu_memory"  # whose: the GPUs', or the workers' own
     memory_high: float = 0.85
     memory_high_for_s: float = 30.0
     latency_high_s: float = 3.5
@@ -43,12 +46,13 @@ def decide(
     if not has_data(view, settings.bounds):
         return no_data(now), memory
     waiting = view.waiting or 0
-    full = view.gpu_memory is not None and view.gpu_memory > settings.memory_high
+    in_use = view.gpu_memory if settings.memory == "gpu_memory" else view.memory_utilization
+    full = in_use is not None and in_use > settings.memory_high
     high_since_s = (memory.high_since_s if memory.high_since_s is not None else now_s) if full else None
     empty = (
         waiting == 0
-        and view.gpu_memory is not None
-        and view.gpu_memory < settings.memory_low
+        and in_use is not None
+        and in_use < settings.memory_low
         and view.latency_s_p95 is not None
         and view.latency_s_p95 < settings.latency_low_s
     )
@@ -63,11 +67,10 @@ def decide(
     if wish != now and (not rested or (wish > now and loading)) and not (now == 0 and waiting):
         held = Advice(replicas=now, wish=wish, reason=Reason.COOLDOWN, message="it has changed too recently")
         return bounded(now, held, bounds=settings.bounds), memory
-    figures = {
-        "waiting": float(waiting),
-        "gpu_memory": view.gpu_memory if view.gpu_memory is not None else -1.0,
-        "latency_s_p95": view.latency_s_p95 if view.latency_s_p95 is not None else -1.0,
-    }
+    known = {settings.memory: in_use, "latency_s_p95": view.latency_s_p95}
+    figures = {"waiting": float(waiting), **{name: value for name, value in known.items() if value is not None}}
+    if wish == now and now > 0 and len(figures) < 3:
+        return bounded(now, no_data(now), bounds=settings.bounds), memory
     advice = bounded(*settle(wish, view, up or Reason.QUEUE, figures), bounds=settings.bounds)
     if advice.replicas != now:
         memory = msgspec.structs.replace(memory, changed_at_s=now_s, high_since_s=None, low_since_s=None)

@@ -13,10 +13,11 @@ from springtide.policy.elastic.view import Advice, PoolView, Reason
 
 
 class UtilizationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`signal` "busy" is the share of time that ready replicas ran a job, measured between looks."""
+    """`signal` "busy" is the share of time that ready replicas ran a job, measured between looks; the others are what
+    workers measure: time of GPUs, their memory, processors, memory."""
 
     bounds: Bounds = Bounds(min_replicas=1)
-    signal: Literal["busy", "gpu", "gpu_memory", "cpu"] = "busy"
+    signal: Literal["busy", "gpu", "gpu_memory", "cpu", "memory"] = "busy"
     target: float = 0.7
     behavior: Behavior = Behavior()
 
@@ -51,6 +52,7 @@ def decide(
         loading=len(view.loading_left_s),
         now=now,
         tolerance=settings.behavior.tolerance,
+        missing=0 if settings.signal == "busy" or view.measured is None else max(0, view.ready - view.measured),
     )
     wish, behavior = behave(wish, now, view.now_s, memory=memory.behavior, behavior=settings.behavior)
     figures = {"utilization": mean, "target": settings.target}
@@ -66,6 +68,8 @@ def _measured(view: PoolView, memory: UtilizationMemory, settings: UtilizationSe
             return view.gpu_memory
         case "cpu":
             return view.cpu_utilization
+        case "memory":
+            return view.memory_utilization
         case "busy":
             ready_s = view.ready_s - memory.ready_s
             return min(1.0, max(0.0, (view.busy_s - memory.busy_s) / ready_s)) if ready_s > 1e-6 else None

@@ -57,7 +57,9 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     cold_start_s_p90: float | None = None
     gpu_utilization: float | None = None  # mean share of time that accelerators computed, 0 to 1
     gpu_memory: float | None = None  # mean share of their memory in use
-    cpu_utilization: float | None = None
+    cpu_utilization: float | None = None  # mean share of the processors that replicas may use
+    memory_utilization: float | None = None  # mean share of the memory that they may have
+    measured: int | None = None  # replicas that the four above rest on; None: all that are ready
     latency_s_p95: float | None = None  # from arrival to end, of the last jobs
 
     @property
