@@ -140,6 +140,36 @@ class BlobsConfig(_Section):
         return self
 
 
+class EgressConfig(_Section):
+    """Which URLs of callers are followed. Only https:// to public addresses, unless more is allowed here
+    (docs/inputs-by-url.md)."""
+
+    allow: list[str] = Field(
+        default_factory=list,
+        description="What is open though it is not public, on any port and by http://, too: networks (10.0.0.0/8), "
+        "addresses, names (hooks.internal) and all names below one (*.internal).",
+    )
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
+        default=[80, 443, 8080, 8443], description="Ports of public addresses that may be reached."
+    )
+    plain_http: bool = Field(default=False, description="Follow http:// to public addresses, too.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM file with the certificates to trust; default: those of the system."
+    )
+    fetch_s: float = Field(default=120, gt=0, le=3600, description="Longest fetch of one input by URL, seconds.")
+
+    @field_validator("allow")
+    @classmethod
+    def _readable(cls, value: list[str]) -> list[str]:
+        from springtide.egress.addresses import Allowed
+
+        try:
+            Allowed.of(value)
+        except ConfigError as error:
+            raise ValueError(error.message) from error
+        return value
+
+
 class ProvenanceConfig(_Section):
     """Who signs the marks of origin on what models make. Without these, a key and certificate of this installation's
     own, made once under data_dir/provenance (docs/synthetic-media.md)."""
@@ -424,6 +454,7 @@ class Config(BaseSettings):
     broker: BrokerConfig = Field(default_factory=BrokerConfig)
     ledger: LedgerConfig = Field(default_factory=LedgerConfig)
     blobs: BlobsConfig = Field(default_factory=BlobsConfig)
+    egress: EgressConfig = Field(default_factory=EgressConfig)
     provenance: ProvenanceConfig = Field(default_factory=ProvenanceConfig)
     models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]
 

@@ -25,6 +25,8 @@ from springtide.domain.ids import DEFAULT_TENANT, ModelName, WorkerId
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import Completion, Failure, Lease, Progress, WorkerState
 from springtide.domain.tenant import Tenant
+from springtide.egress.client import Egress
+from springtide.egress.guard import EgressSettings
 from springtide.engines.binding import describe
 from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
 from springtide.engines.synthetic.engine import Synthetic
@@ -199,6 +201,7 @@ async def gateway_world(
     tenants: Sequence[Tenant] = (),
     max_queued: int | None = None,
     max_replicas: int | None = None,
+    egress: Egress | None = None,
     **settings: Any,
 ) -> AsyncGenerator[World]:
     """A gateway on `folder`; `blobs`: a store that is not started."""
@@ -226,6 +229,7 @@ async def gateway_world(
         clock=clock,
         models=served,
         tenants={tenant.id: tenant for tenant in tenants},
+        egress=egress or Egress(EgressSettings(allow=("127.0.0.1",))),
         settings=msgspec.structs.replace(GatewaySettings(), **{**defaults, **settings}),
     )
     for service in (ledger, blobs, broker, inspector):
@@ -238,7 +242,7 @@ async def gateway_world(
         async with httpx.AsyncClient(transport=transport, base_url="http://media.test") as http:
             yield World(services, app, http, recorder, conductor, folder)
     finally:
-        for service in (inspector, broker, blobs, ledger):
+        for service in (services.egress, inspector, broker, blobs, ledger):
             await service.stop()
 
 

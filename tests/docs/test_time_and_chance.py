@@ -35,6 +35,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "broker/redis_doorbell.py": ({"asyncio.sleep", "asyncio.timeout"}, _SOCKET),
     "broker/redis_scripts.py": ({"asyncio.timeout"}, _SOCKET),
     "broker/remote.py": ({"asyncio.sleep", "asyncio.timeout"}, _SOCKET),
+    "egress/client.py": ({"asyncio.timeout"}, _SOCKET),
+    "egress/wire.py": ({"asyncio.timeout"}, _SOCKET),
     "engines/human/engine.py": ({"time"}, _CHILD),
     "engines/matting/isnet.py": ({"time"}, _CHILD),
     "engines/media/films.py": ({"time"}, _CHILD),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
     from springtide.domain.ids import TenantId
     from springtide.domain.tenant import Discipline, Tenant
+    from springtide.egress.client import Egress
     from springtide.engines.catalog import AnyEngine
     from springtide.engines.signing import SigningPlace
     from springtide.gateway.services import GatewaySettings, ServedModel
@@ -186,11 +187,24 @@ def gateway_settings(config: Config) -> GatewaySettings:
     return GatewaySettings(
         max_upload_bytes=server.max_upload_mb << 20,
         tenant_header=server.tenant_header,
+        fetch_s=config.egress.fetch_s,
         keep_s=config.ledger.keep_s,
         keep_orphans_s=config.blobs.keep_orphans_s,
         presigned_uploads=config.blobs.presigned_uploads,
         presigned_downloads=config.blobs.presigned_downloads,
     )
+
+
+def egress(config: Config) -> Egress:
+    """The way out to URLs of callers."""
+    from springtide.egress.client import Egress
+    from springtide.egress.guard import EgressSettings
+
+    given = config.egress
+    settings = EgressSettings(
+        allow=tuple(given.allow), ports=tuple(given.ports), plain_http=given.plain_http, ca_file=given.ca_file
+    )
+    return Egress(settings)
 
 
 def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:

@@ -88,6 +88,7 @@ async def run_gateway(
         if with_controller or build.is_embedded(config):
             await _started(stack, retention(config, ledger, blobs, clock))
         inspector = await _started(stack, Inspector())
+        egress = await _started(stack, build.egress(config))
         app = create_app(
             GatewayServices(
                 ledger=ledger,
@@ -97,6 +98,7 @@ async def run_gateway(
                 inspector=inspector,
                 clock=clock,
                 models=models,
+                egress=egress,
                 tenants=build.tenants(config),
                 settings=build.gateway_settings(config),
                 stopping=stop,

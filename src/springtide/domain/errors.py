@@ -5,6 +5,7 @@
     │   ├── InvalidInput   a field, a file or a header does not hold what the model asks for (422)
     │   ├── BadMedia       a file is not what it claims to be, is broken or is too large to decode (422)
     │   ├── TooLarge       more bytes than the limit (413)
+    │   ├── UrlFailed      a URL that the caller gave may not be followed, or leads nowhere (422)
     │   ├── NotFound       no such job, blob or model for this tenant (404)
     │   └── Conflict       the thing is in a state that forbids this (409)
     ├── Refused            right request, wrong moment; try again after `retry_after_s` (429 or 503)
@@ -57,6 +58,12 @@ class TooLarge(CallerError):
     """More bytes than the limit."""
 
     code = "too_large"
+
+
+class UrlFailed(CallerError):
+    """A URL that a caller gave may not be followed, or following it gave nothing of use."""
+
+    code = "url_unreachable"
 
 
 class NotFound(CallerError):

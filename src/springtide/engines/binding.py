@@ -252,7 +252,7 @@ def _resolve(given: Any, files: Mapping[BlobId, InputFile], *, many: bool) -> tu
 
 def _one(given: Any, files: Mapping[BlobId, InputFile]) -> InputFile:
     if not isinstance(given, str):
-        raise ValueError("must be a file: a multipart part, or the id of a blob")
+        raise ValueError('must be a file: a multipart part, the id of a blob, or a URL ("https://…")')
     file = files.get(BlobId(given))
     if file is None:
         raise ValueError(f"no such file: {given[:80]!r}; upload it first, or send it as a multipart part")

@@ -105,7 +105,11 @@ class InputFile(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "format": "blob", "description": "A file: a multipart part, or the id of a blob."}
+        return {
+            "type": "string",
+            "format": "blob",
+            "description": "A file: a multipart part, the id of a blob, or a URL.",
+        }
 
 
 class OutputFile(BaseModel):

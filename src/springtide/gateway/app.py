@@ -27,6 +27,7 @@ from springtide.gateway import (
 from springtide.gateway.admission import Admission
 from springtide.gateway.asgi import Application, refuse_unknown_parameters
 from springtide.gateway.context import Gateway
+from springtide.gateway.fetching import Fetching
 from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
@@ -47,6 +48,33 @@ __all__ = ["GatewayServices", "GatewaySettings", "ServedModel", "create_app"]
 
 access = logging.getLogger("springtide.access")
 
+ROUTES = [
+    submit,
+    submit_batch,
+    retry_job,
+    routes_jobs.get_job,
+    routes_jobs.list_jobs,
+    routes_jobs.cancel_job,
+    routes_jobs.get_result,
+    routes_jobs.get_output_file,
+    routes_jobs.get_attempts,
+    routes_jobs.get_events,
+    live_socket,
+    routes_blobs.upload_blob,
+    routes_blobs.download_blob,
+    routes_uploads.begin_upload,
+    routes_uploads.receive_upload,
+    routes_uploads.complete_upload,
+    routes_models.list_models,
+    routes_models.get_model,
+    get_scaling,
+    routes_health.healthz,
+    routes_health.readyz,
+    docs.openapi_document,
+    docs.docs_page,
+    page.front_page,
+]
+
 
 def create_app(services: GatewayServices) -> Litestar:
     """The gateway over these services. Run one in each process."""
@@ -58,6 +86,7 @@ def create_app(services: GatewayServices) -> Litestar:
     gateway = Gateway(
         services=services,
         submission=submission,
+        fetching=Fetching(services),
         retrying=Retrying(services, submission),
         outlook=outlook,
         standings=Standings(services, outlook),
@@ -67,32 +96,7 @@ def create_app(services: GatewayServices) -> Litestar:
         all_jobs=AllJobs(services, hub),
     )
     application = Application(
-        route_handlers=[
-            submit,
-            submit_batch,
-            retry_job,
-            routes_jobs.get_job,
-            routes_jobs.list_jobs,
-            routes_jobs.cancel_job,
-            routes_jobs.get_result,
-            routes_jobs.get_output_file,
-            routes_jobs.get_attempts,
-            routes_jobs.get_events,
-            live_socket,
-            routes_blobs.upload_blob,
-            routes_blobs.download_blob,
-            routes_uploads.begin_upload,
-            routes_uploads.receive_upload,
-            routes_uploads.complete_upload,
-            routes_models.list_models,
-            routes_models.get_model,
-            get_scaling,
-            routes_health.healthz,
-            routes_health.readyz,
-            docs.openapi_document,
-            docs.docs_page,
-            page.front_page,
-        ],
+        route_handlers=ROUTES,
         exception_handlers={
             SpringtideError: problems.on_springtide_error,
             HTTPException: problems.on_http_exception,

@@ -11,6 +11,7 @@ from litestar.connection import ASGIConnection
 from springtide.domain.ids import JobId, is_job_id
 from springtide.domain.job import Job
 from springtide.domain.tenant import Tenant
+from springtide.gateway.fetching import Fetching
 from springtide.gateway.headers import base_url
 from springtide.gateway.keeping import missing_job
 from springtide.gateway.live import Live
@@ -33,6 +34,7 @@ class Gateway:
 
     services: GatewayServices
     submission: Submission
+    fetching: Fetching
     retrying: Retrying
     outlook: Outlook
     standings: Standings

@@ -10,7 +10,7 @@ only the run can show (a picture too large, a text too long) is left to it: the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import msgspec
 from pydantic import BaseModel
 
 from springtide.domain.errors import InvalidInput, TooLarge
-from springtide.domain.ids import ModelName, TenantId
+from springtide.domain.ids import BlobId, ModelName, TenantId
 from springtide.domain.job import BlobRef, PlanStep
 from springtide.domain.model import FileField, Model
 from springtide.engines.binding import bind
@@ -48,8 +48,15 @@ class Drafted(msgspec.Struct, frozen=True):
     errors: FieldErrors
 
 
-async def draft(services: GatewayServices, first: Earlier, then: Sequence[NextStep], *, tenant: TenantId) -> Drafted:
-    """Check the steps after the first."""
+async def draft(
+    services: GatewayServices,
+    first: Earlier,
+    then: Sequence[NextStep],
+    *,
+    fresh: Mapping[BlobId, BlobRef],
+    tenant: TenantId,
+) -> Drafted:
+    """Check the steps after the first. fresh: uploads of this request, which are not on record yet."""
     steps: list[PlanStep] = []
     errors: FieldErrors = []
     earlier = [first]
@@ -68,18 +75,24 @@ async def draft(services: GatewayServices, first: Earlier, then: Sequence[NextSt
             continue
         wiring = _Wiring(served, earlier, f"{loc}.inputs")
         wiring.read(asked.inputs)
-        step, like = _step(served, name, wiring, await _taken_in(services, served, wiring, tenant))
+        step, like = _step(served, name, wiring, await _taken_in(services, served, wiring, fresh, tenant))
         errors += wiring.errors
         steps.append(step)
         earlier.append(Earlier(name=name, model=served.model, like=like))
     return Drafted(steps, errors)
 
 
-async def _taken_in(services: GatewayServices, served: ServedModel, wiring: _Wiring, tenant: TenantId) -> Intake | None:
+async def _taken_in(
+    services: GatewayServices,
+    served: ServedModel,
+    wiring: _Wiring,
+    fresh: Mapping[BlobId, BlobRef],
+    tenant: TenantId,
+) -> Intake | None:
     """The files that the step names by itself."""
     named = named_blobs(served, wiring.inputs) if served.model.input_files else []
     try:
-        return await take_in(services, named, fresh={}, tenant=tenant) if named else None
+        return await take_in(services, named, fresh=fresh, tenant=tenant) if named else None
     except TooLarge as error:
         wiring.report(error.details.get("errors", []))
         return None

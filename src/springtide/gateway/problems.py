@@ -29,6 +29,7 @@ from springtide.domain.errors import (
     SpringtideError,
     TooLarge,
     Unavailable,
+    UrlFailed,
 )
 from springtide.gateway.headers import retry_after
 from springtide.runtime.ids import new_job_id
@@ -45,6 +46,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "upload_expired": 410,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
+    "url_too_large": 413,
     "no_capacity": 503,
     "shutting_down": 503,
 }
@@ -52,6 +54,7 @@ STATUS_OF_CLASS: tuple[tuple[type[SpringtideError], int], ...] = (
     (InvalidInput, 422),
     (BadMedia, 422),
     (TooLarge, 413),
+    (UrlFailed, 422),
     (NotFound, 404),
     (Conflict, 409),
     (CallerError, 400),

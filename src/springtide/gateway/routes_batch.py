@@ -25,6 +25,7 @@ from springtide.gateway.envelope import decode_body, read_envelope
 from springtide.gateway.intake import named_blobs
 from springtide.gateway.schemas import BatchItem, BatchView
 from springtide.gateway.submission import Prepared, SubmitRequest
+from springtide.gateway.uploads import Uploads
 from springtide.gateway.views import accepted_view
 from springtide.ledger.protocol import Inserted
 
@@ -40,10 +41,9 @@ async def submit_batch(request: AnyRequest) -> ASGIResponse:
     gateway = gateway_of(request)
     gateway.submission.check_open()
     items = await _read(request, gateway)
-    outcomes = await _prepare(request, gateway, items)
-    prepared = [one for one in outcomes if isinstance(one, Prepared)]
-    committed = iter(await gateway.submission.commit_each(prepared) if prepared else ())
-    results = [next(committed) if isinstance(one, Prepared) else one for one in outcomes]
+    async with Uploads(gateway.services.blobs) as uploads:
+        outcomes = await _prepare(request, gateway, items, uploads)
+        results = await _commit(gateway, outcomes, uploads)
     view = await _view(request, gateway, results)
     return ASGIResponse(body=_encoder.encode(view), status_code=200, media_type="application/json")
 
@@ -70,8 +70,26 @@ async def _read(request: AnyRequest, gateway: Gateway) -> list[Any]:
     return jobs
 
 
-async def _prepare(request: AnyRequest, gateway: Gateway, items: Sequence[Any]) -> list[Prepared | SpringtideError]:
-    """Each item as a valid job, or what is wrong with it."""
+async def _commit(
+    gateway: Gateway, outcomes: Sequence[Prepared | SpringtideError], uploads: Uploads
+) -> list[Inserted | SpringtideError]:
+    """Every item's result. Files that were fetched for items go, but for those of jobs that are new."""
+    prepared = [one for one in outcomes if isinstance(one, Prepared)]
+    fetched = uploads.keep()  # jobs may be on record from here on
+    committed = await gateway.submission.commit_each(prepared) if prepared else []
+    for one, result in zip(prepared, committed, strict=True):
+        if isinstance(result, Inserted) and result.is_new:
+            for blob in one.fresh:
+                fetched.pop(blob, None)
+    uploads.refs = fetched
+    results = iter(committed)
+    return [next(results) if isinstance(one, Prepared) else one for one in outcomes]
+
+
+async def _prepare(
+    request: AnyRequest, gateway: Gateway, items: Sequence[Any], uploads: Uploads
+) -> list[Prepared | SpringtideError]:
+    """Each item as a valid job, or what is wrong with it. uploads: what is fetched for items."""
     headers = headers_of(request)
     common = SubmitRequest(
         model="",
@@ -84,7 +102,7 @@ async def _prepare(request: AnyRequest, gateway: Gateway, items: Sequence[Any]) 
 
     async def with_files(asked: SubmitRequest) -> Prepared | SpringtideError:
         async with inspecting:
-            return await _prepared(gateway, asked)
+            return await _prepared(gateway, asked, uploads)
 
     outcomes: dict[int, Prepared | SpringtideError] = {}
     slow: dict[int, asyncio.Task[Prepared | SpringtideError]] = {}
@@ -94,17 +112,23 @@ async def _prepare(request: AnyRequest, gateway: Gateway, items: Sequence[Any]) 
                 await gateway.services.clock.sleep(0)
             try:
                 asked = _asked(item, place, common)
-                if asked.then or named_blobs(gateway.submission.served(asked.model), asked.inputs):
+                if (
+                    asked.then
+                    or named_blobs(gateway.submission.served(asked.model), asked.inputs)
+                    or gateway.fetching.wants(asked)
+                ):
                     slow[place] = tasks.create_task(with_files(asked))
                 else:
-                    outcomes[place] = await _prepared(gateway, asked)
+                    outcomes[place] = await _prepared(gateway, asked, uploads)
             except SpringtideError as error:
                 outcomes[place] = error
     return [slow[place].result() if place in slow else outcomes[place] for place in range(len(items))]
 
 
-async def _prepared(gateway: Gateway, asked: SubmitRequest) -> Prepared | SpringtideError:
+async def _prepared(gateway: Gateway, asked: SubmitRequest, uploads: Uploads) -> Prepared | SpringtideError:
     try:
+        if gateway.fetching.wants(asked):
+            asked = await gateway.fetching.fill(asked, uploads)
         return await gateway.submission.prepare(asked)
     except SpringtideError as error:
         return error

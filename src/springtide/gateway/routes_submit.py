@@ -11,7 +11,7 @@ import msgspec
 from litestar import post
 from litestar.response.base import ASGIResponse
 
-from springtide.domain.errors import CallerError, InvalidInput, Refused
+from springtide.domain.errors import CallerError, InvalidInput, Refused, UrlFailed
 from springtide.domain.job import Job
 from springtide.gateway import body
 from springtide.gateway import headers as http
@@ -56,8 +56,11 @@ async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) 
     raw = decode_body(await body.read(request, limit))
     if not isinstance(raw, dict):
         raise CallerError("The body must be a JSON object with at least 'model'.", code="malformed_json")
-    prepared = await gateway.submission.prepare(_request(request, headers, raw, errors=[]))
-    return await gateway.submission.commit(prepared)
+    asked = _request(request, headers, raw, errors=[])
+    if gateway.fetching.wants(asked):
+        async with Uploads(gateway.services.blobs) as uploads:
+            return await _submit_files(gateway, asked, uploads)
+    return await gateway.submission.commit(await gateway.submission.prepare(asked))
 
 
 async def _submit_form(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:
@@ -80,18 +83,38 @@ async def _submit_form(request: AnyRequest, gateway: Gateway, headers: Headers) 
         filled = await form.read(reader, max_file_bytes=settings.max_upload_bytes)
         asked = _request(request, headers, filled.envelope, errors=filled.errors)
         asked = msgspec.structs.replace(asked, files=uploads.refs.copy())
-        prepared = await gateway.submission.prepare(asked)
-        unused = asked.files.keys() - prepared.fresh
-        stored = uploads.keep()  # from here on the job may be on record: a failure must not take its files away
-        uploads.refs = {blob: stored[blob] for blob in unused}
+        return await _submit_files(gateway, asked, uploads)
+
+
+async def _submit_files(gateway: Gateway, asked: SubmitRequest, uploads: Uploads) -> Inserted:
+    """Fetch what is named by URL, then submit. The job has the uploads that it names; where it is refused, or was there
+    before, all of them go."""
+    if gateway.fetching.wants(asked):
         try:
-            inserted = await gateway.submission.commit(prepared)
-        except (CallerError, Refused):
-            uploads.refs = stored
-            raise
-        if not inserted.is_new:
-            uploads.refs = stored
-        return inserted
+            asked = await _fetched(gateway, asked, uploads)
+        except UrlFailed:
+            known = await gateway.submission.known(asked)  # a URL may have expired since the job was accepted
+            if known is None:
+                raise
+            return known
+    prepared = await gateway.submission.prepare(asked)
+    unused = asked.files.keys() - prepared.fresh
+    stored = uploads.keep()  # from here on the job may be on record: a failure must not take its files away
+    uploads.refs = {blob: stored[blob] for blob in unused}
+    try:
+        inserted = await gateway.submission.commit(prepared)
+    except (CallerError, Refused):
+        uploads.refs = stored
+        raise
+    if not inserted.is_new:
+        uploads.refs = stored
+    return inserted
+
+
+async def _fetched(gateway: Gateway, asked: SubmitRequest, uploads: Uploads) -> SubmitRequest:
+    if asked.idempotency_key is None:  # with one it may be accepted already
+        await gateway.submission.check_room(gateway.submission.served(asked.model), asked.tenant)
+    return await gateway.fetching.fill(asked, uploads)
 
 
 def _request(request: AnyRequest, headers: Headers, raw: dict[str, Any], *, errors: FieldErrors) -> SubmitRequest:

@@ -16,6 +16,7 @@ from springtide.domain.clock import Clock
 from springtide.domain.ids import ModelName, TenantId
 from springtide.domain.model import FileField, Model
 from springtide.domain.tenant import MAX_QUEUED, Tenant
+from springtide.egress.client import Egress
 from springtide.engines.protocol import Engine
 from springtide.engines.trial import Trial
 
@@ -37,6 +38,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_jobs: int = 1000  # at about 50 µs each a call keeps others waiting for 50 ms in all
     max_upload_bytes: int = 8 << 30  # an upload that names no field: four hours of compressed video fit
     max_parts: int = 256  # of one form
+    max_fetches: int = 64  # jobs whose inputs are being fetched from URLs; each holds a file's worth of bandwidth
+    max_tenant_fetches: int = 16  # of one tenant, so that slow servers of one leave room for the others
+    fetch_s: float = 120.0  # the whole fetching of one input
     max_wait_s: float = 60.0  # longest `Prefer: wait`: below what proxies cut off
     max_streams: int = 1000  # live event streams at once; each holds a socket and a waiting read
     max_sockets: int = 4000  # WebSocket clients at once, at about 30 kB each
@@ -83,6 +87,7 @@ class GatewayServices:
     clock: Clock
     models: Mapping[ModelName, ServedModel]
     tenants: Mapping[TenantId, Tenant] = field(default_factory=dict[TenantId, Tenant])  # those that differ
+    egress: Egress = field(default_factory=Egress)  # by which URLs of callers are followed
     settings: GatewaySettings = field(default_factory=GatewaySettings)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # no more jobs are taken in; all else goes on
     closing: asyncio.Event = field(

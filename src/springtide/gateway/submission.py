@@ -38,7 +38,7 @@ from springtide.gateway.pipeline_jobs import as_pipeline, first_step
 from springtide.gateway.planning import Earlier, draft
 from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.ledger.protocol import Inserted
-from springtide.policy.pipelines import step_job
+from springtide.policy.pipelines import MODELS_JOINED_BY, step_job
 from springtide.runtime.batching import Batcher
 from springtide.runtime.ids import new_job_id
 
@@ -120,7 +120,7 @@ class Submission:
         except (InvalidInput, BadMedia) as error:
             wrong = error
         first = Earlier(name=served.model.name, model=served.model, like=like)
-        drafted = await draft(self._services, first, request.then, tenant=request.tenant.id)
+        drafted = await draft(self._services, first, request.then, fresh=request.files, tenant=request.tenant.id)
         if wrong is not None and not drafted.errors:
             raise wrong
         if prepared is None or drafted.errors:
@@ -128,7 +128,8 @@ class Submission:
         plan = Plan(steps=(first_step(served, prepared.job), *drafted.steps))
         job = as_pipeline(prepared.job, plan)
         begun = step_job(job, 0, [None] * len(plan.steps), job.created_at_s)
-        return Prepared(job, ticket_of(begun), prepared.fresh, request.tenant, begun)
+        fresh = frozenset(ref.id for ref in job.input_files if ref.id in request.files)
+        return Prepared(job, ticket_of(begun), fresh, request.tenant, begun)
 
     async def commit(self, prepared: Prepared) -> Inserted:
         """Record and enqueue. Not new: the job that already has this idempotency key. Raises Refused (queue_full), and
@@ -210,6 +211,13 @@ class Submission:
         if self._services.stopping.is_set():
             message = "The server is stopping and takes in no more jobs. Send this one again."
             raise Refused(message, code="shutting_down", retry_after_s=RESTART_S)
+
+    async def known(self, request: SubmitRequest) -> Inserted | None:
+        """The job that has the request's idempotency key, where it is of the same model."""
+        key = request.idempotency_key
+        [job] = await self._services.ledger.keyed([(request.tenant.id, key)]) if key is not None else [None]
+        wanted = (request.model, *(step.model for step in request.then))
+        return Inserted(job, False) if job is not None and job.model == MODELS_JOINED_BY.join(wanted) else None
 
     async def check_room(self, served: ServedModel, tenant: Tenant) -> None:
         """Raises Refused (queue_full) where a job could not wait now: before an upload, which would be in vain."""
