@@ -1,4 +1,5 @@
-"""Writes docs/reference/configuration.md and springtide.example.toml from the settings: `python docs/generate.py`."""
+"""Writes what is made from code: `python docs/generate.py`. The reference, springtide.example.toml, the synchronous
+client."""
 
 from __future__ import annotations
 
@@ -117,6 +118,9 @@ def _lines(values: BaseModel, section: type[BaseModel]) -> list[str]:
 
 
 if __name__ == "__main__":
+    import sync_client  # beside this file
+
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(render())
     EXAMPLE.write_text(render_example())
+    sync_client.write()

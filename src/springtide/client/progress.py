@@ -1,0 +1,68 @@
+"""Progress bars, drawn by rich where it is there, only when asked for and only on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Generator
+
+from springtide.client.types import Event
+
+
+@contextlib.contextmanager
+def bytes_bar(
+    what: str, total: int, *, shown: bool, also: Callable[[int], object] | None
+) -> Generator[Callable[[int], object] | None]:
+    """A bar of bytes; gives what to tell of each piece. total: 0 where it is not known."""
+    if not (shown and sys.stderr.isatty()):
+        yield also
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=total or None)
+
+        def tell(count: int) -> None:
+            bars.advance(task, count)
+            if also is not None:
+                also(count)
+
+        yield tell
+
+
+@contextlib.contextmanager
+def job_bar(
+    what: str, *, shown: bool, also: Callable[[Event], object] | None
+) -> Generator[Callable[[Event], object] | None]:
+    """A bar of a job's progress; gives what to tell of each event."""
+    if not (shown and sys.stderr.isatty()):
+        yield also
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(f"{what}: queued", total=1.0)
+
+        def tell(event: Event) -> None:
+            done = event.progress if event.kind == "progress" else 1.0 if event.kind == "completed" else None
+            bars.update(task, description=f"{what}: {told(event)}", completed=done)
+            if also is not None:
+                also(event)
+
+        yield tell
+
+
+def told(event: Event) -> str:
+    """An event in a word or two."""
+    if event.kind == "waiting":
+        return f"queued ({(event.code or '').replace('_', ' ')})"
+    return event.stage or (event.status if event.kind == "snapshot" and event.status else event.kind)

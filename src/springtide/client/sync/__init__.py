@@ -1,0 +1,1 @@
+"""The synchronous client. Made from `springtide.client.aio`: python docs/generate.py."""

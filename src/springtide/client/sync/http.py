@@ -1,0 +1,163 @@
+# Made from aio/http.py by `python docs/generate.py`; a change there, not here.
+"""Requests over httpx, with retries: the one place where the client meets the network.
+
+Promises: a failure that a repeat can mend is tried again, a bounded number of times, with the same idempotency key and
+the same bytes; the key goes to the server only, never to where it redirects. Library errors end here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import msgspec
+
+from springtide import __version__
+from springtide.client.errors import ApiError, ClientError, Unreachable, api_error
+from springtide.client.media import PIECE, Source
+from springtide.client.requests import Request
+from springtide.client.retrying import delay_s
+from springtide.client.settings import Settings
+
+T = TypeVar("T")
+OnBytes = Callable[[int], object]  # how many more were sent or have come
+
+
+class Http:
+    """One server, and the connections to it. Close it, or use it as a context."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        client: httpx.Client | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.settings = settings
+        self.patience = settings.patience
+        self.sleep = sleep
+        self._is_own = client is None
+        self._client = client or httpx.Client(trust_env=not settings.is_local)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; a client that was given stays open."""
+        if self._is_own:
+            self._client.close()
+
+    def json(self, request: Request, type: type[T]) -> T:
+        """The answer, decoded. Raises ApiError, Unreachable, or ClientError where it is no such thing."""
+        return decoded(self.send(request), type)
+
+    def send(self, request: Request, *, on_bytes: OnBytes | None = None, tries: int | None = None) -> httpx.Response:
+        """The whole answer of a request that succeeded. tries: at most so many. Raises ApiError or Unreachable."""
+        tried = 0
+        while True:
+            tried += 1
+            failure: ApiError | Unreachable
+            try:
+                with self.open(request, on_bytes=on_bytes) as response:
+                    response.read()
+                    return response
+            except (ApiError, Unreachable) as error:
+                failure = error
+            told = failure if isinstance(failure, ApiError) else None
+            wait_s = delay_s(self.patience, tried, told, rand=random.random())  # noqa: S311 - spreads clients, no secret
+            if wait_s is None or tried == tries:
+                raise failure
+            self.sleep(wait_s)
+
+    @contextlib.contextmanager
+    def open(
+        self, request: Request, *, on_bytes: OnBytes | None = None, read_s: float | None = None
+    ) -> Generator[httpx.Response]:
+        """The answer of one try, to be read as it comes. read_s: patience with silence. Raises ApiError, and
+        Unreachable also where it breaks off."""
+        with contextlib.ExitStack() as opened, self._translated():
+            built = self._built(request, opened, on_bytes, read_s)
+            response = self._client.send(built, stream=True, follow_redirects=request.method == "GET")
+            try:
+                if not response.is_success:
+                    body = response.read()
+                    raise api_error(
+                        response.status_code, response.headers, body, what=f"{request.method} {built.url.path}"
+                    )
+                yield response
+            finally:
+                response.close()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Any:
+        try:
+            yield
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
+            raise ClientError(f"{self.settings.url} cannot be asked: {error}", code="bad_url") from error
+        except (httpx.TransportError, httpx.StreamError) as error:
+            raise self.unreachable(error) from error
+
+    def unreachable(self, error: BaseException) -> Unreachable:
+        """That there was no answer, and what to look at."""
+        hint = " Is `springtide up` running?" if self.settings.is_local else ""
+        return Unreachable(f"cannot reach {self.settings.url}: {error or type(error).__name__}.{hint}")
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The key, as a header."""
+        return {"authorization": f"Bearer {self.settings.api_key}"} if self.settings.api_key else {}
+
+    def _built(
+        self, request: Request, opened: contextlib.ExitStack, on_bytes: OnBytes | None, read_s: float | None
+    ) -> httpx.Request:
+        patience = self.patience
+        is_elsewhere = "://" in request.path
+        url = request.path if is_elsewhere else self.settings.url + request.path
+        headers = {"user-agent": f"springtide-python/{__version__}", **request.headers}
+        if not is_elsewhere:
+            headers |= self.authorization
+        body: dict[str, Any] = {}
+        if request.files or request.fields:
+            parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in request.fields]
+            parts += [
+                (name, (one.name, opened.enter_context(one.opened()), one.media_type)) for name, one in request.files
+            ]
+            body = {"files": parts}
+        elif request.body is not None:
+            headers["content-length"] = str(request.body.size)
+            body = {"content": pieces(request.body, on_bytes)}
+        elif request.content is not None:
+            body = {"content": request.content}
+        timeout = httpx.Timeout(
+            patience.read_s, connect=patience.connect_s, read=read_s or request.read_s or patience.read_s
+        )
+        params = httpx.QueryParams(list(request.params)) if request.params else None
+        return self._client.build_request(request.method, url, params=params, headers=headers, timeout=timeout, **body)
+
+
+def pieces(source: Source, on_bytes: OnBytes | None) -> Iterator[bytes]:
+    """A file from its beginning."""
+    with source.opened() as file:
+        while piece := file.read(PIECE):
+            yield piece
+            if on_bytes is not None:
+                on_bytes(len(piece))
+
+
+def decoded(response: httpx.Response, type: type[T]) -> T:
+    """The JSON of an answer. Raises ClientError where it is something else: then it was not this server's."""
+    try:
+        return msgspec.json.decode(response.content, type=type)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"{response.request.url} answered something that this client does not understand: {error}"
+        raise ClientError(message, code="bad_answer") from error
