@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
-from springtide.policy.elastic.season import Season, expected, learn, rates
+from springtide.policy.elastic.season import Season, learn, rates
 
 SCORE_EVERY_S = 30.0
 SCORE_KEPT = 0.985  # of what is known about who foretells best, from one score to the next: half of it after 23 minutes
@@ -27,20 +28,21 @@ PRIOR = 1.0  # jobs' worth of trust in the long-run mean
 SEASON_PRIOR = 4.0  # jobs' worth of trust in the season's figure
 
 
-class Level(msgspec.Struct, frozen=True, array_like=True):
-    """One forecaster: what came, against what its base expected, both forgotten with `tau_s`."""
+class Judged(msgspec.Struct, frozen=True, array_like=True):
+    """One of the forecasters as last judged."""
 
-    tau_s: float
-    seasonal: bool
-    seen: float = 0.0
-    base: float = 0.0
+    weight: float = 1.0 / 6  # of the six: by how well they foretold
     score: float = 0.0  # decayed log-likelihood
     told: float = 0.0  # the rate that it foretold when the present scoring began; 0: it foretold nothing
     told_shape: float = 1.0
 
 
-def _levels() -> tuple[Level, ...]:
-    return tuple(Level(tau, seasonal) for seasonal in (False, True) for tau in TAUS_S)
+class Level(msgspec.Struct, frozen=True, array_like=True):
+    """What came, against seconds and against what the season expected, all forgotten alike: two forecasters."""
+
+    seen: float = 0.0
+    flat_s: float = 0.0
+    seasonal: float = 0.0
 
 
 class ForecastMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,14 +52,15 @@ class ForecastMemory(msgspec.Struct, frozen=True, kw_only=True):
     arrived: int = 0
     mean_rate: float = 0.0  # jobs a second in the long run
     seen_s: float = 0.0  # for how long, at most a week
-    levels: tuple[Level, ...] = msgspec.field(default_factory=_levels)
+    levels: tuple[Level, ...] = (Level(),) * len(TAUS_S)
+    judged: tuple[Judged, ...] = (Judged(),) * (2 * len(TAUS_S))  # of each level the flat forecaster, the seasonal one
     spread: float = 1.5  # variance of counts over that of the forecast; a little burst until it is known
     since_s: float = 0.0  # begin of what is being scored
     count: int = 0  # arrivals since then
     season: Season = msgspec.field(default_factory=Season)
 
 
-class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+class Forecast(msgspec.Struct, frozen=True):
     """Arrivals from now on: the rate now, its relative uncertainty, and the base that it follows."""
 
     rate: float  # jobs a second, now
@@ -77,90 +80,94 @@ def observe(memory: ForecastMemory, now_s: float, arrived: int) -> ForecastMemor
         return msgspec.structs.replace(memory, arrived=arrived, count=memory.count + came)
     seen_s = min(memory.seen_s + past_s, 604_800.0)
     mean_rate = memory.mean_rate + (came / past_s - memory.mean_rate) * past_s / (seen_s + FIRST_S)
-    season, base = expected(memory.season, now_s, past_s, mean_rate)
-    levels: list[Level] = []
-    for level in memory.levels:
-        kept = math.exp(-past_s / level.tau_s)
-        grown = base if level.seasonal else past_s
-        levels.append(
-            Level(
-                level.tau_s,
-                level.seasonal,
-                level.seen * kept + came,
-                level.base * kept + grown,
-                level.score,
-                level.told,
-                level.told_shape,
-            )
-        )
+    base = rates(memory.season, now_s, mean_rate)[0] * past_s
     memory = ForecastMemory(
         at_s=now_s,
         arrived=arrived,
         mean_rate=mean_rate,
         seen_s=seen_s,
-        levels=tuple(levels),
+        levels=tuple(
+            [
+                Level(level.seen * kept + came, level.flat_s * kept + past_s, level.seasonal * kept + base)
+                for level, kept in zip(memory.levels, _kept(past_s), strict=True)
+            ]
+        ),
+        judged=memory.judged,
         spread=memory.spread,
         since_s=memory.since_s,
         count=memory.count + came,
-        season=learn(season, now_s, came),
+        season=learn(memory.season, now_s, came),
     )
     return _scored(memory) if now_s - memory.since_s >= SCORE_EVERY_S else memory
+
+
+@lru_cache(maxsize=64)
+def _kept(past_s: float) -> list[float]:
+    """Shares that are not forgotten: looks come at the same pace."""
+    return [math.exp(-past_s / tau_s) for tau_s in TAUS_S]
 
 
 def forecast(memory: ForecastMemory, now_s: float) -> Forecast:
     """What is expected from now on."""
     base, slope = rates(memory.season, now_s, memory.mean_rate)
-    weights = _weights(memory.levels)
-    parts = [_gamma(level, base, memory.mean_rate) for level in memory.levels]
-    rate = sum(weight * one for weight, (one, _) in zip(weights, parts, strict=True))
+    rate = square = trust = 0.0
+    for judged, (one, shape) in zip(memory.judged, _beliefs(memory.levels, base, memory.mean_rate), strict=True):
+        part = judged.weight * one
+        rate += part
+        square += part * one * (1 + 1 / shape)
+    for judged in memory.judged[1::2]:
+        trust += judged.weight
     if rate <= 0:
-        return Forecast(rate=0.0, shape=1.0, spread=memory.spread, season_ahead=0.0, trust=0.0)
-    error = sum(weight * (one * one * (1 + 1 / shape)) for weight, (one, shape) in zip(weights, parts, strict=True)) / (
-        rate * rate
-    )
-    trust = sum(weight for weight, level in zip(weights, memory.levels, strict=True) if level.seasonal)
+        return Forecast(0.0, 1.0, memory.spread, 0.0, 0.0)
     ahead = max(-1e-3, min(1e-3, slope / base)) * trust
-    return Forecast(rate=rate, shape=1 / max(error - 1, 1e-6), spread=memory.spread, season_ahead=ahead, trust=trust)
+    return Forecast(rate, 1 / max(square / (rate * rate) - 1, 1e-6), memory.spread, ahead, trust)
 
 
-def _gamma(level: Level, base: float, mean_rate: float) -> tuple[float, float]:
-    """Rate and shape of one forecaster's belief."""
-    if level.seasonal:
-        shape = SEASON_PRIOR + level.seen
-        return base * shape / (SEASON_PRIOR + level.base), shape
-    shape = PRIOR + level.seen
-    return shape / (PRIOR / max(mean_rate, 1e-6) + level.base), shape
-
-
-def _weights(levels: tuple[Level, ...]) -> list[float]:
-    best = max(level.score for level in levels)
-    raw = [math.exp(max(-30.0, level.score - best)) for level in levels]
-    total = sum(raw)
-    return [one / total for one in raw]
+def _beliefs(levels: tuple[Level, ...], base: float, mean_rate: float) -> list[tuple[float, float]]:
+    """Rate and shape that each forecaster believes in."""
+    found: list[tuple[float, float]] = []
+    prior_s = PRIOR / max(mean_rate, 1e-6)
+    for level in levels:
+        seen = level.seen
+        flat, seasonal = PRIOR + seen, SEASON_PRIOR + seen
+        found.append((flat / (prior_s + level.flat_s), flat))
+        found.append((base * seasonal / (SEASON_PRIOR + level.seasonal), seasonal))
+    return found
 
 
 def _scored(memory: ForecastMemory) -> ForecastMemory:
     """Judge the forecasters by the count since the last judgement, as each foretold it then, and let them foretell."""
     past_s = memory.at_s - memory.since_s
     base, _ = rates(memory.season, memory.at_s, memory.mean_rate)
-    judged = past_s <= STALE_SCORE_S and all(level.told > 0 for level in memory.levels)
+    is_known = past_s <= STALE_SCORE_S and all(judged.told > 0 for judged in memory.judged)
     mean = variance = 0.0
-    levels: list[Level] = []
-    for weight, level in zip(_weights(memory.levels), memory.levels, strict=True):
-        score = level.score
-        if judged:
-            expected_ = level.told * past_s
-            score = score * SCORE_KEPT + _log_likelihood(memory.count, expected_, level.told_shape)
-            mean += weight * expected_
-            variance += weight * (expected_ + expected_ * expected_ / level.told_shape)
-        rate, shape = _gamma(level, base, memory.mean_rate)
-        levels.append(Level(level.tau_s, level.seasonal, level.seen, level.base, score, rate, shape))
+    scores: list[float] = []
+    for judged in memory.judged:
+        score = judged.score
+        if is_known:
+            expected = judged.told * past_s
+            score = score * SCORE_KEPT + _log_likelihood(memory.count, expected, judged.told_shape)
+            mean += judged.weight * expected
+            variance += judged.weight * (expected + expected * expected / judged.told_shape)
+        scores.append(score)
     spread = memory.spread
     if mean > 0:
         excess = min((memory.count - mean) ** 2 / max(variance, 0.25), 50.0)
         spread += (1 - SPREAD_KEPT) * min(4.0, 1.0 + mean) * (excess - spread)
     spread = max(1.0, min(MOST_SPREAD, spread))
-    return msgspec.structs.replace(memory, levels=tuple(levels), spread=spread, since_s=memory.at_s, count=0)
+    beliefs = _beliefs(memory.levels, base, memory.mean_rate)
+    judged_now = [
+        Judged(weight, score, rate, shape)
+        for weight, score, (rate, shape) in zip(_weights(scores), scores, beliefs, strict=True)
+    ]
+    return msgspec.structs.replace(memory, judged=tuple(judged_now), spread=spread, since_s=memory.at_s, count=0)
+
+
+def _weights(scores: Sequence[float]) -> list[float]:
+    best = max(scores)
+    raw = [math.exp(max(-30.0, score - best)) for score in scores]
+    total = sum(raw)
+    return [one / total for one in raw]
 
 
 def _log_likelihood(count: int, mean: float, shape: float) -> float:

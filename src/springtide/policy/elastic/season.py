@@ -31,12 +31,6 @@ class Season(msgspec.Struct, frozen=True, kw_only=True):
     next_rate: float | None = None
 
 
-def expected(season: Season, now_s: float, past_s: float, mean_rate: float) -> tuple[Season, float]:
-    """Jobs that the season expects in the seconds up to now; without knowledge, what the long-run mean says."""
-    rate, _ = rates(season, now_s, mean_rate)
-    return season, rate * past_s
-
-
 def rates(season: Season, now_s: float, mean_rate: float) -> tuple[float, float]:
     """The season's rate now, and its change in a second."""
     if season.now_rate is None or season.next_rate is None:
