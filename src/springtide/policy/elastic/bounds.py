@@ -61,4 +61,6 @@ def bounded(wish: int, advice: Advice, *, bounds: Bounds, purse: Purse | None = 
     least = min(bounds.min_replicas, bounds.max_replicas, bounds.budget if bounds.budget is not None else 1 << 30)
     if replicas < least:
         replicas, reason = least, Reason.FLOOR
+    if replicas == advice.replicas and wish == advice.wish and reason is advice.reason:
+        return advice
     return msgspec.structs.replace(advice, replicas=replicas, wish=wish, reason=reason)

@@ -19,7 +19,7 @@ INTEGRAL = 1.0
 LATE_JOBS_TO_TRUST = 10.0  # allowed late jobs that must have been possible before the share means something
 LATE_JOBS_KEPT = 200.0  # and after which older ones begin to be forgotten
 MOST_EXCESS = 1.0  # of the late jobs allowed: a catastrophe is not paid for with idle replicas all through the night
-LEAST_CARE, MOST_CARE = -1.2, 3.5
+LEAST_CARE, MOST_CARE = -3.0, 3.5
 MOST_LEARNT = 2.5
 
 

@@ -110,13 +110,12 @@ def _kept(past_s: float) -> list[float]:
 def forecast(memory: ForecastMemory, now_s: float) -> Forecast:
     """What is expected from now on."""
     base, slope = rates(memory.season, now_s, memory.mean_rate)
-    rate = square = trust = 0.0
+    rate = square = 0.0
     for judged, (one, shape) in zip(memory.judged, _beliefs(memory.levels, base, memory.mean_rate), strict=True):
         part = judged.weight * one
         rate += part
         square += part * one * (1 + 1 / shape)
-    for judged in memory.judged[1::2]:
-        trust += judged.weight
+    trust = sum([judged.weight for judged in memory.judged[1::2]])
     if rate <= 0:
         return Forecast(0.0, 1.0, memory.spread, 0.0, 0.0)
     ahead = max(-1e-3, min(1e-3, slope / base)) * trust
@@ -171,29 +170,23 @@ def _weights(scores: Sequence[float]) -> list[float]:
 
 
 def _log_likelihood(count: int, mean: float, shape: float) -> float:
-    """Of a negative binomial count."""
+    """Of a negative binomial count, less what is the same for all forecasters."""
     mean = max(mean, 1e-9)
-    return (
-        math.lgamma(count + shape)
-        - math.lgamma(shape)
-        - math.lgamma(count + 1)
-        + shape * math.log(shape / (shape + mean))
-        + count * math.log(mean / (shape + mean))
-    )
+    none = shape * math.log(shape / (shape + mean))
+    if not count:
+        return none
+    return math.lgamma(count + shape) - math.lgamma(shape) + none + count * math.log(mean / (shape + mean))
 
 
-def count_quantiles(means: Sequence[float], *, spread: float, shape: float, z: float) -> list[float]:
-    """Quantiles of counts with these means and variances `spread × mean + mean² / shape`; z is that of the normal law.
+def count_quantile(ahead: Forecast, seconds: float, z: float) -> float:
+    """A quantile of how many jobs come within so many seconds; z is that of the normal law.
 
-    Wilson–Hilferty on the gamma law of the same mean and variance (E. B. Wilson, M. M. Hilferty, PNAS 17, 1931).
+    Wilson–Hilferty on the gamma law with the mean and variance of the count (E. B. Wilson, M. M. Hilferty, PNAS 17,
+    1931).
     """
-    found: list[float] = []
-    third = z / 3
-    for mean in means:
-        if mean <= 1e-12:
-            found.append(0.0)
-            continue
-        form = mean / (spread + mean / shape)
-        root = 1 - 1 / (9 * form) + third / math.sqrt(form)
-        found.append(mean * root * root * root if root > 0 else 0.0)
-    return found
+    mean = ahead.rate * max(0.1 * seconds, seconds + ahead.season_ahead / 2 * seconds * seconds)
+    if mean <= 1e-12:
+        return 0.0
+    over = ahead.spread / mean + 1 / ahead.shape
+    root = 1 - over / 9 + z / 3 * math.sqrt(over)
+    return mean * root * root * root if root > 0 else 0.0

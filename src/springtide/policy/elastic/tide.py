@@ -11,34 +11,32 @@ quantiles are learnt from the share of jobs that began in time (calibration.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
 
 import msgspec
 
 from springtide.policy.elastic.bounds import Bounds, Purse, bounded, has_data, spend
 from springtide.policy.elastic.calibration import Care, level
 from springtide.policy.elastic.calibration import observe as judge
-from springtide.policy.elastic.forecast import Forecast, ForecastMemory, count_quantiles, forecast, observe
+from springtide.policy.elastic.forecast import Forecast, ForecastMemory, count_quantile, forecast, observe
+from springtide.policy.elastic.horizons import Horizons, horizons
 from springtide.policy.elastic.queue import no_data
-from springtide.policy.elastic.tube import capacity, convolved, holds, partial_means, queued_work, running_max
+from springtide.policy.elastic.tube import arriving_work, capacity, delayed, holds, queued_work
 from springtide.policy.elastic.view import Advice, PoolView, Reason
 
 LOOK_EVERY_S = 5.0  # an eighth of a usual cold start
-POINTS = 21  # of the grid of horizons
-REVIEW_S = 30.0  # what falls due so long after a launch could be ready may still be launched for later
-TIGHT = 0.2  # share of the wait that plans use when starts take longer than it; the rest is for what plans leave out,
-LOOSE = 0.8  # and when they take no time
+QUIET_S = 15.0  # where nothing came and nothing waits, launches are thought about so often: for a season that rises
+LET_GO_EVERY_S = 15.0  # replicas go together: a fifth fewer changes for the same hours
 UP_Z = 0.84  # quantile of arrivals to launch for: 80 %, before care
-DOWN_Z = 2.1  # and to keep for: 98 %; where a start is shorter than the wait, less, as no job would be late
-DOWN_Z_FREE = 2.0  # where a start takes no time at all
-TOLERANCE = 0.6  # of a mean run: work is not as fluid as it is counted
+DOWN_Z = 2.6  # and to keep for: 99.5 %; where a start is shorter than the wait, less, as no job would be late
+DOWN_Z_FREE = 2.5  # where a start takes no time at all
+TOLERANCE = 0.85  # of what a run can spill over: work is not as fluid as it is counted
 LATE_REST = 0.15  # of a mean run: what is left of one that should have ended
 RESTED = 0.4  # of a cold start that a replica must have been idle before it goes,
 RESTED_S = 45.0  # or so long where starts take no time: coming and going is no end in itself
 SIZES_KEPT = 0.995  # of what is known of run times, with each job: two hundred count
 SIZES_PRIOR = 5.0  # jobs' worth of trust in the configured run time
-Z_LEAST, Z_MOST = -1.0, 6.0
+Z_LEAST, Z_MOST = -2.5, 6.0
 
 
 class TideSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,16 +61,16 @@ class TideMemory(msgspec.Struct, frozen=True, kw_only=True):
     work_s: float = 0.0
     work_s2: float = 0.0
     purse: Purse | None = None
+    grew_at_s: float = -1e9  # when launches were last thought about,
+    shrank_at_s: float = -1e9  # and letting go
+    message: str = ""  # of that look
+    figures: dict[str, float] = {}
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True):
     """What one look plans with."""
 
-    grid: Sequence[float]
-    halves: Sequence[float]  # E[min(S, x)] in the middle of each step
-    step_s: float
-    cold_s: float
-    wait_s: float  # that plans use
+    at: Horizons
     rested_s: float
     mean_s: float
     ahead: Forecast
@@ -86,46 +84,60 @@ def decide(view: PoolView, memory: TideMemory | None, settings: TideSettings) ->
     purse = spend(view, memory.purse, settings.bounds)
     if not has_data(view, settings.bounds):
         return no_data(view.replicas), msgspec.structs.replace(memory, purse=purse)
-    memory = _learnt(view, memory, settings, purse)
+    now_s, now = view.now_s, view.replicas
+    news = view.arrived != memory.arrived or bool(view.waiting)
+    grows = news or not 0 <= now_s - memory.grew_at_s < QUIET_S
+    shrinks = bool(view.idle_for_s) and not view.waiting and not 0 <= now_s - memory.shrank_at_s < LET_GO_EVERY_S
+    if not grows and not shrinks and purse is None:  # the figures of the last look are as good as new ones
+        same = Advice(replicas=now, wish=now, reason=Reason.HOLD, message=memory.message, figures=memory.figures)
+        return bounded(now, same, bounds=settings.bounds), memory
+    memory = _learnt(
+        view,
+        memory,
+        settings,
+        purse=purse,
+        grew_at_s=now_s if grows else memory.grew_at_s,
+        shrank_at_s=now_s if shrinks else memory.shrank_at_s,
+    )
     plan = _plan(view, memory, settings)
-    counts = _counts(plan, plan.up_z)
-    advice = _more(view, plan, counts) or _fewer(view, plan) or _hold(view, Reason.HOLD)
-    if advice.wish > view.replicas and view.failing:
-        advice = _hold(view, Reason.CRASH_LOOP)
-    busy = len(view.busy_left_s)
-    figures = {
-        "waiting": float(view.waiting or 0),
-        "waiting_s": view.waiting_s,
-        "ready": float(view.ready),
-        "busy": float(busy),
-        "loading": float(len(view.loading_left_s)),
-        "jobs_per_min": plan.ahead.rate * 60,
-        "expected_jobs": plan.ahead.rate * plan.grid[-1],
-        "planned_jobs": counts[-1],
-        "horizon_s": plan.grid[-1],
-        "run_s": plan.mean_s,
-        "care": plan.up_z - UP_Z,
-    }
-    advice = msgspec.structs.replace(advice, message=_message(advice, view, plan, counts), figures=figures)
-    return bounded(advice.wish, advice, bounds=settings.bounds, purse=purse), memory
+    wish, reason = now, Reason.HOLD
+    if grows and (more := _more(view, plan)):
+        wish, reason = now + more, Reason.QUEUE if view.waiting else Reason.FORECAST
+        if view.failing:
+            wish, reason = now, Reason.CRASH_LOOP
+    elif shrinks and (fewer := _fewer(view, plan)):
+        wish, reason = now - fewer, Reason.IDLE
+    advice = _told(wish, reason, view, plan)
+    memory = msgspec.structs.replace(memory, message=advice.message, figures=advice.figures)
+    return bounded(wish, advice, bounds=settings.bounds, purse=purse), memory
 
 
 # --- what is known ----------------------------------------------------------------------------------------------------
 
 
-def _learnt(view: PoolView, memory: TideMemory, settings: TideSettings, purse: Purse | None) -> TideMemory:
-    came = view.arrived - memory.arrived
-    kept = SIZES_KEPT ** max(0, came)
+def _learnt(
+    view: PoolView,
+    memory: TideMemory,
+    settings: TideSettings,
+    *,
+    purse: Purse | None,
+    grew_at_s: float,
+    shrank_at_s: float,
+) -> TideMemory:
+    came = max(0, view.arrived - memory.arrived)
+    kept = SIZES_KEPT**came
     return TideMemory(
         forecast=observe(memory.forecast, view.now_s, view.arrived),
         care=judge(memory.care, started=view.started, late=view.late, share=settings.share),
         arrived=view.arrived,
         arrived_s=view.arrived_s,
         arrived_s2=view.arrived_s2,
-        jobs=memory.jobs * kept + max(0, came),
-        work_s=memory.work_s * kept + (max(0.0, view.arrived_s - memory.arrived_s) if came > 0 else 0.0),
-        work_s2=memory.work_s2 * kept + (max(0.0, view.arrived_s2 - memory.arrived_s2) if came > 0 else 0.0),
+        jobs=memory.jobs * kept + came,
+        work_s=memory.work_s * kept + (max(0.0, view.arrived_s - memory.arrived_s) if came else 0.0),
+        work_s2=memory.work_s2 * kept + (max(0.0, view.arrived_s2 - memory.arrived_s2) if came else 0.0),
         purse=purse,
+        grew_at_s=grew_at_s,
+        shrank_at_s=shrank_at_s,
     )
 
 
@@ -135,114 +147,91 @@ def _plan(view: PoolView, memory: TideMemory, settings: TideSettings) -> Plan:
     cv2 = 0.5
     if memory.jobs > 2 * SIZES_PRIOR and memory.work_s > 0:
         cv2 = max(0.05, min(4.0, memory.work_s2 * memory.jobs / memory.work_s**2 - 1))
-    slow = min(1.0, cold_s / settings.wait_s)  # 1: a job that finds no replica is late
-    wait_s = settings.wait_s * (LOOSE + (TIGHT - LOOSE) * slow)
-    step_s = (cold_s + REVIEW_S + max(settings.wait_s, REVIEW_S) + wait_s) / (POINTS - 1)
-    grid, halves = _grid(round(step_s, 3), float(f"{mean_s:.2g}"), round(cv2, 1))
+    at = horizons(round(cold_s, 2), settings.wait_s, float(f"{mean_s:.2g}"), round(cv2, 1))
     care = level(memory.care, settings.share)
     up_z = max(Z_LEAST, min(Z_MOST, UP_Z + care))
-    down_z = max(up_z, min(Z_MOST, DOWN_Z_FREE + (DOWN_Z - DOWN_Z_FREE) * slow + care))
+    down_z = max(up_z, min(Z_MOST, DOWN_Z_FREE + (DOWN_Z - DOWN_Z_FREE) * at.slow + care))
     return Plan(
-        grid=grid,
-        halves=halves,
-        step_s=step_s,
-        cold_s=cold_s,
-        wait_s=wait_s,
-        rested_s=max(RESTED * cold_s, RESTED_S * (1 - slow)),
-        mean_s=mean_s,
-        ahead=forecast(memory.forecast, view.now_s),
-        up_z=up_z,
-        down_z=down_z,
+        at,
+        max(RESTED * cold_s, RESTED_S * (1 - at.slow)),
+        mean_s,
+        forecast(memory.forecast, view.now_s),
+        up_z,
+        down_z,
     )
-
-
-@lru_cache(maxsize=512)
-def _grid(step_s: float, mean_s: float, cv2: float) -> tuple[list[float], list[float]]:
-    """Horizons, and what a job can have got in the middle of each step; the same for hours on end."""
-    grid = [step_s * j for j in range(POINTS)]
-    return grid, partial_means(mean_s, cv2, [step_s * (j + 0.5) for j in range(POINTS)])
-
-
-# --- demand -----------------------------------------------------------------------------------------------------------
-
-
-def _counts(plan: Plan, z: float) -> list[float]:
-    """A quantile of the jobs that will have come by each horizon."""
-    ahead = plan.ahead
-    bend = ahead.season_ahead / 2
-    means = [ahead.rate * max(0.1 * h, h + bend * h * h) for h in plan.grid]
-    return running_max(count_quantiles(means, spread=ahead.spread, shape=ahead.shape, z=z))
-
-
-def _demand(view: PoolView, plan: Plan, counts: Sequence[float]) -> tuple[list[float], list[float]]:
-    """U and D: work that can, and that must have been done by each horizon."""
-    can = convolved(counts, plan.halves)
-    later = min(POINTS, round(plan.wait_s / plan.step_s))
-    must = [0.0] * later + can[: POINTS - later]
-    if not view.waiting:
-        return can, must
-    queued = queued_work(view.waiting, view.waiting_s, view.oldest_wait_s, plan.wait_s, plan.grid)
-    return [a + b for a, b in zip(can, queued, strict=True)], [a + b for a, b in zip(must, queued, strict=True)]
-
-
-def _supply(view: PoolView, plan: Plan) -> list[float]:
-    """X: what the replicas that are there can have done by each horizon."""
-    rest_s = LATE_REST * plan.mean_s
-    free_in_s = [left_s if left_s > 0 else rest_s for left_s in view.busy_left_s]
-    free_in_s += [max(0.0, left_s) for left_s in view.loading_left_s]
-    return capacity(free_in_s, len(view.idle_for_s), plan.step_s, POINTS)
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def _more(view: PoolView, plan: Plan, counts: Sequence[float]) -> Advice | None:
-    """Launch the least number with which all work after a launch could help is done in time."""
-    can, must = _demand(view, plan, counts)
-    supply = _supply(view, plan)
-    waiting = view.waiting or 0
-    window = range(min(POINTS - 1, math.ceil((plan.cold_s + REVIEW_S) / plan.step_s - 1e-9)), POINTS)
-    tolerance_s = TOLERANCE * plan.mean_s
-    new = [max(0.0, h - plan.cold_s) for h in plan.grid]
+def _more(view: PoolView, plan: Plan) -> int:
+    """The least number of launches with which all work after a launch could help is done in time."""
+    at = plan.at
+    can, must = _demand(view, plan, plan.up_z, len(at.grid))
+    supply = _supply(view, plan, len(at.grid))
+    tolerance_s = TOLERANCE * at.spill_s
 
     def enough(more: int) -> bool:
-        grown = [x + more * e for x, e in zip(supply, new, strict=True)] if more else supply
-        return holds(can, must, grown, window, tolerance_s)
+        grown = [x + more * e for x, e in zip(supply, at.new, strict=True)] if more else supply
+        return holds(can, must, grown, at.after_launch, tolerance_s)
 
-    now = view.replicas
-    most = max(0, waiting + len(view.busy_left_s) + math.ceil(counts[-1]) - now)  # as many as there may be jobs
+    waiting, now = view.waiting or 0, view.replicas
+    jobs = count_quantile(plan.ahead, at.grid[-1], plan.up_z)
+    most = max(0, waiting + len(view.busy_left_s) + math.ceil(jobs) - now)  # as many as there may be jobs
     more = min(_least(enough, most), most)
-    if now == 0 and waiting:
-        more = max(more, 1)
-    if more == 0:
-        return None
-    return Advice(replicas=now + more, wish=now + more, reason=Reason.QUEUE if waiting else Reason.FORECAST)
+    return max(more, 1) if now == 0 and waiting else more
 
 
-def _fewer(view: PoolView, plan: Plan) -> Advice | None:
-    """Let go what even a higher quantile would not use before another could have been started. Never while jobs
-    wait.
+def _fewer(view: PoolView, plan: Plan) -> int:
+    """How many may go: what even a higher quantile would not use before another could have been started. Not asked
+    while jobs wait.
     """
-    rested = sum(idle_s >= plan.rested_s for idle_s in view.idle_for_s)
-    if not rested or view.waiting:
-        return None
-    can, must = _demand(view, plan, _counts(plan, plan.down_z))
-    supply = _supply(view, plan)
-    window = range(min(POINTS, int((plan.cold_s + plan.wait_s) / plan.step_s) + 1))
-    tolerance_s = TOLERANCE * plan.mean_s
+    rested = sum([idle_s >= plan.rested_s for idle_s in view.idle_for_s])
+    if not rested:
+        return 0
+    at = plan.at
+    points = at.before_launch.stop
+    can, must = _demand(view, plan, plan.down_z, points)
+    supply = _supply(view, plan, points)
+    tolerance_s = TOLERANCE * at.spill_s
     fewer = 0
     while fewer < rested:
-        left = [x - (fewer + 1) * h for x, h in zip(supply, plan.grid, strict=True)]
-        if not holds(can, must, left, window, tolerance_s):
+        left = [x - (fewer + 1) * h for x, h in zip(supply, at.grid, strict=False)]
+        if not holds(can, must, left, at.before_launch, tolerance_s):
             break
         fewer += 1
-    if not fewer:
-        return None
-    return Advice(replicas=view.replicas - fewer, wish=view.replicas - fewer, reason=Reason.IDLE)
+    return _not_missed(view, plan, fewer) if fewer else 0
 
 
-def _hold(view: PoolView, reason: Reason) -> Advice:
-    return Advice(replicas=view.replicas, wish=view.replicas, reason=reason)
+def _not_missed(view: PoolView, plan: Plan, fewer: int) -> int:
+    """So many of them that the next look would not launch them again."""
+    at = plan.at
+    can, must = _demand(view, plan, plan.up_z, len(at.grid))
+    supply = _supply(view, plan, len(at.grid))
+    while fewer:
+        left = [x - fewer * h for x, h in zip(supply, at.grid, strict=True)]
+        if holds(can, must, left, at.after_launch, TOLERANCE * at.spill_s):
+            break
+        fewer -= 1
+    return fewer
+
+
+def _supply(view: PoolView, plan: Plan, points: int) -> list[float]:
+    """X: what the replicas that are there can have done by so many of the horizons."""
+    rest_s = LATE_REST * plan.mean_s
+    free_in_s = [left_s if left_s > 0 else rest_s for left_s in view.busy_left_s]
+    return capacity([*free_in_s, *view.loading_left_s], len(view.idle_for_s), plan.at.step_s, points)
+
+
+def _demand(view: PoolView, plan: Plan, z: float, points: int) -> tuple[list[float], list[float]]:
+    """U and D at so many of the horizons: work that can, and that must have been done by each."""
+    at = plan.at
+    can = arriving_work(plan.ahead, at, z, points)
+    must = delayed(can, at.wait_s / at.step_s)
+    if not view.waiting:
+        return can, must
+    queued = queued_work(view.waiting, view.waiting_s, view.oldest_wait_s, at.wait_s, at.grid[:points])
+    return [a + b for a, b in zip(can, queued, strict=True)], [a + b for a, b in zip(must, queued, strict=True)]
 
 
 def _least(enough: Callable[[int], bool], most: int) -> int:
@@ -259,14 +248,35 @@ def _least(enough: Callable[[int], bool], most: int) -> int:
     return high
 
 
-def _message(advice: Advice, view: PoolView, plan: Plan, counts: Sequence[float]) -> str:
-    """One sentence for an operator."""
-    change = advice.wish - view.replicas
-    ahead = f"{counts[-1]:.0f} jobs planned for in the next {plan.grid[-1]:.0f} s, {plan.mean_s:.3g} s each"
-    if advice.reason is Reason.CRASH_LOOP:
-        return f"{view.failing} replicas do not come up; more of them would not help"
-    if change > 0:
-        return f"{change} more: {view.waiting} waiting, {ahead}; a start takes {plan.cold_s:.3g} s"
-    if change < 0:
-        return f"{-change} fewer: {len(view.idle_for_s)} idle and not needed before another could start; {ahead}"
-    return f"enough: {view.waiting} waiting, {ahead}"
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def _told(wish: int, reason: Reason, view: PoolView, plan: Plan) -> Advice:
+    """The advice with its figures, and one sentence for an operator."""
+    far_s, rate = plan.at.grid[-1], plan.ahead.rate
+    planned = count_quantile(plan.ahead, far_s, plan.up_z)
+    waiting, idle, busy = view.waiting or 0, len(view.idle_for_s), len(view.busy_left_s)
+    ahead = f"{planned:.0f} jobs planned for in the next {far_s:.0f} s, {plan.mean_s:.3g} s each"
+    change = wish - view.replicas
+    if reason is Reason.CRASH_LOOP:
+        message = f"{view.failing} replicas do not come up; more of them would not help"
+    elif change > 0:
+        message = f"{change} more: {waiting} waiting, {ahead}; a start takes {plan.at.cold_s:.3g} s"
+    elif change < 0:
+        message = f"{-change} fewer: {idle} idle and not needed before another could start; {ahead}"
+    else:
+        message = f"enough: {waiting} waiting, {ahead}"
+    figures = {
+        "waiting": float(waiting),
+        "waiting_s": view.waiting_s,
+        "ready": float(idle + busy),
+        "busy": float(busy),
+        "loading": float(len(view.loading_left_s)),
+        "jobs_per_min": rate * 60,
+        "expected_jobs": rate * far_s,
+        "planned_jobs": planned,
+        "horizon_s": far_s,
+        "run_s": plan.mean_s,
+        "care": plan.up_z - UP_Z,
+    }
+    return Advice(replicas=wish, wish=wish, reason=reason, message=message, figures=figures)

@@ -9,52 +9,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
-from operator import mul
 
-
-def partial_means(mean: float, cv2: float, grid: Sequence[float]) -> list[float]:
-    """E[min(S, x)] for each x of the grid: the work that a job can have got x seconds after it came.
-
-    S is log-normal with this mean and squared coefficient of variation.
-    """
-    spread = math.sqrt(math.log1p(max(cv2, 1e-4)))
-    middle = math.log(mean) - spread * spread / 2
-    found: list[float] = []
-    for x in grid:
-        if x <= 0:
-            found.append(0.0)
-            continue
-        d = (math.log(x) - middle) / spread
-        found.append(mean * _phi(d - spread) + x * (1 - _phi(d)))
-    return found
+from springtide.policy.elastic.forecast import Forecast
+from springtide.policy.elastic.horizons import Horizons
 
 
 def capacity(free_in_s: Sequence[float], idle: int, step_s: float, points: int) -> list[float]:
     """X on the grid: `idle` replicas free now, others after so many seconds each."""
-    slope, extra = [0] * (points + 1), [0.0] * (points + 1)
+    slope, less = [0] * points, [0.0] * points  # from each point on: replicas, and what of a whole step they miss
     for free_s in free_in_s:
-        first = int(free_s / step_s) + 1 if free_s > 0 else 1
-        if first < points:
-            extra[first] += first * step_s - max(0.0, free_s) - step_s
-            slope[first] += 1
-    found, total, running = [0.0] * points, 0.0, idle
-    for j in range(1, points):
-        running += slope[j]
-        total += running * step_s + extra[j]
-        found[j] = total
+        after = int(free_s / step_s) + 1 if free_s > 0 else 1
+        if after < points:
+            slope[after] += 1
+            less[after] += free_s - (after - 1) * step_s if free_s > 0 else 0.0
+    found, total, running = [0.0], 0.0, idle
+    for more, missed in zip(slope[1:], less[1:], strict=True):
+        running += more
+        total += running * step_s - missed
+        found.append(total)
     return found
 
 
-def convolved(counts: Sequence[float], partial: Sequence[float]) -> list[float]:
-    """Work that can have been done by h of jobs that come: cumulated counts on the grid, and E[min(S, x)]."""
-    steps = [max(0.0, later - earlier) for earlier, later in pairwise(counts)]
-    points = len(counts)
-    turned = list(reversed(steps))
-    found = [0.0]
-    for j in range(1, points):  # the arrivals of step i have had (j - i) steps less a half
-        found.append(sum(map(mul, turned[points - 1 - j :], partial)))
+def arriving_work(ahead: Forecast, at: Horizons, z: float, points: int) -> list[float]:
+    """U of jobs that come: the work expected by each horizon, times the quantile of their count over its mean."""
+    rate, rises = ahead.rate, ahead.season_ahead
+    bend, spread, error, third = rises / 2, ahead.spread, 1 / ahead.shape, z / 3
+    most, found, root_of = 0.0, [0.0], math.sqrt
+    for h, work, rising in at.curves[1:points]:
+        mean = h + bend * h * h
+        mean = rate * (mean if mean > 0.1 * h else 0.1 * h)
+        if mean > 1e-12:
+            over = spread / mean + error
+            root = 1 - over / 9 + third * root_of(over)
+            if root > 0:
+                work = root * root * root * rate * (work + rises * rising)
+                if work > most:
+                    most = work
+        found.append(most)
     return found
+
+
+def delayed(curve: Sequence[float], steps: float) -> list[float]:
+    """The same curve so many steps later."""
+    whole = int(steps)
+    share = steps - whole
+    later = [0.0] * min(whole, len(curve)) + list(curve[: len(curve) - whole] if whole < len(curve) else [])
+    if share:
+        later = [now + share * (before - now) for before, now in zip([0.0, *later], later, strict=False)]
+    return later
 
 
 def queued_work(waiting: int, work_s: float, oldest_s: float, wait_s: float, grid: Sequence[float]) -> list[float]:
@@ -88,11 +90,3 @@ def holds(
         if j >= first and must[j] - supply[j] - lag > tolerance_s:
             return False
     return True
-
-
-def running_max(values: Sequence[float]) -> list[float]:
-    return list(accumulate(values, max))
-
-
-def _phi(x: float) -> float:
-    return 0.5 * math.erfc(-x * 0.7071067811865476)
