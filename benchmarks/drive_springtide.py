@@ -35,6 +35,7 @@ from springtide.config import Config, load_config
 from springtide.domain.job import Job, JobRef, JobStatus
 from springtide.gateway.admission import Admission
 from springtide.gateway.app import GatewayServices
+from springtide.gateway.keyring import Keyring
 from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.submission import Submission, SubmitRequest
@@ -179,6 +180,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
             GatewayServices(
                 ledger=ledger,
                 history=ledger.history,
+                keyring=Keyring(None, clock),
                 broker=broker,
                 blobs=blobs,
                 inspector=inspector,

@@ -13,6 +13,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -58,11 +59,16 @@ class ServerConfig(_Section):
     weights_dir: Path = Field(
         default=Path("~/.springtide/weights"), description="Folder for model files; may be shared."
     )
+    auth: Literal["auto", "keys", "none"] = Field(
+        default="auto",
+        description="Whether callers need an API key. auto: not on a loopback address, else yes. keys: always, as "
+        "behind a proxy on this machine. none: never; whoever reaches the server is the tenant `default`.",
+    )
     tenant_header: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9-]{1,64}$",
         description="Header in which a proxy that knows its callers names the tenant, such as X-Tenant; it must "
-        "overwrite what a caller sends. Without it everybody is the tenant `default`.",
+        "overwrite what a caller sends, and nobody may reach the server past it. No key is asked for then.",
     )
     max_upload_mb: int = Field(default=2048, ge=1, le=1_000_000, description="Largest upload of one file, MiB.")
 
@@ -70,6 +76,22 @@ class ServerConfig(_Section):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ServerConfig:
+        if self.tenant_header is not None and self.auth == "keys":
+            raise ValueError("tenant_header and auth = 'keys' exclude each other: a key names its tenant itself")
+        return self
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 class BrokerConfig(_Section):

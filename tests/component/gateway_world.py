@@ -31,7 +31,9 @@ from springtide.engines.binding import describe
 from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
 from springtide.engines.synthetic.engine import Synthetic
 from springtide.gateway.app import GatewayServices, GatewaySettings, ServedModel, create_app
+from springtide.gateway.keyring import Keyring
 from springtide.gateway.server import serve
+from springtide.gateway.services import Keyless
 from springtide.ledger.sql import SqlLedger
 from springtide.media.inspector import Inspector
 from springtide.runtime.clock import SystemClock
@@ -207,6 +209,7 @@ async def gateway_world(
     """A gateway on `folder`; `blobs`: a store that is not started."""
     clock, broker = SystemClock(), MemoryBroker()
     ledger, inspector = SqlLedger(f"sqlite:///{folder}/ledger.db"), Inspector()
+    keyring = Keyring(ledger.keys, clock)
     blobs = FileBlobs(folder / "blobs") if blobs is None else blobs
     served = {
         ModelName(name): ServedModel(
@@ -220,9 +223,11 @@ async def gateway_world(
         for name, engine in ENGINES.items()
     }
     defaults: dict[str, Any] = {"keep_alive_s": 5.0, "figures_kept_s": 0.0, "record_wait_s": 0.05}
+    defaults["keyless"] = Keyless.USUAL
     services = GatewayServices(
         ledger=ledger,
         history=ledger.history,
+        keyring=keyring,
         broker=broker,
         blobs=blobs,
         inspector=inspector,
@@ -232,7 +237,7 @@ async def gateway_world(
         egress=egress or Egress(EgressSettings(allow=("127.0.0.1",))),
         settings=msgspec.structs.replace(GatewaySettings(), **{**defaults, **settings}),
     )
-    for service in (ledger, blobs, broker, inspector):
+    for service in (ledger, keyring, blobs, broker, inspector):
         await service.start()
     app = create_app(services)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -242,7 +247,7 @@ async def gateway_world(
         async with httpx.AsyncClient(transport=transport, base_url="http://media.test") as http:
             yield World(services, app, http, recorder, conductor, folder)
     finally:
-        for service in (services.egress, inspector, broker, blobs, ledger):
+        for service in (services.egress, inspector, broker, blobs, keyring, ledger):
             await service.stop()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from springtide.egress.client import Egress
     from springtide.engines.catalog import AnyEngine
     from springtide.engines.signing import SigningPlace
-    from springtide.gateway.services import GatewaySettings, ServedModel
+    from springtide.gateway.services import GatewaySettings, Keyless, ServedModel
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.retry import RetrySettings
@@ -180,11 +180,22 @@ def disciplines(config: Config) -> dict[ModelName, Discipline]:
     }
 
 
+def keyless(config: Config) -> Keyless:
+    """What a request without a key is."""
+    from springtide.gateway.services import Keyless
+
+    server = config.server
+    if server.auth == "none" or server.tenant_header is not None:
+        return Keyless.USUAL
+    return Keyless.LOCAL if server.auth == "auto" and server.is_on_loopback else Keyless.REFUSED
+
+
 def gateway_settings(config: Config) -> GatewaySettings:
     from springtide.gateway.services import GatewaySettings
 
     server = config.server
     return GatewaySettings(
+        keyless=keyless(config),
         max_upload_bytes=server.max_upload_mb << 20,
         tenant_header=server.tenant_header,
         fetch_s=config.egress.fetch_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 from springtide.domain.errors import NotFound, SpringtideError, Unavailable
 
 TIMEOUT = httpx.Timeout(30.0, read=60.0, write=None)  # an upload takes as long as it takes
+KEY_VARIABLE = "SPRINGTIDE_API_KEY"  # never an argument: those can be read by every process of the machine
 RECONNECT_S = 1.0
 GIVE_UP_S = 60.0  # a gateway that restarts is back within seconds
 
@@ -22,7 +24,9 @@ class Api:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
+        key = os.environ.get(KEY_VARIABLE)
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False, headers=headers)
 
     def __enter__(self) -> Api:
         return self

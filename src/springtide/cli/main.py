@@ -26,6 +26,8 @@ models_app = typer.Typer(help="Models served, and their weights.", invoke_withou
 app.add_typer(models_app, name="models")
 jobs_app = typer.Typer(help="What became of jobs.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
+keys_app = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 trace_app = typer.Typer(help="Arrivals of the past, for simulations.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
 
@@ -269,6 +271,48 @@ def simulate(
             tune=tune,
         )
     )
+
+
+@keys_app.command("create")
+def keys_create(
+    tenant: Annotated[str, typer.Argument(help="Whose jobs, files and limits the key stands for.")],
+    *,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="submit, read or admin; repeatable. Default: submit and read.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option(help="Holds for 90s, 30m, 1h, 90d; default: until revoked.")] = None,
+    name: Annotated[str | None, typer.Option(help="What it is for, to tell keys apart.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make a key and print it, this once. Needs no server, and a running one knows it within a second."""
+    from springtide.cli.keys import create_key
+
+    create_key(_config(config), tenant, scopes=scope or [], expires=expires, name=name, as_json=as_json)
+
+
+@keys_app.command("list")
+def keys_list(
+    tenant: Annotated[str | None, typer.Argument(help="Only keys of this tenant.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show keys without their secrets, revoked and expired ones too."""
+    from springtide.cli.keys import list_keys
+
+    list_keys(_config(config), tenant, as_json=as_json)
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(help="The key's id, such as st_ab12cd34.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let a key hold no longer; streams opened with it end within a second or so."""
+    from springtide.cli.keys import revoke_key
+
+    revoke_key(_config(config), key, as_json=as_json)
 
 
 @trace_app.command("export")

@@ -69,7 +69,7 @@ def seconds(text: str) -> float:
     """A span as people write it."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
     if match is None:
-        raise InvalidInput(f"--since takes a span such as 90s, 30m, 1h or 2d, not {text!r}")
+        raise InvalidInput(f"a span is written 90s, 30m, 1h or 2d, not {text!r}")
     return float(match[1]) * _UNITS_S[match[2]]
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from springtide.broker.protocol import Broker
     from springtide.config import Config
     from springtide.controller.retention import Retention
+    from springtide.gateway.keyring import Keyring
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.protocol import Ledger
     from springtide.ledger.sql import SqlLedger
@@ -61,6 +62,7 @@ async def run_gateway(
     goes on, so that workers can report what they finish.
     """
     from springtide.gateway.app import create_app
+    from springtide.gateway.keyring import Keyring
     from springtide.gateway.server import serve
     from springtide.gateway.services import GatewayServices
     from springtide.media.inspector import Inspector
@@ -77,6 +79,8 @@ async def run_gateway(
         listener = _listen(config.server.host, config.server.port)
         stack.callback(listener.close)
         ledger = await _there(stack, build.ledger(config), "ledger", stop)
+        keyring = await _started(stack, Keyring(ledger.keys, clock))
+        check_exposure(config, keyring)
         blobs = await _there(stack, build.blobs(config), "blob store", stop)
         if build.is_embedded(config):
             broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock))
@@ -93,6 +97,7 @@ async def run_gateway(
             GatewayServices(
                 ledger=ledger,
                 history=ledger.history,
+                keyring=keyring,
                 broker=broker,
                 blobs=blobs,
                 inspector=inspector,
@@ -111,6 +116,27 @@ async def run_gateway(
             longest_s = max((model.grace_s for model in config.models.values()), default=0.0) + LEAVE_MARGIN_S
             await stack.enter_async_context(_linger(stop, parted, longest_s))
         await serve(app, listener, closing, grace_s=STOP_GRACE_S, on_ready=lambda: _say({"ready": url}))
+
+
+def check_exposure(config: Config, keyring: Keyring) -> None:
+    """Nobody serves the network by mistake. Raises ConfigError where a key is asked for and there is none."""
+    server = config.server
+    if build.keyless(config).value == "refused" and not keyring.has_valid_key():
+        why = (
+            "server.auth is 'keys'" if server.is_on_loopback else f"server.host {server.host} can be reached by others"
+        )
+        raise ConfigError(
+            f"{why}, and there is no valid API key. Make the first with `springtide keys create default`, under the "
+            "same configuration; or let a proxy that knows its callers name the tenant ([server] tenant_header); or "
+            "set [server] auth = 'none' where everybody who can reach it may use it (docs/tenants.md)."
+        )
+    if server.auth == "none" and not server.is_on_loopback:
+        log.warning(
+            "server.auth is 'none': everybody who can reach %s:%d may use this server, and see all jobs and files of "
+            "the tenant `default`",
+            server.host,
+            server.port,
+        )
 
 
 ServiceT = TypeVar("ServiceT", bound=Service)

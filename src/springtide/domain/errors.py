@@ -6,6 +6,8 @@
     │   ├── BadMedia       a file is not what it claims to be, is broken or is too large to decode (422)
     │   ├── TooLarge       more bytes than the limit (413)
     │   ├── UrlFailed      a URL that the caller gave may not be followed, or leads nowhere (422)
+    │   ├── Unauthorized   no key, or one that does not hold (401)
+    │   ├── Forbidden      a key that does not allow this (403)
     │   ├── NotFound       no such job, blob or model for this tenant (404)
     │   └── Conflict       the thing is in a state that forbids this (409)
     ├── Refused            right request, wrong moment; try again after `retry_after_s` (429 or 503)
@@ -64,6 +66,22 @@ class UrlFailed(CallerError):
     """A URL that a caller gave may not be followed, or following it gave nothing of use."""
 
     code = "url_unreachable"
+
+
+class Unauthorized(CallerError):
+    """No key came with the request, or one that does not hold."""
+
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, code: str | None = None, was_presented: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.was_presented = was_presented  # a key was
+
+
+class Forbidden(CallerError):
+    """The key holds, but not for this."""
+
+    code = "forbidden"
 
 
 class NotFound(CallerError):

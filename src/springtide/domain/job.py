@@ -179,6 +179,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan | None = None
     retry_of: JobId | None = None  # the ended job that this one does again
     cancel_asked_at_s: float | None = None  # pipelines: the wish must outlive whoever was told
+    used_s: float | None = None  # seconds of workers that its attempts took; None: no attempt has ended yet
 
 
 class JobRef(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import HTTPScope, Message, Scope
 
 from springtide.domain.errors import SpringtideError
+from springtide.domain.keys import Scope as Permission
 from springtide.gateway import (
     docs,
     page,
@@ -21,12 +22,14 @@ from springtide.gateway import (
     routes_blobs,
     routes_health,
     routes_jobs,
+    routes_keys,
     routes_models,
     routes_uploads,
 )
+from springtide.gateway.access import Access, authorize
 from springtide.gateway.admission import Admission
 from springtide.gateway.asgi import Application, refuse_unknown_parameters
-from springtide.gateway.context import Gateway
+from springtide.gateway.context import AnyRequest, Gateway
 from springtide.gateway.fetching import Fetching
 from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
@@ -68,6 +71,9 @@ ROUTES = [
     routes_models.list_models,
     routes_models.get_model,
     get_scaling,
+    routes_keys.create_key,
+    routes_keys.list_keys,
+    routes_keys.revoke_key,
     routes_health.healthz,
     routes_health.readyz,
     docs.openapi_document,
@@ -79,6 +85,7 @@ ROUTES = [
 def create_app(services: GatewayServices) -> Litestar:
     """The gateway over these services. Run one in each process."""
     tenancy = Tenancy(services.tenants, services.settings.tenant_header)
+    entrance = Access(services.keyring, tenancy, services.clock, services.settings.keyless)
     outlook = Outlook(services)
     submission = Submission(services, Admission(services.models, outlook))
     live = Live(services, outlook)
@@ -91,7 +98,7 @@ def create_app(services: GatewayServices) -> Litestar:
         outlook=outlook,
         standings=Standings(services, outlook),
         live=live,
-        tenancy=tenancy,
+        access=entrance,
         hub=hub,
         all_jobs=AllJobs(services, hub),
     )
@@ -102,7 +109,7 @@ def create_app(services: GatewayServices) -> Litestar:
             HTTPException: problems.on_http_exception,
             Exception: problems.on_unexpected,
         },
-        before_request=refuse_unknown_parameters,
+        before_request=_let_in,
         before_send=[_log_and_stamp if services.settings.access_log else _stamp],
         openapi_config=openapi_config(),
         logging_config=None,
@@ -110,8 +117,14 @@ def create_app(services: GatewayServices) -> Litestar:
         state=State({"gateway": gateway}),
         debug=False,
     )
-    application.shorten("/v1/jobs", submit)
+    application.guard(entrance)
+    application.shorten("/v1/jobs", submit, Permission.SUBMIT)
     return application
+
+
+async def _let_in(request: AnyRequest) -> None:
+    authorize(request)
+    refuse_unknown_parameters(request)
 
 
 async def _stamp(message: Message, scope: Scope) -> None:

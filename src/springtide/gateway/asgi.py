@@ -1,7 +1,8 @@
-"""What the framework leaves undone before a request reaches a route: HEAD, query parameters nobody knows, and a short
-way for the one route that thousands of requests a second take.
+"""What the framework leaves undone before a request reaches a route: who calls, HEAD, query parameters nobody knows,
+and a short way for the one route that thousands of requests a second take.
 
-Promises: whatever answers GET answers HEAD with the same status and headers and no body (RFC 9110, 9.3.2), and reads no
+Promises: every request is identified before anything else is done for it, and a stream ends with the key it was opened
+with; whatever answers GET answers HEAD with the same status and headers and no body (RFC 9110, 9.3.2), and reads no
 further than that answer's head; under `/v1/` a parameter that would be ignored is an error that names those there are.
 """
 
@@ -20,7 +21,12 @@ from litestar.response.base import ASGIResponse
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
 from springtide.domain.errors import CallerError
+from springtide.domain.keys import Scope as Permission
+from springtide.gateway.access import Access, caller_of
 from springtide.gateway.context import AnyRequest
+from springtide.gateway.guarded import Guarded
+
+ShortHandler = Callable[[AnyRequest], Awaitable[ASGIResponse]]
 
 IS_HEAD = "springtide.is_head"  # in the scope of a GET that is run for a HEAD
 
@@ -32,29 +38,42 @@ class Application(Litestar):
     what the router does for routes in general: a third of the processor time of a submit (docs/decisions/0011).
     """
 
-    _short: Mapping[str, Callable[[AnyRequest], Awaitable[ASGIResponse]]] = {}
+    _short: Mapping[str, tuple[ShortHandler, Permission]] = {}
+    _access: Access
 
-    def shorten(self, path: str, handler: HTTPRouteHandler) -> None:
+    def guard(self, access: Access) -> None:
+        """Who says who calls."""
+        self._access = access
+
+    def shorten(self, path: str, handler: HTTPRouteHandler, needed: Permission) -> None:
         """Call the function of a POST route straight away where a request asks for nothing but its path."""
-        self._short = {**self._short, path: handler.fn}
+        self._short = {**self._short, path: (handler.fn, needed)}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            if scope["method"] == "HEAD":
-                await _answer_head(super().__call__, scope, receive, send)
-                return
-            if scope["method"] == "POST" and (function := self._short.get(scope["path"])) and not scope["query_string"]:
-                await self._answer(function, scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+        if scope["type"] not in ("http", "websocket"):
+            await super().__call__(scope, receive, send)
+            return
+        caller = self._access.identify(scope)
+        method = scope.get("method")
+        if method == "POST" and (short := self._short.get(scope["path"])) and not scope["query_string"]:
+            await self._answer(*short, scope=scope, receive=receive, send=send)
+        elif method == "HEAD":
+            await _answer_head(super().__call__, scope, receive, send)
+        elif caller is None or caller.key is None:
+            await super().__call__(scope, receive, send)
+        else:
+            guarded = Guarded(scope, receive, send)
+            unwatch = self._access.keyring.watch(caller.key, guarded.end)
+            try:
+                await super().__call__(scope, guarded.receive, guarded.send)
+            finally:
+                unwatch()
 
-    async def _answer(
-        self, function: Callable[[AnyRequest], Awaitable[ASGIResponse]], scope: Any, receive: Any, send: Any
-    ) -> None:
+    async def _answer(self, function: ShortHandler, needed: Permission, *, scope: Any, receive: Any, send: Any) -> None:
         scope["app"] = scope["litestar_app"] = self
-        scope.setdefault("state", {})
         request: AnyRequest = Request(scope, receive, send)
         try:
+            caller_of(request).needs(needed)
             answer = await function(request)
         except Exception as error:
             handler: Any = next(self.exception_handlers[kind] for kind in type(error).__mro__ if kind in self._handled)
@@ -87,8 +106,8 @@ async def _answer_head(app: Any, scope: Scope, receive: Receive, send: Send) -> 
     await app({**cast("HTTPScope", scope), "method": "GET", IS_HEAD: True}, receive_until_over, send_head)
 
 
-async def refuse_unknown_parameters(request: AnyRequest) -> None:
-    """A hook before each request. Raises CallerError (unknown_parameter)."""
+def refuse_unknown_parameters(request: AnyRequest) -> None:
+    """Before each request. Raises CallerError (unknown_parameter)."""
     query: bytes = request.scope["query_string"]
     if not query or not request.scope["path"].startswith("/v1/"):
         return

@@ -11,6 +11,7 @@ from litestar.connection import ASGIConnection
 from springtide.domain.ids import JobId, is_job_id
 from springtide.domain.job import Job
 from springtide.domain.tenant import Tenant
+from springtide.gateway.access import Access, caller_of
 from springtide.gateway.fetching import Fetching
 from springtide.gateway.headers import base_url
 from springtide.gateway.keeping import missing_job
@@ -22,7 +23,6 @@ from springtide.gateway.retrying import Retrying
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
-from springtide.gateway.tenancy import Tenancy
 
 AnyRequest = Request[Any, Any, Any]
 Headers = dict[bytes, bytes]
@@ -39,7 +39,7 @@ class Gateway:
     outlook: Outlook
     standings: Standings
     live: Live
-    tenancy: Tenancy
+    access: Access
     hub: Hub
     all_jobs: AllJobs
 
@@ -49,8 +49,9 @@ def gateway_of(request: ASGIConnection[Any, Any, Any, Any]) -> Gateway:
 
 
 def tenant_of(request: ASGIConnection[Any, Any, Any, Any]) -> Tenant:
-    """The tenant that owns what this request makes, and whose things it may see."""
-    return gateway_of(request).tenancy.of(cast("list[tuple[bytes, bytes]]", request.scope["headers"]))
+    """The tenant that owns what this request makes, and whose things it may see. Raises Unauthorized on a route that is
+    open to those without a key."""
+    return caller_of(request).tenant
 
 
 def headers_of(request: AnyRequest) -> Headers:

@@ -10,20 +10,22 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
+from springtide.gateway.access import OPEN
 from springtide.gateway.context import AnyRequest, gateway_of
 from springtide.gateway.html import esc, html_page
 from springtide.gateway.openapi import Document, complete
+from springtide.gateway.openapi_access import declare_access
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
-@get("/openapi.json", include_in_schema=False)
+@get("/openapi.json", include_in_schema=False, opt={"access": OPEN})
 async def openapi_document(request: AnyRequest) -> Response[bytes]:
     """The OpenAPI 3.1 document."""
     return Response(_encoded(request), media_type="application/json")
 
 
-@get("/docs", include_in_schema=False)
+@get("/docs", include_in_schema=False, opt={"access": OPEN})
 async def docs_page(request: AnyRequest) -> Response[str]:
     """The documentation for people."""
     document = _document(request)
@@ -47,9 +49,10 @@ async def docs_page(request: AnyRequest) -> Response[str]:
 def _document(request: AnyRequest) -> Document:
     state = request.app.state
     if "openapi" not in state:
-        state["openapi"] = complete(
-            request.app.openapi_schema.to_schema(), gateway_of(request).services.models.values()
-        )
+        models = gateway_of(request).services.models.values()
+        document = complete(request.app.openapi_schema.to_schema(), models)
+        declare_access(document, request.app)
+        state["openapi"] = document
     return state["openapi"]
 
 

@@ -7,6 +7,7 @@ looks like none; the server's end is told by the close code 1012 and loses no ev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -17,13 +18,15 @@ from litestar.types import Receive, Scope, Send
 
 from springtide.domain.errors import CallerError, Refused, SpringtideError
 from springtide.domain.ids import JobId, TenantId, is_job_id
+from springtide.domain.keys import Scope as Permission
 from springtide.domain.lease import is_seq
 from springtide.gateway import problems
-from springtide.gateway.context import Gateway, tenant_of
+from springtide.gateway.access import SUBPROTOCOL, caller_of
+from springtide.gateway.context import Gateway
+from springtide.gateway.guarded import WIRE
 from springtide.gateway.live_all import MOST_JOBS, too_many
 from springtide.gateway.live_listener import Listener, Told, Wire, told_json
 
-EXTENSION = "springtide.wire"  # where the server puts its side of the socket: among the scope's extensions
 PARAMETERS = ("jobs", "all")
 
 
@@ -62,25 +65,31 @@ async def live_socket(scope: Scope, receive: Receive, send: Send) -> None:
             426,
             "upgrade_required",
             "This is a WebSocket; connect to it as one. /docs says how.",
-            upgrade="websocket",
+            headers=[(b"upgrade", b"websocket"), (b"connection", b"upgrade")],
         )
         return
     try:
+        caller = caller_of(ASGIConnection(scope, receive, send))
+        caller.needs(Permission.READ)
         first = _from_query(scope["query_string"])
-        tenant = tenant_of(ASGIConnection(scope, receive, send)).id
         if gateway.hub.listeners >= gateway.services.settings.max_sockets:
             raise Refused("Too many clients follow live events.", retry_after_s=5.0, code="no_capacity")
     except SpringtideError as error:
-        await _refuse(scope, send, problems.status_of(error), error.code, error.message, **error.details)
+        more = problems.headers_of(error)
+        headers = [(name.encode(), value.encode()) for name, value in more.items()]
+        await _refuse(
+            scope, send, problems.status_of(error), error.code, error.message, headers=headers, **error.details
+        )
         return
     extensions: dict[str, Any] = scope.get("extensions") or {}
-    wire: Wire | None = extensions.get(EXTENSION)
+    wire: Wire | None = extensions.get(WIRE)
     if wire is None:
         await _refuse(scope, send, 501, "not_implemented", "This server has no WebSockets.")
         return
     await receive()  # websocket.connect
-    await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
-    await Session(gateway, wire, tenant).run(first, receive)
+    chosen = SUBPROTOCOL if SUBPROTOCOL in (cast("Any", scope).get("subprotocols") or ()) else None
+    await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+    await Session(gateway, wire, caller.tenant.id).run(first, receive)
 
 
 class Session:
@@ -174,15 +183,21 @@ def _unknown(job: str) -> Told:
 
 
 async def _refuse(
-    scope: Scope, send: Send, status: int, code: str, detail: str, *, upgrade: str | None = None, **extensions: Any
+    scope: Scope,
+    send: Send,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    **extensions: Any,
 ) -> None:
     """A problem instead of a handshake."""
     reference = problems.request_id(scope)
     path = scope["path"]
     body = problems.problem_body(status, code, detail, instance=path, request_id=reference, **extensions)
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    if upgrade is not None:
-        headers += [(b"upgrade", upgrade.encode()), (b"connection", b"upgrade")]
+    kind = (b"content-type", b"application/problem+json")
+    headers = [kind, (b"content-length", str(len(body)).encode()), *headers]
     prefix = "http.response" if scope["type"] == "http" else "websocket.http.response"
     start: Any = {"type": f"{prefix}.start", "status": status, "headers": headers}
     await send(start)

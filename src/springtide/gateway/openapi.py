@@ -15,7 +15,9 @@ from litestar.openapi.config import OpenAPIConfig
 
 from springtide import __version__
 from springtide.domain.job import Priority
+from springtide.domain.keys import Scope
 from springtide.gateway.envelope import STEP_NAME
+from springtide.gateway.key_views import MAX_NAME
 from springtide.gateway.schemas import AcceptedView, BatchView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
 from springtide.policy.pipelines import MAX_STEPS
@@ -52,6 +54,9 @@ _RAISED = {
     ("/v1/blobs/{blob_id}/complete", "post"): ("404", "409", "410", "422", "503"),
     ("/v1/models", "get"): ("400",),
     ("/v1/models/{name}", "get"): ("400", "404"),
+    ("/v1/keys", "get"): ("400", "422", "503"),
+    ("/v1/keys", "post"): ("400", "413", "422", "503"),
+    ("/v1/keys/{key_id}", "delete"): ("404", "422", "503"),
     ("/readyz", "get"): ("503",),
 }
 
@@ -87,6 +92,7 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     _describe_batch(paths["/v1/jobs/batch"]["post"], paths["/v1/jobs"]["post"])
     schemas["BatchItem"]["properties"]["problem"] = {"$ref": "#/components/schemas/Problem"}
     _describe_upload(paths["/v1/blobs"]["post"])
+    _describe_key(paths["/v1/keys"]["post"])
     _describe_direct(paths["/v1/blobs/uploads"]["post"], paths["/v1/blobs/uploads/{blob_id}"]["put"])
     complete_upload: Document = paths["/v1/blobs/{blob_id}/complete"]["post"]["responses"]
     complete_upload["200"] = {**complete_upload["201"], "description": "It was complete already."}
@@ -277,6 +283,18 @@ def _describe_direct(ask: Document, put: Document) -> None:
     ask["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     binary = {"schema": {"type": "string", "format": "binary"}}
     put["requestBody"] = {"required": True, "content": {"application/octet-stream": binary}}
+
+
+def _describe_key(operation: Document) -> None:
+    scopes: Document = {"type": "array", "items": {"enum": list(Scope)}, "default": ["read", "submit"]}
+    properties: Document = {
+        "tenant": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"},
+        "name": {"type": "string", "maxLength": MAX_NAME, "description": "What it is for."},
+        "scopes": scopes,
+        "expires_in_s": {"type": "number", "exclusiveMinimum": 0, "description": "Default: it holds until revoked."},
+    }
+    schema = {"type": "object", "properties": properties, "required": ["tenant"], "additionalProperties": False}
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _describe_events(operation: Document) -> None:

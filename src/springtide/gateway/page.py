@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
+from springtide.gateway.access import OPEN
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of
 from springtide.gateway.html import esc, html_page
 from springtide.gateway.services import ServedModel
@@ -15,7 +16,7 @@ from springtide.gateway.services import ServedModel
 _EXAMPLE_FILES = {"image": "photo.jpg", "audio": "talk.mp3", "video": "clip.mp4"}
 
 
-@get("/", include_in_schema=False)
+@get("/", include_in_schema=False, opt={"access": OPEN})
 async def front_page(request: AnyRequest) -> Response[str]:
     """A plain page for people."""
     base = base_of(request, headers_of(request))

@@ -22,12 +22,14 @@ from springtide.domain.errors import (
     BadMedia,
     CallerError,
     Conflict,
+    Forbidden,
     InvalidInput,
     NotFound,
     OutcomeUnknown,
     Refused,
     SpringtideError,
     TooLarge,
+    Unauthorized,
     Unavailable,
     UrlFailed,
 )
@@ -55,6 +57,8 @@ STATUS_OF_CLASS: tuple[tuple[type[SpringtideError], int], ...] = (
     (BadMedia, 422),
     (TooLarge, 413),
     (UrlFailed, 422),
+    (Unauthorized, 401),
+    (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
     (CallerError, 400),
@@ -64,7 +68,6 @@ STATUS_OF_CLASS: tuple[tuple[type[SpringtideError], int], ...] = (
 )
 _CODE_OF_STATUS = {
     400: "invalid_request",
-    401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
     413: "too_large",
@@ -156,17 +159,26 @@ def on_springtide_error(request: Request[Any, Any, Any], error: SpringtideError)
     status = status_of(error)
     if status == 500:
         return on_unexpected(request, error)
-    headers: dict[str, str] = {}
     extensions = dict(error.details)
     if isinstance(error, Refused):
-        headers["retry-after"] = retry_after(error.retry_after_s)
         extensions["retry_after_s"] = error.retry_after_s
     elif status == 503:
-        headers["retry-after"] = retry_after(UNAVAILABLE_RETRY_S)
         log.warning("%s %s: %s", request.method, request.scope["path"], error)
-    elif status == 416 and "size" in extensions:
-        headers["content-range"] = f"bytes */{extensions['size']}"
-    return problem(request, status, error.code, error.message, headers=headers, **extensions)
+    return problem(request, status, error.code, error.message, headers=headers_of(error), **extensions)
+
+
+def headers_of(error: SpringtideError) -> dict[str, str]:
+    """What an answer to this error says beside its document."""
+    if isinstance(error, Refused):
+        return {"retry-after": retry_after(error.retry_after_s)}
+    if isinstance(error, Unauthorized):  # RFC 6750, 3
+        return {"www-authenticate": 'Bearer realm="springtide"' + ', error="invalid_token"' * error.was_presented}
+    status = status_of(error)
+    if status == 503:
+        return {"retry-after": retry_after(UNAVAILABLE_RETRY_S)}
+    if status == 416 and "size" in error.details:
+        return {"content-range": f"bytes */{error.details['size']}"}
+    return {}
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

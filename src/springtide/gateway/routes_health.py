@@ -12,6 +12,7 @@ from litestar import Response, get
 from springtide.domain.ids import JobId
 from springtide.gateway import headers as http
 from springtide.gateway import problems
+from springtide.gateway.access import OPEN
 from springtide.gateway.context import AnyRequest, gateway_of
 from springtide.gateway.schemas import Health, Readiness
 
@@ -19,13 +20,13 @@ log = logging.getLogger(__name__)
 _NO_JOB = JobId("job_" + "0" * 32)
 
 
-@get("/healthz", tags=["health"], summary="Is the process alive?")
+@get("/healthz", tags=["health"], summary="Is the process alive?", opt={"access": OPEN})
 async def healthz() -> Health:
     """Answers as long as the event loop turns; asks nobody else, so a database that is down restarts no gateway."""
     return Health()
 
 
-@get("/readyz", tags=["health"], summary="Can it accept jobs?")
+@get("/readyz", tags=["health"], summary="Can it accept jobs?", opt={"access": OPEN})
 async def readyz(request: AnyRequest) -> Response[Readiness]:
     """503 naming what does not answer: ledger or broker. 200 may name models whose engines do not load."""
     gateway = gateway_of(request)

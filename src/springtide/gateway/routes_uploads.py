@@ -9,6 +9,7 @@ from litestar.params import FromPath, QueryParameter
 
 from springtide.domain.errors import CallerError
 from springtide.gateway import body
+from springtide.gateway.access import OPEN
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, tenant_of
 from springtide.gateway.direct import DirectUploads
 from springtide.gateway.envelope import decode_json
@@ -41,7 +42,13 @@ async def begin_upload(request: AnyRequest) -> UploadView:
     )
 
 
-@put("/v1/blobs/uploads/{blob_id:str}", status_code=200, tags=["blobs"], summary="Upload the bytes of a file")
+@put(
+    "/v1/blobs/uploads/{blob_id:str}",
+    status_code=200,
+    tags=["blobs"],
+    summary="Upload the bytes of a file",
+    opt={"access": OPEN},
+)
 async def receive_upload(
     request: AnyRequest,
     blob_id: FromPath[str],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,14 +24,24 @@ from springtide.engines.trial import Trial
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
+    from springtide.gateway.keyring import Keyring
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.protocol import Ledger
     from springtide.media.inspector import Inspector
 
 
+class Keyless(StrEnum):
+    """What a request without a key is."""
+
+    REFUSED = "refused"
+    LOCAL = "local"  # the owner of this machine, who may do all: the server is on loopback
+    USUAL = "usual"  # anybody, who may do what is usual: so says the operator, or a proxy vouches for it
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and patience of the HTTP side."""
 
+    keyless: Keyless = Keyless.REFUSED
     tenant_header: str | None = None  # where a trusted proxy names the tenant; None: everybody is the default one
     public_url: str | None = None  # such as https://media.example.org; None: what the client called us by
     max_json_bytes: int = 1 << 20  # a JSON body, and all text parts of a form together
@@ -81,6 +92,7 @@ class GatewayServices:
 
     ledger: Ledger
     history: FleetHistory
+    keyring: Keyring
     broker: Broker
     blobs: Blobs
     inspector: Inspector

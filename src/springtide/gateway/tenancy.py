@@ -1,5 +1,4 @@
-"""Whose request this is: the one place that decides it. Until keys exist, a proxy in front may name the tenant in a
-header; without that setting everybody is the default tenant, whatever a request says."""
+"""Tenants by name, and the one that a trusted proxy names in a header."""
 
 from __future__ import annotations
 
@@ -16,24 +15,24 @@ class Tenancy:
     def __init__(self, tenants: Mapping[TenantId, Tenant], header: str | None) -> None:
         """tenants: those that differ from weight 1 and the usual limits. header: where a proxy names the tenant."""
         self._tenants = tenants
-        self._header = None if header is None else header.lower().encode("latin-1")
+        self.header = None if header is None else header.lower().encode("latin-1")
         self._default = self.named(DEFAULT_TENANT)
 
     def named(self, tenant: TenantId) -> Tenant:
         return self._tenants.get(tenant) or Tenant(id=tenant)
 
     def of(self, headers: list[tuple[bytes, bytes]]) -> Tenant:
-        """The tenant that these request headers name. Raises CallerError (bad_tenant) where they name it badly: a
+        """The tenant of a request without a key. Raises CallerError (bad_tenant) where the header names it badly: a
         request must never fall to somebody else's account."""
-        if self._header is None:
+        if self.header is None:
             return self._default
-        names = [value.decode("latin-1") for name, value in headers if name == self._header]
+        names = [value.decode("latin-1") for name, value in headers if name == self.header]
         if not names:
             return self._default
         if len(names) > 1 or not is_tenant_id(names[0]):
             shown = ", ".join(repr(name[:64]) for name in names)
             raise CallerError(
-                f"The header {self._header.decode()!r} must name one tenant (letters, digits and . _ @ -, at most 64), "
+                f"The header {self.header.decode()!r} must name one tenant (letters, digits and . _ @ -, at most 64), "
                 f"not {shown}.",
                 code="bad_tenant",
             )

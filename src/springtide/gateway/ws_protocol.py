@@ -12,7 +12,7 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from springtide.gateway.live_socket import EXTENSION
+from springtide.gateway.guarded import WIRE
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -20,6 +20,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn.debug = False  # it would write headers to the log, and keys with them
         self.is_writable = True
         self.on_writable: Callable[[], None] | None = None
 
@@ -42,7 +43,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not self.close_sent:  # the handshake was sound, and the application's task is yet to begin
-            self.scope["extensions"][EXTENSION] = self  # type: ignore[index,typeddict-item]
+            self.scope["extensions"][WIRE] = self  # type: ignore[index,typeddict-item]
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -61,6 +61,7 @@ def job_row(job: Job) -> Row:
         _text_or_none(job.plan),
         job.retry_of,
         job.cancel_asked_at_s,
+        job.used_s,
     )
 
 
@@ -95,6 +96,7 @@ def job_from(row: Row) -> Job:
         plan=None if row[26] is None else _plan.decode(row[26]),
         retry_of=None if row[27] is None else JobId(row[27]),
         cancel_asked_at_s=row[28],
+        used_s=row[29],
     )
 
 

@@ -26,6 +26,7 @@ from springtide.ledger.database import BrokenLine, Database, ShortWay
 from springtide.ledger.failures import FAILURES, is_own, translated
 from springtide.ledger.protocol import Attempt, Inserted, JobFilter, PendingUpload, StoredBlob
 from springtide.ledger.sql_history import SqlHistory
+from springtide.ledger.sql_keys import SqlKeys
 from springtide.ledger.sqlite import SqliteDatabase
 from springtide.ledger.writes import Kind, Uncertain, Write
 from springtide.runtime.batching import Batcher
@@ -50,6 +51,7 @@ class SqlLedger:
         self._gets: Batcher[JobId, Job | None] = Batcher(self._get_batch, max_items=MAX_ROWS)
         self._is_running = False
         self.history = SqlHistory(self)
+        self.keys = SqlKeys(self)
 
     async def start(self) -> None:
         try:

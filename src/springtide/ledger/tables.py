@@ -1,5 +1,5 @@
 """The ledger's tables as SQLAlchemy Core knows them: jobs, the attempts that gave no result, blobs and
-who has them, uploads under way, and the past of the fleet.
+who has them, uploads under way, the past of the fleet, API keys and what tenants used.
 
 Promises: the same columns on SQLite and PostgreSQL, and exactly what the migrations build (a test compares the two).
 JSON is kept as text: it comes back with the key order and the numbers that went in, and PostgreSQL's JSONB would refuse
@@ -9,7 +9,7 @@ below names its query, and costs every insert a little.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
 metadata = MetaData(
     naming_convention={
@@ -59,6 +59,7 @@ jobs = Table(
     Column("plan", Text),
     Column("retry_of", IdText),
     Column("cancel_asked_at_s", Double),
+    Column("used_s", Double),
     # A fifth of each page stays free, so that a job's end finds room beside its beginning.
     postgresql_with={"fillfactor": "80"},
 )
@@ -179,4 +180,35 @@ memories = Table(
     Column("name", IdText, primary_key=True),
     Column("at_s", Double, nullable=False),
     Column("body", Text, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("prefix", IdText, primary_key=True),
+    Column("tenant", IdText, nullable=False),
+    Column("scopes", Text, nullable=False),  # names with a space between
+    Column("digest", Text, nullable=False),
+    Column("created_at_s", Double, nullable=False),
+    Column("name", Text),
+    Column("expires_at_s", Double),
+    Column("revoked_at_s", Double),
+    Column("last_used_at_s", Double),
+    # Counts what was done to this key; the sum over all keys changes with every change, in whatever order they commit.
+    Column("changes", Integer, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    # used: the days of one tenant, by the primary key itself.
+    Column("tenant", IdText, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970-01-01, UTC
+    Column("model", IdText, primary_key=True),  # empty: what is no model's, such as uploads
+    Column("completed", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+    Column("expired", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("uploaded_bytes", BigInteger, nullable=False),
 )

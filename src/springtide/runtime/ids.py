@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import string
 
 from springtide.domain.ids import BLOB_PREFIX, JOB_PREFIX, BlobId, JobId, ModelName, WorkerId
+from springtide.domain.keys import KEY_PREFIX, PREFIX_LENGTH
 from springtide.runtime.chance import new_hex
+
+_PREFIX_LETTERS = string.ascii_lowercase + string.digits
 
 
 def new_job_id() -> JobId:
@@ -21,6 +25,12 @@ def new_blob_id() -> BlobId:
 def new_secret() -> str:
     """What opens a URL to whoever knows it: 192 random bits, fit for a URL."""
     return secrets.token_urlsafe(24)
+
+
+def new_api_key() -> tuple[str, str]:
+    """A key's prefix, and the key: 256 random bits behind it."""
+    prefix = "".join(secrets.choice(_PREFIX_LETTERS) for _ in range(PREFIX_LENGTH))
+    return prefix, f"{KEY_PREFIX}{prefix}_{secrets.token_hex(32)}"
 
 
 def new_worker_id(model: ModelName) -> WorkerId:

@@ -27,6 +27,7 @@ from springtide.domain.ids import ModelName, WorkerId
 from springtide.domain.tenant import MAX_QUEUED, Discipline
 from springtide.engines.binding import describe
 from springtide.gateway.admission import Admission
+from springtide.gateway.keyring import Keyring
 from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices, ServedModel
@@ -198,6 +199,7 @@ class GatewayRole:
         services = GatewayServices(
             ledger=ledger,
             history=site.history_link(node),
+            keyring=Keyring(None, clock),  # simulated clients come past HTTP
             broker=broker,
             blobs=cast("Blobs", site.blobs.link(node, site.network)),
             inspector=Inspector(),  # no model takes files in

@@ -33,6 +33,7 @@ from springtide.testing.ledger_cases import (
     upload,
 )
 from springtide.testing.ledger_suite_history import HistoryContract
+from springtide.testing.ledger_suite_keys import KeysContract
 from springtide.testing.ledger_suite_pipelines import PipelineContract
 
 
@@ -542,7 +543,14 @@ class BlobContract:
 
 
 class LedgerSuite(
-    InsertContract, OutcomeContract, RunningContract, ListContract, PipelineContract, BlobContract, HistoryContract
+    InsertContract,
+    OutcomeContract,
+    RunningContract,
+    ListContract,
+    PipelineContract,
+    BlobContract,
+    HistoryContract,
+    KeysContract,
 ):
     """All of it, and what is left: kinds of writes together, and the end."""
 
