@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from springtide.cli.roles import check_exposure
+from springtide.cli import exposure
 from springtide.config import Config
 from springtide.domain.errors import ConfigError, Unavailable
 from springtide.domain.ids import TenantId
@@ -404,23 +404,23 @@ class TestExposure:
     async def test_the_network_is_not_served_without_a_key(self, world: World, server: dict[str, str]) -> None:
         config = Config.model_validate({"server": server, "workers": {}, "tenants": {}})
         with pytest.raises(ConfigError, match="springtide keys create default"):
-            check_exposure(config, await self._keyring(world))
+            exposure.check(config, await self._keyring(world))
         await new_key(world, expires_in_s=-1.0)
         with pytest.raises(ConfigError, match="no valid API key"):
-            check_exposure(config, world.services.keyring)
+            exposure.check(config, world.services.keyring)
         await new_key(world)
-        check_exposure(config, world.services.keyring)
+        exposure.check(config, world.services.keyring)
 
     @pytest.mark.parametrize(
         "server",
         [{}, {"host": "localhost"}, {"host": "0.0.0.0", "tenant_header": "X-Tenant"}],
     )
     async def test_loopback_and_proxies_need_none(self, world: World, server: dict[str, str]) -> None:
-        check_exposure(Config.model_validate({"server": server}), await self._keyring(world))
+        exposure.check(Config.model_validate({"server": server}), await self._keyring(world))
 
     async def test_who_wants_no_keys_is_warned(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         config = Config.model_validate({"server": {"host": "0.0.0.0", "auth": "none"}})
-        check_exposure(config, await self._keyring(world))
+        exposure.check(config, await self._keyring(world))
         assert "everybody who can reach" in caplog.text
 
     def test_a_header_and_keys_exclude_each_other(self) -> None:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from springtide.cli import build, folder
+from springtide.cli import build, exposure, folder
 from springtide.cli.patience import Service, start, started
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from springtide.broker.protocol import Broker
     from springtide.config import Config
     from springtide.controller.retention import Retention
-    from springtide.gateway.keyring import Keyring
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.protocol import Ledger
     from springtide.ledger.sql import SqlLedger
@@ -62,7 +61,6 @@ async def run_gateway(
     goes on, so that workers can report what they finish.
     """
     from springtide.gateway.app import create_app
-    from springtide.gateway.keyring import Keyring
     from springtide.gateway.server import serve
     from springtide.gateway.services import GatewayServices
     from springtide.media.inspector import Inspector
@@ -79,8 +77,8 @@ async def run_gateway(
         listener = _listen(config.server.host, config.server.port)
         stack.callback(listener.close)
         ledger = await _there(stack, build.ledger(config), "ledger", stop)
-        keyring = await _started(stack, Keyring(ledger.keys, clock))
-        check_exposure(config, keyring)
+        keyring = await _started(stack, exposure.keyring(ledger, clock))
+        exposure.check(config, keyring)
         blobs = await _there(stack, build.blobs(config), "blob store", stop)
         if build.is_embedded(config):
             broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock))
@@ -91,8 +89,6 @@ async def run_gateway(
                 await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
         if with_controller or build.is_embedded(config):
             await _started(stack, retention(config, ledger, blobs, clock))
-        inspector = await _started(stack, Inspector())
-        egress = await _started(stack, build.egress(config))
         app = create_app(
             GatewayServices(
                 ledger=ledger,
@@ -100,10 +96,10 @@ async def run_gateway(
                 keyring=keyring,
                 broker=broker,
                 blobs=blobs,
-                inspector=inspector,
+                inspector=await _started(stack, Inspector()),
                 clock=clock,
                 models=models,
-                egress=egress,
+                egress=await _started(stack, build.egress(config)),
                 tenants=build.tenants(config),
                 settings=build.gateway_settings(config),
                 stopping=stop,
@@ -116,27 +112,6 @@ async def run_gateway(
             longest_s = max((model.grace_s for model in config.models.values()), default=0.0) + LEAVE_MARGIN_S
             await stack.enter_async_context(_linger(stop, parted, longest_s))
         await serve(app, listener, closing, grace_s=STOP_GRACE_S, on_ready=lambda: _say({"ready": url}))
-
-
-def check_exposure(config: Config, keyring: Keyring) -> None:
-    """Nobody serves the network by mistake. Raises ConfigError where a key is asked for and there is none."""
-    server = config.server
-    if build.keyless(config).value == "refused" and not keyring.has_valid_key():
-        why = (
-            "server.auth is 'keys'" if server.is_on_loopback else f"server.host {server.host} can be reached by others"
-        )
-        raise ConfigError(
-            f"{why}, and there is no valid API key. Make the first with `springtide keys create default`, under the "
-            "same configuration; or let a proxy that knows its callers name the tenant ([server] tenant_header); or "
-            "set [server] auth = 'none' where everybody who can reach it may use it (docs/tenants.md)."
-        )
-    if server.auth == "none" and not server.is_on_loopback:
-        log.warning(
-            "server.auth is 'none': everybody who can reach %s:%d may use this server, and see all jobs and files of "
-            "the tenant `default`",
-            server.host,
-            server.port,
-        )
 
 
 ServiceT = TypeVar("ServiceT", bound=Service)
