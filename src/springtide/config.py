@@ -238,6 +238,32 @@ class RetryConfig(_Section):
         return self
 
 
+class FleetConfig(_Section):
+    """What all models may take together on this machine (docs/elasticity.md). Where they want more, it goes to the one
+    whose jobs would wait longest for their objective, and idle models are unloaded for those that starve. Each model
+    says what a worker of it takes."""
+
+    accelerators: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="GPUs; a worker is shown those that it takes, one that takes none sees none. Default: unlimited.",
+    )
+    cpus: float | None = Field(default=None, gt=0, le=65_536, description="Processors. Default: unlimited.")
+    memory_mb: int | None = Field(
+        default=None,
+        ge=64,
+        description="Memory, MiB; of a model that names none it is what its workers were seen to use. "
+        "Default: unlimited.",
+    )
+
+    @property
+    def budget(self) -> dict[str, float]:
+        """What is limited."""
+        limits = {"accelerators": self.accelerators, "cpus": self.cpus, "memory_mb": self.memory_mb}
+        return {what: float(much) for what, much in limits.items() if much is not None}
+
+
 class FloorConfig(_Section):
     """Replicas at least, at some hours of some days."""
 
@@ -271,6 +297,9 @@ class ScalingConfig(_Section):
     replica_hours_a_day: float | None = Field(
         default=None, gt=0, description="What may be spent in a day, saved up for a day at most; default: no ceiling."
     )
+    weight: float = Field(
+        default=1, gt=0, le=1000, description="Beside other models in equal need of what [fleet] has: so much more."
+    )
     queue_target: float = Field(
         default=1, gt=0, le=10_000, description="Policy queue: jobs waiting and running for each replica."
     )
@@ -296,6 +325,11 @@ class ScalingConfig(_Section):
         if ("schedule" in self.policies) != bool(self.schedule):
             raise ValueError("policies names schedule where there are floors in [[...schedule]], and only there")
         return self
+
+
+def _check_part(accelerators: float) -> None:
+    if accelerators > 1 and accelerators != int(accelerators):
+        raise ValueError(f"accelerators ({accelerators:g}) is neither a part of one nor a whole number")
 
 
 class ModelConfig(_Section):
@@ -354,7 +388,18 @@ class ModelConfig(_Section):
         default=None, ge=64, description="Kill an attempt whose process grows past this, MiB."
     )
     memory_mb: int | None = Field(
-        default=None, ge=1, description="Memory of the loaded model, MiB, until it is measured; for [workers.NAME]."
+        default=None,
+        ge=1,
+        description="Memory of the loaded model, MiB: until it is measured, for [workers.NAME]; for [fleet] memory_mb.",
+    )
+    accelerators: float = Field(
+        default=0, ge=0, le=1024, description="Of [fleet] accelerators a worker takes so many; below 1: a part of one."
+    )
+    cpus: float | None = Field(
+        default=None,
+        gt=0,
+        le=1024,
+        description="Of [fleet] cpus a worker takes so many; its use is measured against them. Default: none, and all.",
     )
     grace_s: float = Field(
         default=600, ge=0, le=86_400, description="How long a draining worker may finish what it runs, seconds."
@@ -396,7 +441,13 @@ class ModelConfig(_Section):
             )
         if self.batch_wait_ms > 0 and self.batch == 1:
             raise ValueError(f"batch_wait_ms ({self.batch_wait_ms:g}) waits for a batch, but batch is 1: raise batch")
+        _check_part(self.accelerators)
         return self
+
+    def takes(self) -> dict[str, float]:
+        """What of [fleet] one worker takes; memory only where it is known."""
+        known = {} if self.memory_mb is None else {"memory_mb": float(self.memory_mb)}
+        return {"accelerators": self.accelerators, "cpus": self.cpus or 0.0, **known}
 
 
 class TenantConfig(_Section):
@@ -422,6 +473,15 @@ class WorkersConfig(_Section):
 
     models: list[str] = Field(min_length=1, description="Names of the models.")
     memory_mb: int = Field(ge=64, description="Memory that the loaded models of one worker may take together, MiB.")
+    accelerators: float = Field(
+        default=0, ge=0, le=1024, description="Of [fleet] accelerators a worker takes so many; below 1: a part of one."
+    )
+    cpus: float | None = Field(
+        default=None,
+        gt=0,
+        le=1024,
+        description="Of [fleet] cpus a worker takes so many; its use is measured against them. Default: none, and all.",
+    )
     min_replicas: int = Field(default=0, ge=0, le=1000, description="Workers kept alive when idle.")
     max_replicas: int = Field(default=1, ge=0, le=1000, description="Most workers at once.")
     idle_s: float = Field(
@@ -441,10 +501,15 @@ class WorkersConfig(_Section):
             raise ValueError(f"min_replicas ({self.min_replicas}) is above max_replicas ({self.max_replicas})")
         if len(set(self.models)) < len(self.models):
             raise ValueError("a model is named twice")
+        _check_part(self.accelerators)
         return self
 
+    def takes(self) -> dict[str, float]:
+        """What of [fleet] one worker takes."""
+        return {"accelerators": self.accelerators, "cpus": self.cpus or 0.0, "memory_mb": float(self.memory_mb)}
 
-_OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica", "scaling")
+
+_OF_THE_POOL = ("min_replicas", "max_replicas", "idle_s", "jobs_per_replica", "scaling", "accelerators", "cpus")
 
 
 # What finishes media: no weights, no accelerator; a film of hours takes its time.
@@ -478,6 +543,7 @@ class Config(BaseSettings):
     blobs: BlobsConfig = Field(default_factory=BlobsConfig)
     egress: EgressConfig = Field(default_factory=EgressConfig)
     provenance: ProvenanceConfig = Field(default_factory=ProvenanceConfig)
+    fleet: FleetConfig = Field(default_factory=FleetConfig)
     models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]
 
     workers: Annotated[dict[str, WorkersConfig], Field(default_factory=dict[str, WorkersConfig])]
@@ -538,6 +604,24 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings  # a variable wins over the file, which comes in as init arguments
+
+    @model_validator(mode="after")
+    def _fits_the_fleet(self) -> Config:
+        pooled = {member for pool in self.workers.values() for member in pool.models}
+        scaled: dict[str, ModelConfig | WorkersConfig] = {
+            **{f"models.{name}": model for name, model in self.models.items() if name not in pooled},
+            **{f"workers.{name}": pool for name, pool in self.workers.items()},
+        }
+        for what, much in self.fleet.budget.items():
+            takes = {name: one.takes().get(what, 0.0) for name, one in scaled.items()}
+            if what != "memory_mb" and not any(takes.values()):
+                raise ValueError(f"fleet.{what} is set, but no model says how many {what} a worker of it takes")
+            if too_large := [name for name, each in takes.items() if each > much]:
+                raise ValueError(f"{', '.join(too_large)}: a worker takes more {what} than fleet.{what} ({much:g})")
+            promised = sum(takes[name] * one.min_replicas for name, one in scaled.items())
+            if promised > much:
+                raise ValueError(f"min_replicas of all models take {promised:g} {what}, fleet.{what} is {much:g}")
+        return self
 
     # --- where things are, derived from the above ---
 

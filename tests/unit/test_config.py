@@ -239,3 +239,40 @@ def test_a_scaling_table_that_makes_no_sense_is_refused(tmp_path: Path, scaling:
     text = f'[models.a]\nengine = "synthetic"\n[models.a.scaling]\n{scaling}\n'
     with pytest.raises(ConfigError, match=told):
         load_config(write(tmp_path, text))
+
+
+FLEET = """
+[fleet]
+accelerators = 2
+[models.video]
+engine = "synthetic"
+accelerators = 2
+cpus = 1.5
+min_replicas = 1
+scaling.weight = 3
+[models.small]
+engine = "synthetic"
+accelerators = 0.25
+"""
+
+
+def test_what_workers_take_of_a_limited_fleet_is_said_per_model(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, FLEET))
+    assert scaled.takes(config, "video") == {"accelerators": 2.0, "cpus": 1.5}
+    assert scaled.sharing(config) is not None
+    assert worker_spec(config, "video", WorkerId("w")).models[0].cpus == 1.5
+    assert scaled.sharing(load_config(write(tmp_path, ""))) is None, "nothing is limited unless somebody says so"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[fleet]\naccelerators = 2\n", "no model says how many accelerators"),
+        (FLEET.replace("accelerators = 0.25", "accelerators = 3"), "models.small: a worker takes more accelerators"),
+        (FLEET.replace("accelerators = 0.25", "accelerators = 1.5"), "neither a part of one nor a whole number"),
+        (FLEET.replace("0.25", "1\nmin_replicas = 1"), "min_replicas of all models take 3 accelerators"),
+    ],
+)
+def test_a_fleet_that_cannot_hold_its_models_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_config(write(tmp_path, text))

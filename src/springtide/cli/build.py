@@ -258,6 +258,7 @@ def _worker_settings(config: Config, name: str) -> WorkerSettings:
         warm_up=model.warm_up == "always" or _starts_slowly(config, name),
         memory_limit_mb=model.memory_limit_mb,
         memory_mb=model.memory_mb,
+        cpus=model.cpus,
         grace_s=model.grace_s,
     )
 

@@ -207,24 +207,32 @@ async def scaling(config: Config, broker: Broker, history: FleetHistory, clock: 
     from springtide.cli.worker_main import VARIABLE
     from springtide.controller.scaler import Scaler
     from springtide.controller.signals import Signals
+    from springtide.fleet.devices import VARIABLE as DEVICES_VARIABLE
+    from springtide.fleet.devices import Devices
     from springtide.fleet.local import Launch, LocalFleet
     from springtide.runtime.ids import new_worker_id
 
     pools = build.pools(config)
 
+    there = config.fleet.accelerators
+    devices = None if there is None else Devices(there, os.environ.get(DEVICES_VARIABLE))
+
     def launch(model: ModelName, worker: WorkerId) -> Launch:
         spec = build.worker_spec(config, model, worker).to_json()
+        shown = {} if devices is None else devices.lend(worker, scaled.takes(config, model)["accelerators"])
         what = "--pool" if model in pools else "--model"
         argv = (sys.executable, "-m", "springtide", "worker", what, model, "--id", worker)
-        return Launch(argv, {VARIABLE: spec})
+        return Launch(argv, {VARIABLE: spec, **shown})
 
     async def on_gone(name: ModelName, worker: WorkerId) -> None:
+        if devices is not None:
+            devices.give_back(worker)
         for model in pools.get(name, (name,)):
             await broker.leave(model, worker, clock.now_s())
 
     fleet = LocalFleet(launch, new_worker_id, on_gone, clock)
     signals = Signals(broker, fleet, history, clock, pools=scaled.scaled(config))
-    scaler = Scaler(signals, fleet, history, scaled.policies(config), clock)
+    scaler = Scaler(signals, fleet, history, scaled.policies(config), clock, sharing=scaled.sharing(config))
     await fleet.start()
     await scaler.start()
     try:

@@ -9,6 +9,7 @@ from springtide.config import Config, FloorConfig, ModelConfig, ScalingConfig, W
 from springtide.domain.ids import ModelName
 
 if TYPE_CHECKING:
+    from springtide.controller.sharing import Sharing
     from springtide.controller.signals import Pool
     from springtide.policy.elastic.bounds import Bounds
     from springtide.policy.elastic.named import Bound
@@ -41,7 +42,32 @@ def policies(config: Config) -> dict[ModelName, Policy]:
     return {name: _policy(_given(config, name), _slots(config, pool)) for name, pool in scaled(config).items()}
 
 
-def _given(config: Config, name: ModelName) -> ModelConfig | WorkersConfig:
+def sharing(config: Config) -> Sharing | None:
+    """How they share what [fleet] has; None where nothing is limited."""
+    from springtide.controller.sharing import Sharing, Terms
+
+    if not config.fleet.budget:
+        return None
+    terms = {
+        name: Terms(
+            takes=takes(config, name),
+            wait_s=given.scaling.wait_s,
+            cold_start_s=given.scaling.cold_start_s,
+            weight=given.scaling.weight,
+            least=given.min_replicas,
+        )
+        for name in scaled(config)
+        for given in [_given(config, name)]
+    }
+    return Sharing(config.fleet.budget, terms)
+
+
+def takes(config: Config, name: str) -> dict[str, float]:
+    """What of [fleet] one worker of a model or pool takes."""
+    return _given(config, name).takes()
+
+
+def _given(config: Config, name: str) -> ModelConfig | WorkersConfig:
     return config.workers.get(name) or config.models[name]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from springtide.controller.sharing import Sharing
 from springtide.controller.signals import Looked, Signals
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 SCALE_EVERY_S = 0.5  # a cold start takes seconds; half a second to notice is a small part of it
 SAMPLE_EVERY_S = 10.0  # 8,640 rows a day and model
 REMEMBER_EVERY_S = 60.0  # what a crash may cost of what was learnt
+SHARING_MEMORY = "sharing"
 _NO_NEWS = frozenset({Reason.HOLD, Reason.COOLDOWN})
 
 
@@ -42,12 +44,15 @@ class Scaler:
         history: FleetHistory,
         policies: Mapping[ModelName, Policy],
         clock: Clock,
+        *,
+        sharing: Sharing | None = None,
     ) -> None:
-        """policies: by model, or by the name of a pool of models."""
+        """policies: by model, or by the name of a pool of models. sharing: of a fleet with limited room."""
         self._signals = signals
         self._fleet = fleet
         self._history = history
         self._clock = clock
+        self._sharing = sharing
         self._plans = {name: _Plan(name, policy) for name, policy in policies.items()}
         self._loop = Loop("scaler", self.scale_once, every_s=SCALE_EVERY_S, clock=clock)
         self._has_recalled = False
@@ -69,9 +74,12 @@ class Scaler:
             await self._tolerate(self._recall())
         looked = await self._signals.look()
         now_s = self._clock.now_s()
+        decisions = {name: plan.decide(looked[name], now_s) for name, plan in self._plans.items()}
+        if self._sharing is not None:
+            decisions = self._sharing.settle(decisions, looked, now_s)
         for name, plan in self._plans.items():
             found = looked[name]
-            decision = plan.decide(found, now_s)
+            decision = plan.decision = decisions[name]
             if plan.is_news(found.view.replicas):
                 scaled = Scaled(at_s=now_s, before=found.view.replicas, decision=decision)
                 self._unwritten.append(scaled)
@@ -93,21 +101,20 @@ class Scaler:
 
     async def _recall(self) -> None:
         plans = list(self._plans.values())
-        found = await self._history.memories([plan.memory_name for plan in plans])
+        *found, shared = await self._history.memories([*(plan.memory_name for plan in plans), SHARING_MEMORY])
         for plan, memory in zip(plans, found, strict=True):
             if memory is not None:
                 plan.recall(memory.body)
+        if shared is not None and self._sharing is not None:
+            self._sharing.recall(shared.body)
         self._has_recalled = True
 
     async def _remember(self) -> None:
         now_s = self._clock.now_s()
-        await self._history.put_memories(
-            [
-                Memory(name=plan.memory_name, at_s=now_s, body=body)
-                for plan in self._plans.values()
-                if (body := plan.told())
-            ]
-        )
+        told = {plan.memory_name: body for plan in self._plans.values() if (body := plan.told())}
+        if self._sharing is not None:
+            told[SHARING_MEMORY] = self._sharing.told()
+        await self._history.put_memories([Memory(name=name, at_s=now_s, body=body) for name, body in told.items()])
 
     async def _tolerate(self, doing: Awaitable[None]) -> None:
         try:
@@ -128,19 +135,20 @@ class _Plan:
         self._arrived: int | None = None  # at the last sample
         self._told: tuple[int, str] | None = None  # replicas and reason as last written down
         self.memory_name = f"{policy.name}:{name}"
-        self.decision: Decision | None = None
+        self._wish: Decision | None = None  # the policy's, before models share what there is
+        self.decision: Decision | None = None  # in force
 
     def decide(self, looked: Looked, now_s: float) -> Decision:
-        """A new decision where one is due, else the last one."""
+        """What its policy wants: asked where that is due, else as it said the last time."""
         view = looked.view
         is_urgent = bool(view.waiting) and view.replicas == 0
         past_s = now_s - self._asked_at_s
-        if self.decision is not None and not is_urgent and 0 <= past_s < self._policy.interval_s:
-            return self.decision
+        if self._wish is not None and not is_urgent and 0 <= past_s < self._policy.interval_s:
+            return self._wish
         self._asked_at_s = now_s
         advice, self._memory = self._policy.decide(view, self._memory)
-        self.decision = _decision(self._name, advice)
-        return self.decision
+        self._wish = _decision(self._name, advice)
+        return self._wish
 
     def is_news(self, before: int) -> bool:
         """Whether the decision in force is worth writing down: it changes the number, or what holds it is another

@@ -9,6 +9,7 @@ import math
 
 import msgspec
 
+from springtide.policy.elastic.bounds import STALE_AFTER_S
 from springtide.policy.elastic.view import Advice, PoolView, Reason
 
 LOOK_EVERY_S = 0.5  # it looks at nothing but the queue
@@ -34,7 +35,7 @@ def decide(view: PoolView, memory: BacklogMemory | None, settings: BacklogSettin
     """Reasons: QUEUE, IDLE, HOLD, NO_DATA, FLOOR and CEILING."""
     memory = memory or BacklogMemory()
     now = view.replicas
-    if view.waiting is None:
+    if view.waiting is None or view.age_s > STALE_AFTER_S:
         return _advice(_clamp(now, settings), now, Reason.NO_DATA, "the broker cannot be asked; holding"), memory
     busy = len(view.busy_left_s)
     wish = busy + math.ceil(view.waiting / settings.jobs_per_replica)

@@ -27,7 +27,7 @@ class Reason(StrEnum):
     NO_DATA = "NO_DATA"  # a figure that it needs is missing or too old
     FLOOR = "FLOOR"  # the least allowed is more
     CEILING = "CEILING"  # the most allowed is less
-    BUDGET = "BUDGET"  # other models need the accelerators
+    BUDGET = "BUDGET"  # other models need the room
     COST = "COST"  # the money for the day is spent
     CRASH_LOOP = "CRASH_LOOP"  # replicas do not come up: more of them would not help
 

@@ -241,7 +241,7 @@ class Simulation:
                 wait_s=pool.wait_s,
                 cold_start_s=pool.weather.expected_s,
             )
-        settings = ShareSettings(accelerators=self._setup.accelerators)
+        settings = ShareSettings(budget={"accelerators": float(self._setup.accelerators)})
         grants, self._share = share(claims, now_s, self._share, settings)
         return [grants[name] for name in self._jobs.models]
 
