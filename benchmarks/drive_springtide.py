@@ -35,6 +35,7 @@ from springtide.config import Config, load_config
 from springtide.domain.job import Job, JobRef, JobStatus
 from springtide.gateway.admission import Admission
 from springtide.gateway.app import GatewayServices
+from springtide.gateway.heard_ends import HeardEnds
 from springtide.gateway.keyring import Keyring
 from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
@@ -174,7 +175,10 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
         for service in services:
             await service.start()
             stack.push_async_callback(service.stop)
-        await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
+        ends = HeardEnds()
+        await stack.enter_async_context(
+            record_keeping(config, broker, ledger, blobs=blobs, clock=clock, on_ends=ends.tell)
+        )
         settle()  # as every process of ours does
         yield Drive(
             GatewayServices(
@@ -186,6 +190,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
                 inspector=inspector,
                 clock=clock,
                 models=build.served_models(config),
+                ends=ends,
             ),
             config,
         )

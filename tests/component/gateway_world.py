@@ -242,7 +242,8 @@ async def gateway_world(
     app = create_app(services)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     conductor = Conductor(broker, ledger, clock)
-    recorder = Recorder(broker, ledger, list(served), clock, blobs=blobs, on_steps=conductor.nudge)
+    told: Any = {"on_steps": conductor.nudge, "on_ends": services.ends.tell}
+    recorder = Recorder(broker, ledger, list(served), clock, blobs=blobs, **told)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://media.test") as http:
             yield World(services, app, http, recorder, conductor, folder)

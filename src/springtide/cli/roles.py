@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from springtide.cli import build, exposure, folder
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from springtide.broker.protocol import Broker
     from springtide.config import Config
     from springtide.controller.retention import Retention
+    from springtide.domain.lease import Outcome
+    from springtide.gateway.heard_ends import HeardEnds
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.protocol import Ledger
     from springtide.ledger.sql import SqlLedger
@@ -61,11 +63,12 @@ async def run_gateway(
     goes on, so that workers can report what they finish.
     """
     from springtide.gateway.app import create_app
+    from springtide.gateway.heard_ends import HeardEnds
     from springtide.gateway.server import serve
     from springtide.gateway.services import GatewayServices
     from springtide.media.inspector import Inspector
 
-    clock = SystemClock()
+    clock, ends = SystemClock(), HeardEnds()
     closing = stop if parted is None else parted
     models = build.served_models(config)
     folder.make(config.server.data_dir)
@@ -81,12 +84,13 @@ async def run_gateway(
         exposure.check(config, keyring)
         blobs = await _there(stack, build.blobs(config), "blob store", stop)
         if build.is_embedded(config):
-            broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock))
+            broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock, ends=ends))
         else:
             broker = build.client_broker(config)
             await stack.enter_async_context(started(broker, "broker", stop))
             if with_controller:
-                await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
+                kept = record_keeping(config, broker, ledger, blobs=blobs, clock=clock, on_ends=ends.tell)
+                await stack.enter_async_context(kept)
         if with_controller or build.is_embedded(config):
             await _started(stack, retention(config, ledger, blobs, clock))
         app = create_app(
@@ -100,6 +104,7 @@ async def run_gateway(
                 clock=clock,
                 models=models,
                 egress=await _started(stack, build.egress(config)),
+                ends=ends,
                 tenants=build.tenants(config),
                 settings=build.gateway_settings(config),
                 stopping=stop,
@@ -109,8 +114,7 @@ async def run_gateway(
         url = _url(listener)
         stack.enter_context(folder.announced(config.server.data_dir, url))
         if parted is not None:
-            longest_s = max((model.grace_s for model in config.models.values()), default=0.0) + LEAVE_MARGIN_S
-            await stack.enter_async_context(_linger(stop, parted, longest_s))
+            await stack.enter_async_context(_linger(stop, parted, _longest_leave_s(config)))
         await serve(app, listener, closing, grace_s=STOP_GRACE_S, on_ready=lambda: _say({"ready": url}))
 
 
@@ -159,9 +163,15 @@ def retention(config: Config, ledger: Ledger, blobs: Blobs, clock: SystemClock) 
 
 @contextlib.asynccontextmanager
 async def record_keeping(
-    config: Config, broker: Broker, ledger: SqlLedger, *, blobs: Blobs, clock: SystemClock
+    config: Config,
+    broker: Broker,
+    ledger: SqlLedger,
+    *,
+    blobs: Blobs,
+    clock: SystemClock,
+    on_ends: Callable[[Iterable[Outcome]], None] | None = None,
 ) -> AsyncGenerator[None]:
-    """Recorder, conductor, reaper and sweep, started and stopped together."""
+    """Recorder, conductor, reaper and sweep, started and stopped together. on_ends: see `Recorder`."""
     from springtide.controller.conductor import Conductor
     from springtide.controller.costs import Costs
     from springtide.controller.reaper import Reaper
@@ -171,7 +181,7 @@ async def record_keeping(
     models = build.model_names(config)
     conductor = Conductor(broker, ledger, clock)
     services = [
-        Recorder(broker, ledger, models, clock, blobs=blobs, on_steps=conductor.nudge),
+        Recorder(broker, ledger, models, clock, blobs=blobs, on_steps=conductor.nudge, on_ends=on_ends),
         conductor,
         Reaper(broker, models, clock),
         Costs(ledger.history, models, clock),
@@ -239,11 +249,13 @@ async def scaling(config: Config, broker: Broker, history: FleetHistory, clock: 
         yield
     finally:
         await scaler.stop()
-        await fleet.stop(max((model.grace_s for model in config.models.values()), default=0.0) + LEAVE_MARGIN_S)
+        await fleet.stop(_longest_leave_s(config))
 
 
 @contextlib.asynccontextmanager
-async def _embedded(config: Config, ledger: SqlLedger, *, blobs: Blobs, clock: SystemClock) -> AsyncGenerator[Broker]:
+async def _embedded(
+    config: Config, ledger: SqlLedger, *, blobs: Blobs, clock: SystemClock, ends: HeardEnds
+) -> AsyncGenerator[Broker]:
     """The broker in memory, filled from the ledger, on record and served to workers; leaving takes in no report that
     could not be recorded any more."""
     from springtide.broker.memory import MemoryBroker
@@ -257,7 +269,7 @@ async def _embedded(config: Config, ledger: SqlLedger, *, blobs: Blobs, clock: S
     count = await sweeper.sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)
-    async with record_keeping(config, memory, ledger, blobs=blobs, clock=clock):
+    async with record_keeping(config, memory, ledger, blobs=blobs, clock=clock, on_ends=ends.tell):
         server = BrokerServer(memory, config.socket_path, beside={FleetHistory: ledger.history})
         await server.start()
         try:
@@ -286,6 +298,10 @@ async def _linger(stop: asyncio.Event, parted: asyncio.Event, longest_s: float) 
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
+
+
+def _longest_leave_s(config: Config) -> float:
+    return max((model.grace_s for model in config.models.values()), default=0.0) + LEAVE_MARGIN_S
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -19,6 +19,7 @@ import msgspec
 from springtide.domain.errors import OutcomeUnknown, SpringtideError, Unavailable
 from springtide.domain.job import TERMINAL, Job, JobRef
 from springtide.domain.lease import LiveEvent, seq_after
+from springtide.gateway.heard_ends import HeardEnd
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.pipeline_events import PipelineEvents
 from springtide.gateway.schemas import WaitingEventView
@@ -46,6 +47,7 @@ class Live:
     def __init__(self, services: GatewayServices, outlook: Outlook) -> None:
         self._broker = services.broker
         self._ledger = services.ledger
+        self._ends = services.ends
         self._pipelines = PipelineEvents(services.broker, services.ledger, services.clock)
         self._clock = services.clock
         self._closing = services.closing
@@ -69,6 +71,10 @@ class Live:
 
     async def wait(self, job: Job, wait_s: float) -> Job:
         """The job as recorded once it has ended, or as it is on record after `wait_s`."""
+        with self._ends.listening(job) as heard:
+            return await self._wait(job, wait_s, heard)
+
+    async def _wait(self, job: Job, wait_s: float, heard: HeardEnd) -> Job:
         now_s = self._clock.monotonic_s()
         ends_s, look_s = now_s + wait_s, now_s + self._keep_alive_s
         after: str | None = None
@@ -87,7 +93,9 @@ class Live:
                     now_s = self._clock.monotonic_s()
                 if now_s < min(look_s, ends_s):
                     continue
-            [fresh] = await self._ledger.get([job.id])
+            fresh = heard.job()
+            if fresh is None:
+                [fresh] = await self._ledger.get([job.id])
             job, look_s = fresh or job, now_s + self._keep_alive_s
         return job
 

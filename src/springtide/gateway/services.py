@@ -20,6 +20,7 @@ from springtide.domain.tenant import MAX_QUEUED, Tenant
 from springtide.egress.client import Egress
 from springtide.engines.protocol import Engine
 from springtide.engines.trial import Trial
+from springtide.gateway.heard_ends import HeardEnds
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
@@ -98,6 +99,7 @@ class GatewayServices:
     inspector: Inspector
     clock: Clock
     models: Mapping[ModelName, ServedModel]
+    ends: HeardEnds = field(default_factory=HeardEnds)  # told by a recorder in this process, where there is one
     tenants: Mapping[TenantId, Tenant] = field(default_factory=dict[TenantId, Tenant])  # those that differ
     egress: Egress = field(default_factory=Egress)  # by which URLs of callers are followed
     settings: GatewaySettings = field(default_factory=GatewaySettings)

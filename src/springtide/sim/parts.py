@@ -27,6 +27,7 @@ from springtide.domain.ids import ModelName, WorkerId
 from springtide.domain.tenant import MAX_QUEUED, Discipline
 from springtide.engines.binding import describe
 from springtide.gateway.admission import Admission
+from springtide.gateway.heard_ends import HeardEnds
 from springtide.gateway.keyring import Keyring
 from springtide.gateway.live import Live
 from springtide.gateway.outlook import Outlook
@@ -185,7 +186,7 @@ class GatewayRole:
         }
 
     async def begin(self, node: Node) -> None:
-        site, clock = self._site, node.host
+        site, clock, ends = self._site, node.host, HeardEnds()
         ledger = site.ledger_link(node)
         if self._on_new is None:
             broker = site.broker_link(node)
@@ -193,7 +194,7 @@ class GatewayRole:
             watched = WatchedBroker(MemoryBroker(), site.watch, node)
             broker = cast("Broker", watched)
             await site.sweeper(broker, ledger, clock).sweep(settle_s=-1.0)
-            await start_record_keeping(site, node, broker)
+            await start_record_keeping(site, node, broker, ends)
             self._on_new(watched)
             site.address.server = BrokerServer(node, watched)
         services = GatewayServices(
@@ -205,6 +206,7 @@ class GatewayRole:
             inspector=Inspector(),  # no model takes files in
             clock=clock,
             models=self._served,
+            ends=ends,
         )
         outlook = Outlook(services)
         submission = Submission(services, Admission(services.models, outlook))
@@ -264,13 +266,13 @@ class ControllerRole:
         return [process for fleet in self.fleets for process in fleet.processes if process.node.is_alive]
 
 
-async def start_record_keeping(site: Site, node: Node, broker: Broker) -> None:
-    """Recorder, conductor, reaper and sweep."""
+async def start_record_keeping(site: Site, node: Node, broker: Broker, ends: HeardEnds | None = None) -> None:
+    """Recorder, conductor, reaper and sweep. ends: told by the recorder."""
     models, ledger = list(site.models), site.ledger_link(node)
     blobs = cast("Blobs", site.blobs.link(node, site.network))
     conductor = Conductor(broker, ledger, node.host)
     for service in (
-        Recorder(broker, ledger, models, node.host, blobs=blobs, on_steps=conductor.nudge),
+        Recorder(broker, ledger, models, node.host, blobs=blobs, on_steps=conductor.nudge, on_ends=ends and ends.tell),
         conductor,
         Reaper(broker, models, node.host),
         site.sweeper(broker, ledger, node.host),

@@ -1,0 +1,72 @@
+"""Ends that the recorder of this very process has just written, for requests here that wait for them.
+
+Whoever waits for a job has all of it but its end, and the recorder beside it has that in hand: reading the row back
+would cost as much as a tenth of the job. Promises: only what is committed is heard; nothing is kept that nobody waits
+for. What is not heard here (another process recorded it, or it was no plain success) is read from the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterable
+
+import msgspec
+
+from springtide.domain.ids import JobId
+from springtide.domain.job import Job, JobStatus
+from springtide.domain.lease import Outcome
+
+
+class HeardEnds:
+    """Told by the recorder, asked by `Live`."""
+
+    def __init__(self) -> None:
+        self._waits: dict[JobId, list[HeardEnd]] = {}
+
+    def tell(self, recorded: Iterable[Outcome]) -> None:
+        """These are committed, and are their jobs' ends."""
+        for outcome in recorded:
+            for wait in self._waits.get(outcome.id, ()):
+                wait.outcome = outcome
+
+    @contextlib.contextmanager
+    def listening(self, job: Job) -> Generator[HeardEnd]:
+        """Inside the block, the end of `job` is kept where it is told."""
+        wait = HeardEnd(job)
+        waits = self._waits.setdefault(job.id, [])
+        waits.append(wait)
+        try:
+            yield wait
+        finally:
+            waits.remove(wait)
+            if not waits:
+                del self._waits[job.id]
+
+
+class HeardEnd:
+    """One request's wait for one job."""
+
+    __slots__ = ("_job", "outcome")
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.outcome: Outcome | None = None
+
+    def job(self) -> Job | None:
+        """The job as the ledger has it now, where that is certain without asking it: a result names its own attempt,
+        while a failure may leave fields of earlier attempts as they are."""
+        end, job = self.outcome, self._job
+        if end is None or end.status is not JobStatus.COMPLETED or end.started_at_s is None or job.plan is not None:
+            return None
+        return msgspec.structs.replace(
+            job,
+            status=end.status,
+            attempt=max(job.attempt, end.attempt),
+            worker=end.worker,
+            started_at_s=end.started_at_s,
+            finished_at_s=end.finished_at_s,
+            outputs=end.outputs,
+            output_files=end.output_files,
+            error=None,
+            checkpoint=None,
+        )
