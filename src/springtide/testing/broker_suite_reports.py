@@ -200,6 +200,14 @@ class CompleteContract:
         assert (outcome.outputs, outcome.output_files, outcome.error) == ({"image": FILE.id}, (FILE,), None)
         assert await status(broker, "a") == JobStatus.COMPLETED
 
+    async def test_one_read_gives_all_there_is_up_to_what_was_asked(self, broker: Broker) -> None:
+        names = [str(number) for number in range(230)]  # more than any broker hands over or takes in at once
+        await leased(broker, *names)
+        for first in range(0, len(names), 30):
+            await broker.complete(MODEL, ANN, [done(name) for name in names[first : first + 30]], T0)
+        assert len(await broker.read_outcomes(200)) == 200
+        assert [outcome.id for outcome in await broker.read_outcomes(512)] == [job(name) for name in names]
+
     async def test_a_repeated_result_is_accepted_and_recorded_once(self, broker: Broker) -> None:
         await leased(broker, "a")
         assert await broker.complete(MODEL, ANN, [done("a"), done("a")], T0) == [True, True]

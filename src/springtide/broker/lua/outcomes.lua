@@ -1,8 +1,8 @@
--- ARGV: now (unused), consumer, most outcomes, lease time in ms. Returns {entry, packed outcomes, ...}: this reader's
--- unacked entries, then those that another reader left lying for that long (on the server's clock: a reader's silence is
--- real time), then new ones, until there are as many outcomes as were asked for, or more. Where entries were acked in
--- part there is {packed outcomes, letters of :half or ''} in place of the packed outcomes.
-local consumer, limit, idle_ms = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+-- ARGV: now (unused), consumer, most outcomes, lease time in ms, bytes that are enough. Returns {entry, packed outcomes,
+-- ...}: this reader's unacked entries, then those that another reader left lying for that long (on the server's clock: a
+-- reader's silence is real time), then new ones, until there are as many outcomes or bytes as were asked for, or more.
+-- Where entries were acked in part there is {packed outcomes, letters of :half or ''} in place of the packed outcomes.
+local consumer, limit, idle_ms, bytes = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 
 local function read(from)
   return redis.pcall('XREADGROUP', 'GROUP', 'recorder', consumer, 'COUNT', 1, 'STREAMS', OUT, from)
@@ -11,7 +11,7 @@ end
 local replies = {}
 local function take(entry)
   if entry[2] then
-    limit = limit - struct.unpack('>I2', entry[2][2], 2)
+    limit, bytes = limit - struct.unpack('>I2', entry[2][2], 2), bytes - #entry[2][2]
     replies[#replies + 1], replies[#replies + 2] = entry[1], entry[2][2]
   else
     redis.call('XACK', OUT, 'recorder', entry[1])  -- acked by another reader after it was claimed
@@ -19,7 +19,7 @@ local function take(entry)
 end
 
 local unacked, after = true, '0'
-while limit > 0 do  -- one by one, for nobody knows how much is in an entry
+while limit > 0 and bytes > 0 do  -- one by one, for nobody knows how much is in an entry
   local found = read(unacked and after or '>')
   if found and found.err then  -- no such group: the first read of all, or everything was flushed
     redis.call('XGROUP', 'CREATE', OUT, 'recorder', '0', 'MKSTREAM')
