@@ -13,6 +13,7 @@ from springtide.domain.errors import Unavailable
 from springtide.domain.ids import TenantId, WorkerId
 from springtide.domain.job import BlobRef, JobStatus, Priority
 from springtide.domain.lease import Ticket
+from springtide.runtime.clock import SystemClock
 from springtide.runtime.ids import new_blob_id, new_job_id
 from springtide.worker import transfer
 
@@ -227,6 +228,33 @@ async def test_work_read_ahead_is_old_work_only(tmp_path: Path) -> None:
         assert await world.status(old) is JobStatus.IN_PROGRESS
         (tmp_path / "gate").touch()
         assert (await world.outcome(old)).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize(("took_s", "left"), [(0.0, 1), (1.0, 2)])
+async def test_who_is_quick_reads_young_work_ahead(tmp_path: Path, took_s: float, left: int) -> None:
+    clock = _SetClock()
+    async with World(tmp_path, clock=clock, slots=3) as world:
+        before = await world.submit("gate", path=str(tmp_path / "before"))
+        await world.until_running(before)
+        clock.at_s += took_s
+        (tmp_path / "before").touch()
+        await world.outcome(before)
+        gate = {"do": "gate", "path": str(tmp_path / "gate")}
+        await world.submit_many([gate, {"do": "ok"}, {"do": "ok"}], age_s=-60.0)
+        leases = world.watched.count("lease")
+        while world.watched.count("lease") < leases + 2:
+            await world.broker.read_outcomes(1, wait_s=0.02)
+        assert len(await world.broker.lease(MODEL, WorkerId("colleague"), 9, time.time())) == left
+        (tmp_path / "gate").touch()
+
+
+class _SetClock(SystemClock):
+    """Stands still unless it is moved."""
+
+    at_s = 1000.0
+
+    def monotonic_s(self) -> float:
+        return self.at_s
 
 
 async def _until_held(world: World, count: int) -> None:

@@ -70,13 +70,11 @@ async def run_gateway(
 
     clock, ends = SystemClock(), HeardEnds()
     closing = stop if parted is None else parted
-    models = build.served_models(config)
     folder.make(config.server.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):
-            await stack.enter_async_context(
-                folder.taken_by_gateway(config.server.data_dir, supervised=parted is not None)
-            )
+            taken = folder.taken_by_gateway(config.server.data_dir, supervised=parted is not None)
+            await stack.enter_async_context(taken)
         listener = _listen(config.server.host, config.server.port)
         stack.callback(listener.close)
         ledger = await _there(stack, build.ledger(config), "ledger", stop)
@@ -102,7 +100,7 @@ async def run_gateway(
                 blobs=blobs,
                 inspector=await _started(stack, Inspector()),
                 clock=clock,
-                models=models,
+                models=build.served_models(config),
                 egress=await _started(stack, build.egress(config)),
                 ends=ends,
                 tenants=build.tenants(config),

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 SAFETY_WAIT_S = 5.0  # a wake-up may be lost with a connection; nothing waits longer than this for it
 AHEAD_MIN_WAIT_S = 0.5  # a job this old was not taken by an idle colleague: it may be read ahead
+QUICK_TURN_S = 0.02  # who reads ahead while an engine is busy for this long delays nobody by more than two round trips
 CANCEL_LISTEN_AFTER_S = 0.05  # jobs shorter than this are not worth a call to hear of their cancels
 FAIL_AT_ONCE = 100  # jobs taken in one call only to be failed
 UNKNOWN_BEAT_S = 1.0  # while the broker lacks a job that is held: be there when it is put back
@@ -111,6 +112,7 @@ class Worker:
         self._told_problem: JobError | None = None
         self._ahead_at_s = 0.0
         self._in_vain = 0
+        self._is_more = False  # the last lease gave all that was asked for
 
     @property
     def id(self) -> WorkerId:
@@ -302,10 +304,13 @@ class Worker:
         if not self._supervisor.is_ready or free <= 0:
             await first_of(self._changed.wait(), self._clock.sleep(SAFETY_WAIT_S))
             return
-        wanted = min(free, settings.batch - attempts.waiting) if self._supervisor.is_idle else 0
-        if wanted > 0:
+        wanted = min(free, settings.batch - attempts.waiting)
+        if wanted > 0 and self._supervisor.is_idle:
             if not await self._lease(wanted, min_wait_s=0.0):
                 await self._wait_for_work()
+            return
+        if wanted > 0 and self._is_more and self._is_quick:
+            await self._lease(wanted, min_wait_s=0.0)
             return
         wait_s = self._ahead_at_s - self._clock.monotonic_s()
         if wait_s > 0:
@@ -313,11 +318,18 @@ class Worker:
         elif not await self._lease(free, min_wait_s=AHEAD_MIN_WAIT_S):
             self._ahead_at_s = self._clock.monotonic_s() + AHEAD_MIN_WAIT_S
 
+    @property
+    def _is_quick(self) -> bool:
+        """What runs is over so soon that work taken now hardly waits for it."""
+        turn_s = self._supervisor.turn_s
+        return turn_s is not None and turn_s < QUICK_TURN_S
+
     async def _lease(self, max_jobs: int, *, min_wait_s: float) -> bool:
         now_s = self._clock.now_s()
         self._is_leasing = True
         try:
             leases = await self._broker.lease(self._model, self._id, max_jobs, now_s, min_wait_s=min_wait_s)
+            self._is_more = len(leases) == max_jobs
             if leases:
                 self._in_vain = 0
                 self._attempts.accept(leases)

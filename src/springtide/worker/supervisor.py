@@ -54,6 +54,7 @@ CANCEL_GRACE_S = 5.0  # for an engine to come by its next progress(); then its p
 TIMEOUT_GRACE_S = 1.0  # the same for a time limit: a model that stays loaded is worth a second
 FAILING_AFTER = 3  # loads in a row that went wrong: one may be bad luck, two a slow disk
 _ADDRESS = re.compile("0x[0-9a-f]+")  # of an object: another one in every process
+TURN_FADES = 0.7  # a turn: a slow one is forgotten after a dozen quick ones
 SETTLED_S = 60.0  # a child that dies idle before this is counted as one that did not load
 
 
@@ -152,6 +153,10 @@ class Supervisor:
         self.memory_mb: float | None = None  # the most that the last child to load has held
         self.ready_at_s: float | None = None  # monotonic; None while it is not
         self.ready_after_s: float | None = None  # from the child's start, the load included
+        self.turn_s: float | None = (
+            None  # how long what was dispatched together took of late, the slow more than the quick
+        )
+        self._dispatched_s = 0.0
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._keep_alive(), name="supervisor")
@@ -204,6 +209,7 @@ class Supervisor:
             tasks.append(Task(run.seq, run.payload, run.paths, run.folder, together, run.checkpoint))
         self._child.forget_printed()  # a crash report must not show what another tenant's job printed
         self._child.send(RunTasks(tasks))
+        self._dispatched_s = self._clock.monotonic_s()
         self._busy.set()
 
     def cancel(self, run: Run) -> None:
@@ -369,7 +375,13 @@ class Supervisor:
         if not self._runs:
             self._busy.clear()
         if endings:
+            self._note_turn()
             self._listener.on_endings(endings)
+
+    def _note_turn(self) -> None:
+        if not self._runs:
+            took_s = self._clock.monotonic_s() - self._dispatched_s
+            self.turn_s = took_s if self.turn_s is None else max(took_s, self.turn_s * TURN_FADES)
 
     def _tell_mistakes(self, results: Sequence[TaskResult]) -> None:
         """Each traceback once, with the jobs that it is of."""
