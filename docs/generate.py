@@ -18,6 +18,7 @@ from springtide.config import (
     FloorConfig,
     LedgerConfig,
     ModelConfig,
+    OpenAiConfig,
     ProvenanceConfig,
     RetryConfig,
     ScalingConfig,
@@ -41,6 +42,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("models.NAME.scaling.schedule", FloorConfig),
     ("workers.NAME", WorkersConfig),
     ("tenants.NAME", TenantConfig),
+    ("openai", OpenAiConfig),
 ]
 HEAD = """# Configuration
 

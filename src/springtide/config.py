@@ -467,6 +467,23 @@ class TenantConfig(_Section):
     )
 
 
+class OpenAiConfig(_Section):
+    """The routes that programs written for OpenAI use (docs/openai.md)."""
+
+    aliases: dict[str, str] = Field(
+        default={},
+        description="Model names of OpenAI's, or any others, and the model each stands for, such as "
+        '{ "whisper-1" = "speech" }; without one the first model that serves the route stands for OpenAI\'s names.',
+    )
+    wait_s: float = Field(
+        default=590,
+        ge=1,
+        le=3600,
+        description="Longest wait for a job's end in a call that answers with its result; the `openai` package gives "
+        "up after 600 s.",
+    )
+
+
 class WorkersConfig(_Section):
     """Models that share workers: each hosts all of them under one memory budget and unloads what was used longest ago.
     The replicas are those of the pool; its models set none themselves."""
@@ -548,6 +565,7 @@ class Config(BaseSettings):
 
     workers: Annotated[dict[str, WorkersConfig], Field(default_factory=dict[str, WorkersConfig])]
     tenants: Annotated[dict[str, TenantConfig], Field(default_factory=dict[str, TenantConfig])]
+    openai: OpenAiConfig = Field(default_factory=OpenAiConfig)
 
     @field_validator("workers")
     @classmethod
@@ -572,6 +590,17 @@ class Config(BaseSettings):
                     problems.append(f"{name}: models.{member} sets {', '.join(own)}; set that in workers.{name}")
         if problems:
             raise ValueError("; ".join(problems))
+        return value
+
+    @field_validator("openai")
+    @classmethod
+    def _aliases(cls, value: OpenAiConfig, info: ValidationInfo) -> OpenAiConfig:
+        models: dict[str, ModelConfig] | None = info.data.get("models")
+        bad = [
+            f"{alias} = {name!r}" for alias, name in value.aliases.items() if models is not None and name not in models
+        ]
+        if bad:
+            raise ValueError(f"aliases: there is no such model: {', '.join(bad)}")
         return value
 
     @field_validator("tenants")

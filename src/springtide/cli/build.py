@@ -203,6 +203,8 @@ def gateway_settings(config: Config) -> GatewaySettings:
         keep_orphans_s=config.blobs.keep_orphans_s,
         presigned_uploads=config.blobs.presigned_uploads,
         presigned_downloads=config.blobs.presigned_downloads,
+        openai_aliases=config.openai.aliases,
+        openai_wait_s=config.openai.wait_s,
     )
 
 

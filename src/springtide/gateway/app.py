@@ -35,6 +35,8 @@ from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
 from springtide.gateway.live_socket import live_socket
+from springtide.gateway.openai import routes as openai_routes
+from springtide.gateway.openai import service as openai
 from springtide.gateway.openapi import openapi_config
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.retrying import Retrying
@@ -74,6 +76,7 @@ ROUTES = [
     routes_keys.create_key,
     routes_keys.list_keys,
     routes_keys.revoke_key,
+    *openai_routes.ROUTES,
     routes_health.healthz,
     routes_health.readyz,
     docs.openapi_document,
@@ -114,7 +117,7 @@ def create_app(services: GatewayServices) -> Litestar:
         openapi_config=openapi_config(),
         logging_config=None,
         request_max_body_size=None,  # each route that takes a body has its own limit, checked while it streams
-        state=State({"gateway": gateway}),
+        state=State({"gateway": gateway, openai.STATE: openai.make(services)}),
         debug=False,
     )
     application.guard(entrance)

@@ -18,6 +18,7 @@ from springtide.domain.job import Priority
 from springtide.domain.keys import Scope
 from springtide.gateway.envelope import STEP_NAME
 from springtide.gateway.key_views import MAX_NAME
+from springtide.gateway.openai import described as openai
 from springtide.gateway.schemas import AcceptedView, BatchView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
 from springtide.policy.pipelines import MAX_STEPS
@@ -100,6 +101,7 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     for path in ("/v1/blobs/{blob_id}", "/v1/jobs/{job_id}/files/{field}"):
         _describe_download(paths[path]["get"])
         paths[path]["get"]["responses"]["307"] = {"description": "The same bytes from the blob store itself."}
+    openai.describe(document)
     cancel: Document = paths["/v1/jobs/{job_id}/cancel"]["post"]["responses"]
     cancel["200"] = {**cancel["202"], "description": "The job is on record as cancelled."}
     return document

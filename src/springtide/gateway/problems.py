@@ -34,6 +34,7 @@ from springtide.domain.errors import (
     UrlFailed,
 )
 from springtide.gateway.headers import retry_after
+from springtide.gateway.openai import errors as openai_errors
 from springtide.runtime.ids import new_job_id
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "url_too_large": 413,
     "no_capacity": 503,
     "shutting_down": 503,
+    "still_running": 408,
 }
 STATUS_OF_CLASS: tuple[tuple[type[SpringtideError], int], ...] = (
     (InvalidInput, 422),
@@ -111,10 +113,14 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **extensions: Any,
 ) -> Response[bytes]:
-    """A problem document as a response. Extensions that carry a reserved name are dropped."""
+    """A problem document as a response; on OpenAI's routes their envelope. Extensions that carry a reserved name are
+    dropped."""
+    path = request.scope["path"]
+    if openai_errors.is_openai(path):
+        return openai_errors.answer(status, code, detail, extensions=extensions, headers=headers or {})
     extensions["request_id"] = request_id(request.scope)
     return Response(
-        content=problem_body(status, code, detail, instance=request.scope["path"], **extensions),
+        content=problem_body(status, code, detail, instance=path, **extensions),
         status_code=status,
         media_type="application/problem+json",
         headers=dict(headers or {}),

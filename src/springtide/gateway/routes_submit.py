@@ -11,10 +11,11 @@ import msgspec
 from litestar import post
 from litestar.response.base import ASGIResponse
 
-from springtide.domain.errors import CallerError, InvalidInput, Refused, UrlFailed
+from springtide.domain.errors import CallerError, InvalidInput
 from springtide.domain.job import Job
 from springtide.gateway import body
 from springtide.gateway import headers as http
+from springtide.gateway.accepting import commit_with, filled
 from springtide.gateway.context import AnyRequest, Gateway, Headers, base_of, gateway_of, headers_of, tenant_of, text
 from springtide.gateway.envelope import FieldErrors, decode_body, read_envelope
 from springtide.gateway.forms import FormReader
@@ -87,34 +88,10 @@ async def _submit_form(request: AnyRequest, gateway: Gateway, headers: Headers) 
 
 
 async def _submit_files(gateway: Gateway, asked: SubmitRequest, uploads: Uploads) -> Inserted:
-    """Fetch what is named by URL, then submit. The job has the uploads that it names; where it is refused, or was there
-    before, all of them go."""
-    if gateway.fetching.wants(asked):
-        try:
-            asked = await _fetched(gateway, asked, uploads)
-        except UrlFailed:
-            known = await gateway.submission.known(asked)  # a URL may have expired since the job was accepted
-            if known is None:
-                raise
-            return known
-    prepared = await gateway.submission.prepare(asked)
-    unused = asked.files.keys() - prepared.fresh
-    stored = uploads.keep()  # from here on the job may be on record: a failure must not take its files away
-    uploads.refs = {blob: stored[blob] for blob in unused}
-    try:
-        inserted = await gateway.submission.commit(prepared)
-    except (CallerError, Refused):
-        uploads.refs = stored
-        raise
-    if not inserted.is_new:
-        uploads.refs = stored
-    return inserted
-
-
-async def _fetched(gateway: Gateway, asked: SubmitRequest, uploads: Uploads) -> SubmitRequest:
-    if asked.idempotency_key is None:  # with one it may be accepted already
-        await gateway.submission.check_room(gateway.submission.served(asked.model), asked.tenant)
-    return await gateway.fetching.fill(asked, uploads)
+    ready = await filled(gateway, asked, uploads)
+    if isinstance(ready, Inserted):
+        return ready
+    return await commit_with(gateway.submission, await gateway.submission.prepare(ready), uploads)
 
 
 def _request(request: AnyRequest, headers: Headers, raw: dict[str, Any], *, errors: FieldErrors) -> SubmitRequest:

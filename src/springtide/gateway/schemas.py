@@ -273,10 +273,23 @@ class MeasuredView(msgspec.Struct, kw_only=True):
     peak_memory_mb: float | None
 
 
+class CapabilityView(msgspec.Struct, kw_only=True):
+    """A route of OpenAI's that a model serves, by its name in the `openai` package, and what a call does there."""
+
+    route: str
+    note: str
+
+
 class ModelView(msgspec.Struct, kw_only=True):
     """A model, what it takes and gives, and how busy it is (`live` is null where the broker cannot be asked; `measured`
-    where `springtide models check` did not try this version with these settings)."""
+    where `springtide models check` did not try this version with these settings). `id` to `capabilities` are for
+    OpenAI's clients; `created` is when this gateway started."""
 
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    capabilities: list[CapabilityView]
     name: str
     version: str
     engine: str
@@ -301,6 +314,7 @@ class ModelView(msgspec.Struct, kw_only=True):
 class ModelList(msgspec.Struct, kw_only=True):
     """Every model served here."""
 
+    object: Literal["list"] = "list"
     data: list[ModelView]
 
 

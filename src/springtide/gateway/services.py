@@ -67,6 +67,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     presigned_downloads: bool = False  # downloads are redirected to the store, not only those that ask
     upload_url_s: float = 3600.0  # how long an upload URL holds: 2 GiB at 5 Mbit/s
     download_url_s: float = 300.0  # how long a redirect may take to be followed; the download may last longer
+    openai_aliases: Mapping[str, str] = {}  # what a model's name on OpenAI's routes stands for
+    openai_wait_s: float = 590.0  # longest wait there for a job's end: below the 600 s after which their client leaves
     access_log: bool = False
 
 

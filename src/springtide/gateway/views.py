@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from springtide.domain.ids import BlobId
@@ -9,11 +10,13 @@ from springtide.domain.job import BlobRef, Job, JobError, JobStatus, PlanStep
 from springtide.domain.lease import LiveEvent, LiveJob
 from springtide.gateway.disclosure import disclosed
 from springtide.gateway.headers import iso8601
+from springtide.gateway.openai.uses import Use
 from springtide.gateway.readiness import Eta
 from springtide.gateway.schemas import (
     AcceptedView,
     AttemptView,
     BlobView,
+    CapabilityView,
     CommercialUse,
     ErrorView,
     EventView,
@@ -210,9 +213,17 @@ def blob_view(blob: StoredBlob, base: str) -> BlobView:
 _COMMERCIAL_USE: dict[bool | None, CommercialUse] = {True: "yes", False: "no", None: "unknown"}
 
 
-def model_view(served: ServedModel, base: str, *, live: LiveFigures | None) -> ModelView:
+def model_view(
+    served: ServedModel, base: str, *, live: LiveFigures | None, capabilities: Sequence[Use], since_s: float
+) -> ModelView:
+    """capabilities: OpenAI's routes that it serves. since_s: when it began to be served here."""
     model = served.model
     return ModelView(
+        id=model.name,
+        object="model",
+        created=int(since_s),
+        owned_by="springtide",
+        capabilities=[CapabilityView(route=use.route.value, note=use.note) for use in capabilities],
         name=model.name,
         version=model.version,
         engine=model.engine,

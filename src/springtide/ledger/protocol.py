@@ -38,6 +38,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[JobStatus, ...] = ()
     created_after_s: float | None = None
     created_before_s: float | None = None
+    oldest_first: bool = False  # the order; not for `parent`
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ class Ledger(Protocol):
         ...
 
     async def list(self, where: JobFilter, *, after: JobId | None, limit: int) -> list[Job]:
-        """Newest first; `after` is the last id of the page before (ids sort by time)."""
+        """Newest first, unless asked otherwise; `after` is the last id of the page before (ids sort by time)."""
         ...
 
     async def live(self, *, after: JobId | None, limit: int, created_before_s: float) -> list[Job]:

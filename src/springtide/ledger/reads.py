@@ -51,7 +51,7 @@ def jobs_by_keys(connection: Connection, keys: Sequence[tuple[str, str]]) -> Seq
 def jobs_newest_first(connection: Connection, where: JobFilter, after: JobId | None, limit: int) -> Sequence[Row]:
     query = select(jobs).where(jobs.c.tenant == where.tenant).limit(limit)
     if where.parent is None:
-        query = query.where(text(NO_STEP)).order_by(jobs.c.id.desc())
+        query = query.where(text(NO_STEP)).order_by(jobs.c.id if where.oldest_first else jobs.c.id.desc())
     else:  # the id of a later step is the larger one, too
         query = query.where(jobs.c.parent == where.parent).order_by(jobs.c.step.desc())
     if where.model is not None:
@@ -63,7 +63,7 @@ def jobs_newest_first(connection: Connection, where: JobFilter, after: JobId | N
     if where.created_before_s is not None:
         query = query.where(jobs.c.created_at_s < where.created_before_s)
     if after is not None:
-        query = query.where(jobs.c.id < after)
+        query = query.where(jobs.c.id > after if where.oldest_first else jobs.c.id < after)
     return connection.execute(query).all()
 
 
