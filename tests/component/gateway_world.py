@@ -201,6 +201,7 @@ async def gateway_world(
     *,
     blobs: Blobs | None = None,
     tenants: Sequence[Tenant] = (),
+    engines: Mapping[str, type[Engine[Any, Any]]] = ENGINES,
     max_queued: int | None = None,
     max_replicas: int | None = None,
     egress: Egress | None = None,
@@ -220,7 +221,7 @@ async def gateway_world(
             max_queued=max_queued,
             max_replicas=max_replicas,
         )
-        for name, engine in ENGINES.items()
+        for name, engine in engines.items()
     }
     defaults: dict[str, Any] = {"keep_alive_s": 5.0, "figures_kept_s": 0.0, "record_wait_s": 0.05}
     defaults["keyless"] = Keyless.USUAL

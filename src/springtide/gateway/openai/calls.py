@@ -27,7 +27,7 @@ from springtide.gateway.openai import pictures, transcripts
 from springtide.gateway.openai.choosing import Choice
 from springtide.gateway.openai.parameters import translate
 from springtide.gateway.openai.reading import Asked, read
-from springtide.gateway.openai.references import KINDS, Finder, place
+from springtide.gateway.openai.references import KINDS, Finder, expected, place
 from springtide.gateway.openai.uses import Route
 from springtide.gateway.services import ServedModel
 from springtide.gateway.submission import Prepared, SubmitRequest
@@ -96,7 +96,7 @@ class Calls:
             request=msgspec.structs.replace(common, model=served.model.name, inputs={**translated.inputs, **files}),
             wish=read_wish(served.model, asked.values) if (read_wish := _WISHES.get(route)) else None,
             ignored=translated.ignored,
-            origin={**translated.origin, **file_origin},
+            origin={**expected(served.model, route), **translated.origin, **file_origin},
         )
 
     async def begin(self, request: AnyRequest, route: Route) -> Begun:

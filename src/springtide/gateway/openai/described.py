@@ -93,7 +93,7 @@ def _describe_answers(paths: Document) -> None:
     }
     for path in ("/v1/images/edits", "/v1/images/generations"):
         paths[path]["post"]["responses"]["200"] = {
-            "description": "The picture; with `stream` as event `image_edit.completed` or `image_generation.completed`.",
+            "description": "The picture; with `stream` as event `image_edit.completed` (`image_generation.completed`).",
             "content": {"application/json": {"schema": schema}, "text/event-stream": {"schema": _TEXT}},
         }
     binary = {"schema": {"type": "string", "format": "binary"}}

@@ -17,7 +17,7 @@ from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import BlobId, TenantId, is_blob_id
 from springtide.domain.model import FileField, Model
 from springtide.gateway.openai.reading import Asked
-from springtide.gateway.openai.uses import takes
+from springtide.gateway.openai.uses import Route, takes
 from springtide.gateway.services import GatewayServices
 
 # Parameters that name files, and the kind each has where its name says so.
@@ -96,6 +96,16 @@ def place(model: Model, named: Sequence[Named]) -> tuple[dict[str, Any], dict[st
             inputs[field.name] = file.value
         origin[field.name] = file.param
     return inputs, origin
+
+
+def expected(model: Model, route: Route) -> dict[str, str]:
+    """By which parameter a file would have been named that is missing."""
+    sound, picture = ("file", "image") if route is not Route.VIDEOS else ("audio_reference", "input_reference")
+    return {
+        field.name: sound if takes(field, "audio") else picture
+        for field in model.input_files
+        if field.required or field.name == "image"
+    }
 
 
 def wrong(param: str, message: str) -> InvalidInput:
