@@ -1,0 +1,131 @@
+"""The `openai` package, unmodified, against a running server with real engines and real media."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import httpx2
+import numpy as np
+import openai
+import pytest
+from PIL import Image
+
+from .conftest import DATA, Server
+
+pytestmark = [
+    pytest.mark.xdist_group("acceptance"),
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning"),
+]
+PORTRAIT, TALK = DATA / "portrait.jpg", DATA / "en.wav"
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", timeout=120) as one:
+        yield one
+
+
+def picture(b64: str | None) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(b64 or "")))
+
+
+def test_models_list_tells_what_each_is_for(client: openai.OpenAI) -> None:
+    found = {model.id: [use["route"] for use in model.capabilities] for model in client.models.list()}  # type: ignore[attr-defined]  # our own key
+    assert found["speech"] == ["audio.transcriptions"]
+    assert found["matting"] == found["restore"] == found["upscale"] == ["images.edits"]
+    assert found["video"] == found["digital-human"] == ["videos"]
+    assert client.models.retrieve("speech").object == "model"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nothing")
+
+
+def test_speech_is_written_down_by_the_name_that_programs_already_have(client: openai.OpenAI) -> None:
+    with TALK.open("rb") as file:
+        said = client.audio.transcriptions.create(model="whisper-1", file=file)
+    assert said.text.startswith("It was the best of times")
+    verbose = client.audio.transcriptions.create(
+        model="whisper-1",
+        file=TALK,
+        response_format="verbose_json",
+        timestamp_granularities=["word", "segment"],
+        extra_body={"quality": "fast"},
+    )
+    assert verbose.words is not None
+    assert verbose.segments is not None
+    assert [word.word for word in verbose.words[:4]] == ["It", "was", "the", "best"]
+    assert 0 <= verbose.words[0].start < verbose.words[-1].end <= verbose.duration
+    assert verbose.language == "english"
+    stream = client.audio.transcriptions.create(
+        model="speech", file=TALK, stream=True, language="en", keywords=["epoch"], extra_body={"quality": "fast"}
+    )
+    events = list(stream)
+    assert events[-1].type == "transcript.text.done"
+    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == events[-1].text
+
+
+def test_a_background_goes_by_the_words_for_it(client: openai.OpenAI) -> None:
+    answer = client.images.edit(
+        model="gpt-image-1",
+        image=PORTRAIT,
+        prompt="Cut her out.",
+        background="transparent",
+        extra_body={"quality": "fast"},
+    )
+    assert answer.data is not None
+    cut = picture(answer.data[0].b64_json)
+    assert (cut.mode, cut.format) == ("RGBA", "PNG")
+    alpha = np.asarray(cut)[..., 3]
+    assert alpha[5, 5] < 20 < 235 < alpha[alpha.shape[0] // 2, alpha.shape[1] // 2], "the corner has gone, she has not"
+    assert httpx2.get(str(answer.data[0].url)).content == base64.b64decode(answer.data[0].b64_json or "")
+    with pytest.raises(openai.NotFoundError, match="Served there: matting"):
+        client.images.edit(model="gpt-image-1", image=PORTRAIT, prompt="Make the sky purple.")
+
+
+def test_a_video_is_made_polled_watched_and_deleted(client: openai.OpenAI, tmp_path: Path) -> None:
+    film = client.videos.create_and_poll(
+        model="sora-2", prompt="slow push in, snow", seconds="1", size="160x120", input_reference=PORTRAIT,  # type: ignore[arg-type]  # smaller than theirs
+        extra_body={"fps": 8},
+    )  # fmt: skip
+    assert (film.status, film.size, film.seconds, film.progress) == ("completed", "160x120", "1", 100)
+    client.videos.download_content(film.id).write_to_file(tmp_path / "film.mp4")
+    with av.open(str(tmp_path / "film.mp4")) as opened:
+        assert opened.streams.video[0].frames == 8
+    for variant in ("thumbnail", "spritesheet"):
+        data = client.videos.download_content(film.id, variant=variant).read()
+        assert Image.open(io.BytesIO(data)).format == "WEBP"
+    assert film.id in [each.id for each in client.videos.list(limit=1)], "the package turns the pages"
+    assert client.videos.delete(film.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.videos.retrieve(film.id)
+
+
+def test_a_face_is_given_a_voice(client: openai.OpenAI) -> None:
+    word = io.BytesIO()
+    with wave.open(str(TALK), "rb") as given, wave.open(word, "wb") as cut:
+        cut.setparams(given.getparams())
+        cut.writeframes(given.readframes(given.getframerate()))
+    voice = f"data:audio/wav;base64,{base64.b64encode(word.getvalue()).decode()}"
+    with pytest.raises(openai.BadRequestError, match="consent"):
+        client.videos.create(prompt="", input_reference=PORTRAIT, extra_body={"audio_reference": voice})
+    asked = {"audio_reference": voice, "consent": "The portrait is in the public domain."}
+    film = client.videos.create_and_poll(
+        model="digital-human", prompt="", input_reference=PORTRAIT, size="256x256", extra_body=asked  # type: ignore[arg-type]  # smaller than theirs
+    )  # fmt: skip
+    assert (film.status, film.seconds, film.size) == ("completed", "1", "256x256"), film.error
+
+
+def test_bad_requests_are_not_repeated_and_say_which_parameter(client: openai.OpenAI) -> None:
+    began_s = time.monotonic()
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.audio.transcriptions.create(model="whisper-1", file=PORTRAIT)
+    assert (caught.value.param, caught.value.code) == ("file", "wrong_media_type")
+    with pytest.raises(openai.ConflictError):
+        client.videos.download_content(client.videos.create(prompt="sea", seconds="30").id)  # type: ignore[arg-type]  # longer than theirs
+    assert time.monotonic() - began_s < 60, "a conflict for good is not waited for"
