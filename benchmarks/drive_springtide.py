@@ -185,6 +185,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
                 ledger=ledger,
                 history=ledger.history,
                 keyring=Keyring(None, clock),
+                batches=ledger.batches,
                 broker=broker,
                 blobs=blobs,
                 inspector=inspector,

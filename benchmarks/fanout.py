@@ -101,10 +101,11 @@ def _round(plan: Plan, folder: Path, count: int) -> dict[str, float]:
 
 def _submit(url: str, count: int) -> list[str]:
     body = {"jobs": [{"model": MODEL, "inputs": {}}] * count}
-    answer = httpx.post(f"{url}/v1/jobs/batch", json=body, timeout=60, trust_env=False).raise_for_status().json()
-    if answer["refused"]:
-        raise RuntimeError(f"{answer['refused']} jobs were refused: {answer['items'][:1]}")
-    return [item["job"]["id"] for item in answer["items"]]
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        batch = client.post("/v1/jobs/batches", json=body).raise_for_status().json()
+        if batch["counts"]["refused"]:
+            raise RuntimeError(f"{batch['counts']['refused']} jobs were refused: {batch['refused'][:1]}")
+        return [item["job"] for item in client.get(batch["items_url"], params={"limit": 1000}).json()["data"]]
 
 
 @contextlib.contextmanager

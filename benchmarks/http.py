@@ -72,7 +72,7 @@ NOTES = (
     "POST until the last of them is completed on record.",
     "Client: one process on the same machine (benchmarks/load.py), its processor time is client_cpu_s.",
     "Springtide's 202 means on disk (fsync); the peers' means in the server's memory, on disk within about a second.",
-    "Batches: POST /v1/jobs/batch, 100 jobs each, 4 connections; accepted_p50_ms is that of a whole batch.",
+    "Batches: POST /v1/jobs/batches, 100 jobs each, 4 connections; accepted_p50_ms is that of a whole batch.",
     "The peers answer with an id only: no job resource, no validation against a model's schema, no live events.",
 )
 
@@ -83,7 +83,7 @@ def measure(plan: Plan) -> Report:
     report.notes = list(NOTES)
     report.describe(OURS, "`springtide up`: one gateway process, SQLite, one worker", durable="fsync before the 202")
     systems = [OURS, BATCHES] if plan.wants(OURS) else []
-    report.describe(BATCHES, "the same, `POST /v1/jobs/batch`", durable="fsync before the answer")
+    report.describe(BATCHES, "the same, `POST /v1/jobs/batches`", durable="fsync before the answer")
     for name in filter(plan.wants, PEERS_HERE):
         peer = PEERS_HERE[name]
         systems.append(name)
@@ -110,7 +110,7 @@ def _values_of(name: str, plan: Plan, folder: Path) -> dict[str, float]:
 
 
 def _ours(plan: Plan, folder: Path, *, batches: bool) -> dict[str, float]:
-    path, batch = ("/v1/jobs/batch", BATCH_JOBS) if batches else ("/v1/jobs", None)
+    path, batch = ("/v1/jobs/batches", BATCH_JOBS) if batches else ("/v1/jobs", None)
     home = Installation(folder, SYNTHETIC)
     with home.up() as server:
         server.wait_until_warm("synthetic")

@@ -229,6 +229,7 @@ async def gateway_world(
         ledger=ledger,
         history=ledger.history,
         keyring=keyring,
+        batches=ledger.batches,
         broker=broker,
         blobs=blobs,
         inspector=inspector,

@@ -95,12 +95,22 @@ async def test_a_repeat_of_an_accepted_job_is_never_refused(world: World) -> Non
 
 async def test_a_batch_fills_what_is_left_and_refuses_the_rest_each_by_itself(world: World) -> None:
     headers = {"x-tenant": "beta", "idempotency-key": "b"}
-    for repeated in (False, True):
-        answer = await world.http.post("/v1/jobs/batch", json={"jobs": [SYNTHETIC] * (MOST + 2)}, headers=headers)
-        items = answer.json()["items"]
-        assert [item["status"] for item in items] == [202] * MOST + [429] * 2
-        assert [item.get("replayed", False) for item in items[:MOST]] == [repeated] * MOST
-        assert items[MOST]["problem"]["code"] == "queue_full"
+    for _ in range(2):
+        answer = await world.http.post("/v1/jobs/batches", json={"jobs": [SYNTHETIC] * (MOST + 2)}, headers=headers)
+        body = answer.json()
+        assert (body["counts"]["queued"], body["counts"]["refused"]) == (MOST, 2)
+        assert [one["place"] for one in body["refused"]] == [MOST, MOST + 1]
+        assert body["refused"][0]["problem"]["code"] == "queue_full"
+
+
+async def test_an_item_whose_key_is_known_finds_its_job_however_full_the_queue_is(world: World) -> None:
+    first = (await post(world, **{"idempotency-key": "own"})).json()
+    await fill(world, MOST - 1)
+    jobs = [{**SYNTHETIC, "idempotency_key": "own"}, SYNTHETIC]
+    headers = {"x-tenant": "beta"}
+    body = (await world.http.post("/v1/jobs/batches", json={"jobs": jobs}, headers=headers)).json()
+    items = (await world.http.get(body["items_url"], headers=headers)).json()["data"]
+    assert [item["status"] for item in items] == ["queued", "refused"] and items[0]["job"] == first["id"]
 
 
 async def test_an_upload_that_could_not_wait_is_refused_before_it_is_taken_in_and_leaves_nothing(

@@ -198,6 +198,9 @@ async def test_a_query_parameter_nobody_knows_is_named_with_those_there_are(worl
         "model",
         "status",
         "parent",
+        "batch",
+        "created_after",
+        "created_before",
     }
     assert "'limt', 'stauts'" in body["detail"] and "limit" in body["detail"]
     for path in (f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/attempts", "/v1/models", "/v1/models/synthetic"):

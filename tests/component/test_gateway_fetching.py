@@ -166,9 +166,9 @@ async def test_a_batch_fetches_too_and_a_wrong_item_takes_no_other_along(world: 
         {"model": "sketch", "inputs": {"picture": web.url("/2.png"), "strength": 9}},
         {"model": "synthetic", "inputs": {}},
     ]
-    answer = await world.http.post("/v1/jobs/batch", json={"jobs": jobs})
-    items = answer.json()["items"]
-    assert [item["status"] for item in items] == [202, 422, 422, 202], items
+    batch = (await world.http.post("/v1/jobs/batches", json={"jobs": jobs})).json()
+    items = (await world.http.get(batch["items_url"])).json()["data"]
+    assert [item["status"] for item in items] == ["queued", "refused", "refused", "queued"], items
     assert items[1]["problem"]["code"] == "url_refused"
     assert len(world.stored()) == 1
 

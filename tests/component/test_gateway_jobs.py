@@ -215,6 +215,24 @@ async def test_jobs_are_filtered_by_model_and_state(world: World) -> None:
     assert (await world.http.get("/v1/jobs?after=x")).json()["code"] == "bad_cursor"
 
 
+async def test_jobs_are_filtered_by_when_they_were_created(world: World) -> None:
+    made = [await world.submit() for _ in range(3)]
+    middle = made[1]["created_at_s"]
+
+    async def found(**parameters: str) -> list[str]:
+        answer = await world.http.get("/v1/jobs", params=parameters)
+        assert answer.status_code == 200, answer.text
+        return [job["id"] for job in answer.json()["data"]]
+
+    assert await found(created_after=str(middle)) == [made[2]["id"]]
+    assert await found(created_before=str(middle)) == [made[0]["id"]]
+    assert await found(created_after="2001-01-01T00:00:00+02:00") == [job["id"] for job in reversed(made)]
+    assert await found(created_before="2001-01-01T00:00:00Z") == []
+    for wrong in ("yesterday", "2026-11-22T09:30:00", "", "-1", "9" * 40 + "Z"):
+        answer = await world.http.get("/v1/jobs", params={"created_after": wrong})
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_instant")
+
+
 async def test_a_crash_tells_its_client_how_and_its_operator_where(world: World) -> None:
     job = await world.submit()
     lease = await world.lease()

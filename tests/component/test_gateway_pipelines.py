@@ -402,8 +402,13 @@ async def test_a_batch_may_hold_pipelines_and_a_wrong_one_takes_no_other_along(w
     def item(steps: int) -> dict[str, Any]:
         return {"model": "synthetic", "then": [{"model": "synthetic", "inputs": {"steps": steps}}]}
 
-    answer = await world.http.post("/v1/jobs/batch", json={"jobs": [item(2), item(0), item(3), {"model": "synthetic"}]})
-    assert [each["status"] for each in answer.json()["items"]] == [202, 422, 202, 202]
-    assert answer.json()["items"][1]["problem"]["errors"][0]["loc"] == "then.0.inputs.steps"
-    assert answer.json()["items"][0]["job"]["model"] == "synthetic > synthetic"
+    jobs = [item(2), item(0), item(3), {"model": "synthetic"}]
+    body = (await world.http.post("/v1/jobs/batches", json={"jobs": jobs})).json()
+    assert body["refused"][0]["problem"]["errors"][0]["loc"] == "then.0.inputs.steps"
+    items = (await world.http.get(body["items_url"])).json()["data"]
+    assert [each["status"] for each in items] == ["queued", "refused", "queued", "queued"]
+    assert items[0]["model"] == "synthetic > synthetic"
+    whole = (await world.http.get(items[0]["status_url"])).json()
+    step = (await world.http.get(whole["steps"][0]["status_url"])).json()
+    assert whole["batch"] == step["batch"] == body["id"] and step["parent"] == whole["id"]
     assert len({(await world.lease()).id for _ in range(3)}) == 3

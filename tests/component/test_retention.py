@@ -12,9 +12,10 @@ from springtide.blobs.files import FileBlobs
 from springtide.controller import retention as retention_module
 from springtide.controller.retention import LEFTOVER_S, MARGIN_S, Retention, RetentionSettings
 from springtide.domain.errors import NotFound, Unavailable
-from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName
+from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName, batch_id, job_in_batch
 from springtide.domain.job import BlobRef, Job, JobStatus, Priority
 from springtide.domain.lease import Outcome
+from springtide.ledger.batches import Batch
 from springtide.ledger.protocol import PendingUpload, StoredBlob
 from springtide.ledger.sql import SqlLedger
 from springtide.runtime.ids import new_blob_id, new_job_id
@@ -33,7 +34,7 @@ class World:
         self.blobs = blobs
         self.clock = ManualClock(time.time())  # ids carry the time at which they are made
         settings = RetentionSettings(keep_s=keep_s, keep_orphans_s=ORPHANS_S)
-        self.retention = Retention(ledger, blobs, settings, self.clock)
+        self.retention = Retention(ledger, ledger.batches, blobs, settings=settings, clock=self.clock)
 
     async def later(self, seconds: float) -> None:
         """Time passes as it does in a running service, then a round."""
@@ -50,9 +51,9 @@ class World:
             )
         return ref
 
-    async def job(self, *files: BlobRef, ended: bool = True) -> Job:
+    async def job(self, *files: BlobRef, ended: bool = True, id: JobId | None = None) -> Job:
         job = Job(
-            id=new_job_id(),
+            id=id or new_job_id(),
             tenant=DEFAULT_TENANT,
             model=ModelName("m"),
             model_version="1",
@@ -256,3 +257,16 @@ async def test_what_a_crash_left_half_written_goes_after_a_day(world: World, tmp
     assert left.exists()
     await world.later(LEFTOVER_S)
     assert not left.exists()
+
+
+async def test_a_batch_goes_with_the_last_of_its_jobs(world: World) -> None:
+    batch = batch_id(new_job_id())
+    now_s = world.clock.now_s()
+    await world.ledger.batches.begin(
+        Batch(id=batch, tenant=DEFAULT_TENANT, created_at_s=now_s, total=1, fingerprint="a", touched_at_s=now_s)
+    )
+    await world.job(id=job_in_batch(batch, 0))
+    await world.later(KEEP_S - 60)
+    assert await world.ledger.batches.get(batch) is not None
+    await world.later(120)
+    assert await world.ledger.batches.get(batch) is None

@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from springtide.domain.ids import BlobId, JobId, ModelName, TenantId
+from springtide.domain.ids import BatchId, BlobId, JobId, ModelName, TenantId
 from springtide.domain.job import JobStatus
-from springtide.ledger import keeping, reads, sql_history
+from springtide.ledger import keeping, reads, sql_batches, sql_history
 from springtide.ledger.protocol import JobFilter
 from springtide.ledger.sql import SqlLedger
 from springtide.testing.ledger_cases import job
 from springtide.testing.postgres import NoPostgres, postgres_server
 
 ANN = TenantId("ann")
+BATCH = BatchId(f"batch_{'0' * 16}c{'0' * 15}")
 Query = Callable[[Connection], Sequence[Any]]
 
 QUERIES: dict[str, tuple[Query, str]] = {
@@ -50,6 +51,18 @@ QUERIES: dict[str, tuple[Query, str]] = {
     "the steps of a pipeline": (
         partial(reads.jobs_newest_first, where=JobFilter(tenant=ANN, parent=JobId("p")), after=None, limit=5),
         "jobs_by_parent",
+    ),
+    "a batch's jobs as a list": (
+        partial(reads.jobs_newest_first, where=JobFilter(tenant=ANN, batch=BATCH), after=None, limit=5),
+        "jobs_by_tenant",
+    ),
+    "a batch's own jobs": (partial(sql_batches.jobs_of, batch=BATCH, first=0, end=5), "jobs_pk"),
+    "a batch's running jobs": (partial(sql_batches.running_of, batch=BATCH, limit=5), "jobs_pk"),
+    "a batch's last job": (partial(sql_batches.last_queued_of, batch=BATCH, model=ModelName("matting")), "jobs_pk"),
+    "a batch's items": (partial(sql_batches.lines_of, batch=BATCH, first=0, end=5), "batch_items_pk"),
+    "a tenant's batches": (
+        partial(sql_batches.newest_batches, tenant=ANN, after=None, limit=5),
+        "batches_by_tenant",
     ),
     "live pipelines": (partial(reads.live_pipelines, after=JobId("a"), limit=5), "jobs_pipelines"),
     "live jobs": (partial(reads.live_jobs, after=JobId("a"), limit=5, created_before_s=1e12), "jobs_live"),

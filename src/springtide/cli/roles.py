@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from springtide.domain.lease import Outcome
     from springtide.gateway.heard_ends import HeardEnds
     from springtide.ledger.history import FleetHistory
-    from springtide.ledger.protocol import Ledger
     from springtide.ledger.sql import SqlLedger
 
 log = logging.getLogger(__name__)
@@ -96,6 +95,7 @@ async def run_gateway(
                 ledger=ledger,
                 history=ledger.history,
                 keyring=keyring,
+                batches=ledger.batches,
                 broker=broker,
                 blobs=blobs,
                 inspector=await _started(stack, Inspector()),
@@ -151,12 +151,12 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
         await stop.wait()
 
 
-def retention(config: Config, ledger: Ledger, blobs: Blobs, clock: SystemClock) -> Retention:
+def retention(config: Config, ledger: SqlLedger, blobs: Blobs, clock: SystemClock) -> Retention:
     """Deletes what has been kept for its time."""
     from springtide.controller.retention import Retention, RetentionSettings
 
     settings = RetentionSettings(keep_s=config.ledger.keep_s, keep_orphans_s=config.blobs.keep_orphans_s)
-    return Retention(ledger, blobs, settings, clock)
+    return Retention(ledger, ledger.batches, blobs, settings=settings, clock=clock)
 
 
 @contextlib.asynccontextmanager

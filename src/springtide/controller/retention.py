@@ -19,6 +19,7 @@ import msgspec
 from springtide.blobs.protocol import Blobs
 from springtide.domain.clock import Clock
 from springtide.domain.ids import BlobId, JobId
+from springtide.ledger.batches import Batches
 from springtide.ledger.protocol import Ledger
 from springtide.runtime.loops import Loop
 
@@ -40,8 +41,11 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Retention:
     """A service: `start`, `stop`; `sweep` by hand."""
 
-    def __init__(self, ledger: Ledger, blobs: Blobs, settings: RetentionSettings, clock: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, batches: Batches, blobs: Blobs, *, settings: RetentionSettings, clock: Clock
+    ) -> None:
         self._ledger = ledger
+        self._batches = batches
         self._blobs = blobs
         self._settings = settings
         self._clock = clock
@@ -63,6 +67,8 @@ class Retention:
             return
         keep_s = self._settings.keep_s
         jobs = await self._forget_jobs(now_s - keep_s) if keep_s is not None else 0
+        if jobs and keep_s is not None:
+            await self._batches.forget_batches(before_s=now_s - keep_s)
         uploads = await self._drop_uploads(now_s)
         blobs = await self._drop_blobs(now_s - self._settings.keep_orphans_s - MARGIN_S)
         if jobs or uploads or blobs:

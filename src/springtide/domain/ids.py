@@ -6,6 +6,7 @@ import re
 from typing import NewType
 
 JobId = NewType("JobId", str)
+BatchId = NewType("BatchId", str)
 BlobId = NewType("BlobId", str)
 WorkerId = NewType("WorkerId", str)
 TenantId = NewType("TenantId", str)
@@ -13,11 +14,15 @@ ModelName = NewType("ModelName", str)
 
 JOB_PREFIX = "job_"
 BLOB_PREFIX = "blob_"
+BATCH_PREFIX = "batch_"
 DEFAULT_TENANT = TenantId("default")
 
 _ID = re.compile(r"(job|blob)_[0-9a-f]{32}")  # UUIDv7 in hex: sorts by time of creation
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _VERSION = len(JOB_PREFIX) + 12  # where a UUID's version stands in a job's id
+_VARIANT = len(JOB_PREFIX) + 16  # and its variant: 8 to b, but c in a batch and its jobs
+SHARED = 26  # hex digits that a batch and its jobs have in common; the place and the step come after them
+_BATCH = re.compile(r"batch_[0-9a-f]{16}c[0-9a-f]{9}000000")
 _MODEL = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
 
 
@@ -46,6 +51,41 @@ def pipeline_of(job: JobId) -> JobId | None:
     return JobId(f"{job[:_VERSION]}7{job[_VERSION + 1 : -2]}00")
 
 
+def is_batch_id(text: str) -> bool:
+    """Whether `text` could be a batch's id."""
+    return _BATCH.fullmatch(text) is not None
+
+
+def batch_id(fresh: JobId) -> BatchId:
+    """The id of a batch, from a fresh one of a job: 48 random bits beside the time, and room to number its jobs."""
+    digits = fresh.removeprefix(JOB_PREFIX)
+    return BatchId(f"{BATCH_PREFIX}{digits[:16]}c{digits[17:SHARED]}000000")
+
+
+def job_in_batch(batch: BatchId, place: int) -> JobId:
+    """The id of the job at `place` (from 0): always the same one, so that a batch taken in twice is there once, and all
+    jobs of a batch lie side by side on record."""
+    return JobId(f"{shared_by_jobs_of(batch)}{place:04x}00")
+
+
+def shared_by_jobs_of(batch: BatchId) -> str:
+    """What the ids of all its jobs begin with."""
+    return JOB_PREFIX + batch.removeprefix(BATCH_PREFIX)[:SHARED]
+
+
+def batch_of(job: JobId) -> BatchId | None:
+    """The batch that a job came in with; None where it came alone. No look-up."""
+    if job[_VARIANT : _VARIANT + 1] != "c":
+        return None
+    whole = pipeline_of(job) or job
+    return BatchId(f"{BATCH_PREFIX}{whole[len(JOB_PREFIX) :][:SHARED]}000000")
+
+
+def place_in_batch(job: JobId) -> int:
+    """Its place there, from 0."""
+    return int(job[len(JOB_PREFIX) + SHARED :][:4], 16)
+
+
 def is_blob_id(text: str) -> bool:
     """Whether `text` could be a blob's id. A blob id is safe as a file name."""
     return text.startswith(BLOB_PREFIX) and _ID.fullmatch(text) is not None
@@ -56,7 +96,7 @@ def first_job_id_at(at_s: float) -> str:
     return f"{JOB_PREFIX}{max(0, int(at_s * 1000)):012x}"
 
 
-def made_at_s(id: JobId | BlobId) -> float:
+def made_at_s(id: JobId | BatchId | BlobId) -> float:
     """When an id was made: its first 48 bits are milliseconds (RFC 9562)."""
     return int(id.rpartition("_")[2][:12], 16) / 1000
 

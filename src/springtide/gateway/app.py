@@ -19,6 +19,7 @@ from springtide.gateway import (
     docs,
     page,
     problems,
+    routes_batches,
     routes_blobs,
     routes_health,
     routes_jobs,
@@ -29,6 +30,8 @@ from springtide.gateway import (
 from springtide.gateway.access import Access, authorize
 from springtide.gateway.admission import Admission
 from springtide.gateway.asgi import Application, refuse_unknown_parameters
+from springtide.gateway.batch_intake import BatchIntake
+from springtide.gateway.batch_standing import BatchStandings
 from springtide.gateway.context import AnyRequest, Gateway
 from springtide.gateway.fetching import Fetching
 from springtide.gateway.live import Live
@@ -40,7 +43,6 @@ from springtide.gateway.openai import service as openai
 from springtide.gateway.openapi import openapi_config
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.retrying import Retrying
-from springtide.gateway.routes_batch import submit_batch
 from springtide.gateway.routes_retry import retry_job
 from springtide.gateway.routes_scaling import get_scaling
 from springtide.gateway.routes_submit import submit
@@ -55,7 +57,12 @@ access = logging.getLogger("springtide.access")
 
 ROUTES = [
     submit,
-    submit_batch,
+    routes_batches.submit_batch,
+    routes_batches.list_batches,
+    routes_batches.get_batch,
+    routes_batches.get_items,
+    routes_batches.cancel_batch,
+    routes_batches.retry_batch,
     retry_job,
     routes_jobs.get_job,
     routes_jobs.list_jobs,
@@ -93,13 +100,18 @@ def create_app(services: GatewayServices) -> Litestar:
     submission = Submission(services, Admission(services.models, outlook))
     live = Live(services, outlook)
     hub = Hub(services, live)
+    retrying, standings = Retrying(services, submission), Standings(services, outlook)
+    fetching = Fetching(services)
+    intake = BatchIntake(services, submission, retrying, fetching)
     gateway = Gateway(
         services=services,
         submission=submission,
-        fetching=Fetching(services),
-        retrying=Retrying(services, submission),
+        fetching=fetching,
+        retrying=retrying,
         outlook=outlook,
-        standings=Standings(services, outlook),
+        standings=standings,
+        batch_intake=intake,
+        batch_standings=BatchStandings(services, standings, intake),
         live=live,
         access=entrance,
         hub=hub,

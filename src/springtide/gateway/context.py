@@ -12,6 +12,8 @@ from springtide.domain.ids import JobId, is_job_id
 from springtide.domain.job import Job
 from springtide.domain.tenant import Tenant
 from springtide.gateway.access import Access, caller_of
+from springtide.gateway.batch_intake import BatchIntake
+from springtide.gateway.batch_standing import BatchStandings
 from springtide.gateway.fetching import Fetching
 from springtide.gateway.headers import base_url
 from springtide.gateway.keeping import missing_job
@@ -38,6 +40,8 @@ class Gateway:
     retrying: Retrying
     outlook: Outlook
     standings: Standings
+    batch_intake: BatchIntake
+    batch_standings: BatchStandings
     live: Live
     access: Access
     hub: Hub

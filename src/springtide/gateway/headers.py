@@ -30,6 +30,28 @@ def iso8601(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def instant(name: str, value: str | None) -> float | None:
+    """Unix seconds from parameter `name`: RFC 3339 with a time zone, or Unix seconds. Raises CallerError."""
+    if value is None:
+        return None
+    try:
+        return _unix_s(value)
+    except (ValueError, OverflowError) as error:
+        raise CallerError(
+            f"{name!r} must be an instant such as 2026-11-22T09:30:00Z, or Unix seconds, not {value[:64]!r}.",
+            code="bad_instant",
+        ) from error
+
+
+def _unix_s(value: str) -> float:
+    if value.replace(".", "", 1).isdecimal():
+        return min(float(value), 1e12)  # far enough, and fit for every database
+    at = datetime.fromisoformat(value.strip().replace(" ", "+"))  # a plus sign that was not escaped in the URL
+    if at.tzinfo is None:
+        raise ValueError("no time zone")
+    return at.timestamp()
+
+
 def idempotency_key(value: str | None) -> str | None:
     """The key from `Idempotency-Key`: a quoted string (structured field), or bare as most clients send it."""
     if value is None:

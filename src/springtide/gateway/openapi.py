@@ -19,7 +19,7 @@ from springtide.domain.keys import Scope
 from springtide.gateway.envelope import STEP_NAME
 from springtide.gateway.key_views import MAX_NAME
 from springtide.gateway.openai import described as openai
-from springtide.gateway.schemas import AcceptedView, BatchView, EventView, Problem, WaitingEventView
+from springtide.gateway.schemas import AcceptedView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
 from springtide.policy.pipelines import MAX_STEPS
 
@@ -39,7 +39,12 @@ _PROBLEMS = {
 }
 _RAISED = {
     ("/v1/jobs", "post"): ("400", "404", "413", "415", "422", "429", "503"),
-    ("/v1/jobs/batch", "post"): ("400", "413", "415", "422", "503"),
+    ("/v1/jobs/batches", "post"): ("400", "409", "413", "415", "422", "503"),
+    ("/v1/jobs/batches", "get"): ("400", "503"),
+    ("/v1/jobs/batches/{batch_id}", "get"): ("400", "404", "503"),
+    ("/v1/jobs/batches/{batch_id}/items", "get"): ("400", "404", "503"),
+    ("/v1/jobs/batches/{batch_id}/cancel", "post"): ("400", "404", "409", "503"),
+    ("/v1/jobs/batches/{batch_id}/retry", "post"): ("400", "404", "409", "503"),
     ("/v1/jobs", "get"): ("400", "404", "503"),
     ("/v1/jobs/{job_id}", "get"): ("400", "404", "410", "503"),
     ("/v1/jobs/{job_id}/retry", "post"): ("400", "404", "409", "410", "422", "429", "503"),
@@ -80,7 +85,7 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     document = copy.deepcopy(document)
     schemas: Document = document.setdefault("components", {}).setdefault("schemas", {})
     _, components = msgspec.json.schema_components(
-        [Problem, EventView, WaitingEventView, AcceptedView, BatchView], ref_template="#/components/schemas/{name}"
+        [Problem, EventView, WaitingEventView, AcceptedView], ref_template="#/components/schemas/{name}"
     )
     schemas.update(components)
     paths: Document = document["paths"]
@@ -90,8 +95,9 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
             responses[status] = {"description": _PROBLEMS[status], "content": _PROBLEM}
     _describe_submit(paths["/v1/jobs"]["post"], list(models))
     _describe_acceptance(paths["/v1/jobs/{job_id}/retry"]["post"])
-    _describe_batch(paths["/v1/jobs/batch"]["post"], paths["/v1/jobs"]["post"])
-    schemas["BatchItem"]["properties"]["problem"] = {"$ref": "#/components/schemas/Problem"}
+    _describe_batches(paths, paths["/v1/jobs"]["post"])
+    for name in ("RefusedItem", "BatchItemView"):
+        schemas[name]["properties"]["problem"] = {"$ref": "#/components/schemas/Problem"}
     _describe_upload(paths["/v1/blobs"]["post"])
     _describe_key(paths["/v1/keys"]["post"])
     _describe_direct(paths["/v1/blobs/uploads"]["post"], paths["/v1/blobs/uploads/{blob_id}"]["put"])
@@ -155,7 +161,8 @@ def _describe_acceptance(operation: Document) -> None:
     }
 
 
-def _describe_batch(operation: Document, single: Document) -> None:
+def _describe_batches(paths: Document, single: Document) -> None:
+    operation: Document = paths["/v1/jobs/batches"]["post"]
     one: Document = single["requestBody"]["content"]["application/json"]["schema"]
     item: Document = {
         "allOf": [{"type": "object", "properties": {"idempotency_key": {"type": "string", "maxLength": 255}}}],
@@ -164,18 +171,31 @@ def _describe_batch(operation: Document, single: Document) -> None:
     }
     schema: Document = {
         "type": "object",
-        "properties": {"jobs": {"type": "array", "items": item, "minItems": 1, "maxItems": 1000}},
+        "properties": {"jobs": {"type": "array", "items": item, "minItems": 1, "maxItems": 10_000}},
         "required": ["jobs"],
         "additionalProperties": False,
     }
-    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    operation.setdefault("parameters", []).append(
-        _header("Idempotency-Key", "Gives each item without `idempotency_key` the key `<this>/<place in the list>`.")
-    )
-    operation["responses"]["200"] = {
-        "description": "Each item was accepted, and is on disk, or refused: in the order of the request.",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchView"}}},
+    lines = {"type": "string", "description": "One JSON object a line, each as an item of `jobs`."}
+    content = {"application/json": {"schema": schema}, "application/x-ndjson": {"schema": lines}}
+    operation["requestBody"] = {"required": True, "content": content}
+    retry: Document = paths["/v1/jobs/batches/{batch_id}/retry"]["post"]
+    for each in (operation, retry):
+        each.setdefault("parameters", []).extend(
+            [
+                _header("Idempotency-Key", "The same key never makes two batches."),
+                _header("traceparent", "W3C trace context, handed to the worker of each job."),
+            ]
+        )
+        each["responses"]["202"]["headers"] = {
+            "Location": {"schema": {"type": "string"}, "description": "The batch."},
+            "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "`true` where it was there before."},
+        }
+    items: Document = paths["/v1/jobs/batches/{batch_id}/items"]["get"]["responses"]["200"]
+    items["content"]["application/x-ndjson"] = {
+        "schema": {"type": "string", "description": "One BatchItemView a line."}
     }
+    cancel: Document = paths["/v1/jobs/batches/{batch_id}/cancel"]["post"]["responses"]
+    cancel["200"] = {**cancel["202"], "description": "No job of it is left to stop."}
 
 
 def _then() -> Document:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from springtide.domain.errors import Conflict, NotFound
+from springtide.domain.ids import JobId
 from springtide.domain.job import Adopted, BlobRef, Job, JobStatus, Plan, PlanStep
 from springtide.domain.tenant import Tenant
 from springtide.domain.tickets import ticket_of
@@ -36,8 +37,11 @@ class Retrying:
         self._services = services
         self._submission = submission
 
-    async def prepare(self, job: Job, tenant: Tenant, *, key: str | None, traceparent: str | None) -> Prepared:
-        """`job` once more. Raises Conflict where that makes no sense, NotFound where a model is not served any more."""
+    async def prepare(
+        self, job: Job, tenant: Tenant, *, key: str | None, traceparent: str | None, id: JobId | None = None
+    ) -> Prepared:
+        """`job` once more, as job `id` where that is given. Raises Conflict where that makes no sense, NotFound where a
+        model is not served any more."""
         if job.parent is not None:
             raise Conflict(
                 f"The job is step {job.step} of the pipeline {job.parent}; retry that one.", code="nothing_to_retry"
@@ -50,7 +54,7 @@ class Retrying:
         patience_s = None if job.start_deadline_at_s is None else job.start_deadline_at_s - job.created_at_s
         fresh = msgspec.structs.replace(
             job,
-            id=new_job_id(),
+            id=id or new_job_id(),
             status=JobStatus.QUEUED,
             created_at_s=now_s,
             start_deadline_at_s=None if patience_s is None else now_s + patience_s,

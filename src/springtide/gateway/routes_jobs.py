@@ -5,6 +5,7 @@ The ledger says which jobs exist and how they ended; the broker, where it answer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +14,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from springtide.domain.errors import CallerError, Conflict, NotFound, Refused
-from springtide.domain.ids import JobId, ModelName, is_job_id
+from springtide.domain.ids import BatchId, JobId, ModelName, is_batch_id, is_job_id
 from springtide.domain.job import Job, JobStatus
 from springtide.domain.lease import LiveJob, is_seq
 from springtide.gateway import downloads, problems
@@ -27,6 +28,7 @@ from springtide.gateway.views import attempt_view, error_view, job_view, output_
 from springtide.ledger.protocol import JobFilter
 
 CALLERS_FAULT = frozenset({"invalid_input", "bad_media", "too_large"})  # job errors that the request itself caused
+_INSTANT = "An instant: RFC 3339 with a time zone, or Unix seconds."
 POLL_S = (1.0, 30.0)  # what Retry-After may suggest while a job runs
 
 
@@ -42,7 +44,7 @@ async def get_job(request: AnyRequest, job_id: FromPath[str]) -> JobView:
 
 
 @get("/v1/jobs", tags=["jobs"], summary="List jobs, newest first")
-async def list_jobs(
+async def list_jobs(  # noqa: PLR0913  # Litestar reads the parameters as those of the query
     request: AnyRequest,
     *,
     after: Annotated[str | None, QueryParameter(description="The last id of the page before.")] = None,
@@ -50,18 +52,23 @@ async def list_jobs(
     model: Annotated[str | None, QueryParameter(description="Only jobs of this model.")] = None,
     status: Annotated[list[JobStatus] | None, QueryParameter(description="Only jobs recorded so.")] = None,
     parent: Annotated[str | None, QueryParameter(description="The steps of this pipeline instead.")] = None,
+    batch: Annotated[str | None, QueryParameter(description="Only jobs that came in with this batch.")] = None,
+    created_after: Annotated[str | None, QueryParameter(description=_INSTANT)] = None,
+    created_before: Annotated[str | None, QueryParameter(description=_INSTANT)] = None,
 ) -> JobPage:
     """Jobs of the tenant, without the steps of pipelines. States are filtered as recorded: a job that just started may
     still count as queued. A model that is not served and never had a job is 404."""
-    for name, value in (("after", after), ("parent", parent)):
-        if value is not None and not is_job_id(value):
-            raise CallerError(f"{name!r} must be the id of a job, not {value[:64]!r}.", code="bad_cursor")
+    _check_ids(is_job_id, "job", after=after, parent=parent)
+    _check_ids(is_batch_id, "batch", batch=batch)
     gateway = gateway_of(request)
     where = JobFilter(
         tenant=tenant_of(request).id,
         model=None if model is None else ModelName(model),
         parent=None if parent is None else JobId(parent),
+        batch=None if batch is None else BatchId(batch),
         statuses=tuple(status or ()),
+        created_after_s=http.instant("created_after", created_after),
+        created_before_s=http.instant("created_before", created_before),
     )
     ledger = gateway.services.ledger
     jobs = await ledger.list(where, after=None if after is None else JobId(after), limit=limit + 1)
@@ -155,6 +162,12 @@ async def get_events(
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     stream: Any = Stream(lines, media_type="text/event-stream", headers=headers)
     return stream
+
+
+def _check_ids(is_one: Callable[[str], bool], what: str, **values: str | None) -> None:
+    for name, value in values.items():
+        if value is not None and not is_one(value):
+            raise CallerError(f"{name!r} must be the id of a {what}, not {value[:64]!r}.", code="bad_cursor")
 
 
 _ENDED = {

@@ -59,23 +59,6 @@ class AcceptedView(msgspec.Struct, kw_only=True):
     eta_range_s: tuple[float, float] | None = None
 
 
-class BatchItem(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What became of one job of a batch: `job` where it was accepted (202), else `problem`."""
-
-    status: int
-    job: AcceptedView | None = None
-    replayed: bool = False  # its idempotency key was known: this is the job that has it
-    problem: dict[str, Any] | None = None  # as Problem
-
-
-class BatchView(msgspec.Struct, kw_only=True):
-    """A batch, answered item by item in the order of the request."""
-
-    accepted: int
-    refused: int
-    items: list[BatchItem]
-
-
 class ReasonView(msgspec.Struct, kw_only=True):
     """Why something does not go on. `code` is stable."""
 
@@ -131,6 +114,7 @@ class JobView(AcceptedView, kw_only=True):
     parent: str | None = None  # the pipeline that this job is a step of
     step: int | None = None  # its number there, from 0
     retry_of: str | None = None  # the ended job that this one does again
+    batch: str | None = None  # what it came in with
     steps: list[StepView] | None = None
 
 

@@ -23,7 +23,7 @@ from springtide.domain.errors import (
     SpringtideError,
     Unavailable,
 )
-from springtide.domain.ids import DEFAULT_TENANT, BlobId, ModelName
+from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName
 from springtide.domain.job import BlobRef, Job, JobStatus, Plan, Priority
 from springtide.domain.lease import Ticket
 from springtide.domain.tenant import Tenant
@@ -61,6 +61,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     then: Sequence[NextStep] = ()  # what else is to be done, one step after the other
     errors: FieldErrors = []  # what was already found wrong, to be reported with the rest
+    id: JobId | None = None  # the job's, where it follows from something; None: a new one
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -238,7 +239,7 @@ class Submission:
         now_s = self._services.clock.now_s()
         deadline_s = request.start_deadline_s
         return Job(
-            id=new_job_id(),
+            id=request.id or new_job_id(),
             tenant=request.tenant.id,
             model=served.model.name,
             model_version=served.model.version,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from springtide.domain.ids import BlobId
+from springtide.domain.ids import BlobId, batch_of
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus, PlanStep
 from springtide.domain.lease import LiveEvent, LiveJob
 from springtide.gateway.disclosure import disclosed
@@ -133,6 +133,7 @@ def job_view(
         parent=job.parent,
         step=job.step,
         retry_of=job.retry_of,
+        batch=batch_of(job.id),
     )
 
 

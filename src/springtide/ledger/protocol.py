@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from springtide.domain.errors import SpringtideError
-from springtide.domain.ids import BlobId, JobId, ModelName, TenantId
+from springtide.domain.ids import BatchId, BlobId, JobId, ModelName, TenantId
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob, Outcome
 
@@ -35,6 +35,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     tenant: TenantId
     model: ModelName | None = None
     parent: JobId | None = None  # the steps of this pipeline; None: jobs that are nobody's step
+    batch: BatchId | None = None  # those that came in with it
     statuses: tuple[JobStatus, ...] = ()
     created_after_s: float | None = None
     created_before_s: float | None = None

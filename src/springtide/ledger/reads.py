@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, select, text, tuple_
 
-from springtide.domain.ids import BlobId, JobId
+from springtide.domain.ids import BlobId, JobId, first_job_id_at, shared_by_jobs_of
 from springtide.ledger.protocol import JobFilter
 from springtide.ledger.rows import Row
 from springtide.ledger.tables import LIVE_JOB, LIVE_PIPELINE, NO_STEP, attempts, blobs, jobs
+
+LATE_S = (
+    86_400.0  # between the making of an id and of its job: a batch that was cut off goes on the same day, a step later
+)
 
 _BY_IDS = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("id"))  # the hot one: a list is written out anew at each call
@@ -56,12 +60,17 @@ def jobs_newest_first(connection: Connection, where: JobFilter, after: JobId | N
         query = query.where(jobs.c.parent == where.parent).order_by(jobs.c.step.desc())
     if where.model is not None:
         query = query.where(jobs.c.model == where.model)
+    if where.batch is not None:
+        alike = shared_by_jobs_of(where.batch)
+        query = query.where(jobs.c.id >= alike, jobs.c.id < f"{alike}g")
     if where.statuses:
         query = query.where(jobs.c.status.in_([status.value for status in where.statuses]))
     if where.created_after_s is not None:
-        query = query.where(jobs.c.created_at_s > where.created_after_s)
+        oldest = first_job_id_at(where.created_after_s - LATE_S)
+        query = query.where(jobs.c.created_at_s > where.created_after_s, jobs.c.id > oldest)
     if where.created_before_s is not None:
-        query = query.where(jobs.c.created_at_s < where.created_before_s)
+        newest = first_job_id_at(where.created_before_s + LATE_S)
+        query = query.where(jobs.c.created_at_s < where.created_before_s, jobs.c.id < newest)
     if after is not None:
         query = query.where(jobs.c.id > after if where.oldest_first else jobs.c.id < after)
     return connection.execute(query).all()

@@ -25,6 +25,7 @@ from springtide.ledger.bulk import MAX_ROWS
 from springtide.ledger.database import BrokenLine, Database, ShortWay
 from springtide.ledger.failures import FAILURES, is_own, translated
 from springtide.ledger.protocol import Attempt, Inserted, JobFilter, PendingUpload, StoredBlob
+from springtide.ledger.sql_batches import SqlBatches, SqlSecrets
 from springtide.ledger.sql_history import SqlHistory
 from springtide.ledger.sql_keys import SqlKeys
 from springtide.ledger.sqlite import SqliteDatabase
@@ -52,6 +53,8 @@ class SqlLedger:
         self._is_running = False
         self.history = SqlHistory(self)
         self.keys = SqlKeys(self)
+        self.batches = SqlBatches(self)
+        self.secrets = SqlSecrets(self)
 
     async def start(self) -> None:
         try:

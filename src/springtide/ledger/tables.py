@@ -1,5 +1,5 @@
-"""The ledger's tables as SQLAlchemy Core knows them: jobs, the attempts that gave no result, blobs and
-who has them, uploads under way, the past of the fleet, API keys and what tenants used.
+"""The ledger's tables as SQLAlchemy Core knows them: jobs, the batches they came in, the attempts that gave no result,
+blobs and who has them, uploads under way, the past of the fleet, API keys, what tenants used, and shared secrets.
 
 Promises: the same columns on SQLite and PostgreSQL, and exactly what the migrations build (a test compares the two).
 JSON is kept as text: it comes back with the key order and the numbers that went in, and PostgreSQL's JSONB would refuse
@@ -104,6 +104,44 @@ Index(
     jobs.c.created_at_s,
     sqlite_where=text("parent IS NOT NULL"),
     postgresql_where=text("parent IS NOT NULL"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", IdText, primary_key=True),
+    Column("tenant", IdText, nullable=False),
+    Column("created_at_s", Double, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("idempotency_key", IdText),
+    Column("fingerprint", Text, nullable=False),
+    Column("retry_of", IdText),
+    Column("received", Integer, nullable=False),
+    Column("touched_at_s", Double, nullable=False),
+    Column("closed_at_s", Double),
+    Column("cancel_asked_at_s", Double),
+)
+# begin: has this tenant used this key already?
+Index(
+    "batches_by_key",
+    batches.c.tenant,
+    batches.c.idempotency_key,
+    unique=True,
+    sqlite_where=text("idempotency_key IS NOT NULL"),
+    postgresql_where=text("idempotency_key IS NOT NULL"),
+)
+# list: a tenant's batches, newest first.
+Index("batches_by_tenant", batches.c.tenant, batches.c.id)
+
+# What is not told by the ids of a batch's jobs: places that were refused, and those that got a job known already.
+batch_items = Table(
+    "batch_items",
+    metadata,
+    # lines: by the primary key itself.
+    Column("batch", IdText, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("job", IdText),
+    Column("problem", Text),
 )
 
 attempts = Table(
@@ -211,4 +249,11 @@ usage = Table(
     Column("expired", BigInteger, nullable=False),
     Column("seconds", Double, nullable=False),
     Column("uploaded_bytes", BigInteger, nullable=False),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", IdText, primary_key=True),
+    Column("body", Text, nullable=False),
 )

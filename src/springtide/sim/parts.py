@@ -201,6 +201,7 @@ class GatewayRole:
             ledger=ledger,
             history=site.history_link(node),
             keyring=Keyring(None, clock),  # simulated clients come past HTTP
+            batches=site.ledger.batches,  # nothing in the simulation comes in batches
             broker=broker,
             blobs=cast("Blobs", site.blobs.link(node, site.network)),
             inspector=Inspector(),  # no model takes files in

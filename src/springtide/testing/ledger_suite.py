@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from springtide.domain.errors import Conflict, InvalidInput, Unavailable
-from springtide.domain.ids import JobId, ModelName, WorkerId
+from springtide.domain.ids import JobId, ModelName, WorkerId, first_job_id_at
 from springtide.domain.job import Adopted, Checkpoint, JobError, JobStatus, Plan
 from springtide.ledger.protocol import Attempt, Inserted, JobFilter, Ledger, StoredBlob
 from springtide.testing.ledger_cases import (
@@ -32,6 +32,7 @@ from springtide.testing.ledger_cases import (
     running,
     upload,
 )
+from springtide.testing.ledger_suite_batches import BatchContract
 from springtide.testing.ledger_suite_history import HistoryContract
 from springtide.testing.ledger_suite_keys import KeysContract
 from springtide.testing.ledger_suite_pipelines import PipelineContract
@@ -406,7 +407,10 @@ class ListContract:
         assert await found(model=SPEECH) == [9, 7, 5, 3, 1]
         assert await found(statuses=(JobStatus.COMPLETED,)) == [5, 3, 2, 1]
         assert await found(statuses=(JobStatus.QUEUED, JobStatus.FAILED), model=SPEECH) == [9, 7]
-        assert await found(created_after_s=NOW_S + 3, created_before_s=NOW_S + 6) == [5, 4]
+        made = [JobId(first_job_id_at(NOW_S + n) + f"{n:020x}") for n in range(10)]  # as ids are: they carry the time
+        await ledger.insert([job(n, id=id, tenant=GLOBEX) for n, id in enumerate(made)])
+        window = JobFilter(tenant=GLOBEX, created_after_s=NOW_S + 3, created_before_s=NOW_S + 6)
+        assert [one.id for one in await ledger.list(window, after=None, limit=9)] == [made[5], made[4]]
         assert await found(created_after_s=NOW_S + 3, model=SPEECH, statuses=(JobStatus.COMPLETED,)) == [5]
         assert await found(model=ModelName("none")) == []
 
@@ -551,6 +555,7 @@ class LedgerSuite(
     BlobContract,
     HistoryContract,
     KeysContract,
+    BatchContract,
 ):
     """All of it, and what is left: kinds of writes together, and the end."""
 
