@@ -105,7 +105,7 @@ def _submit(url: str, count: int) -> list[str]:
         batch = client.post("/v1/jobs/batches", json=body).raise_for_status().json()
         if batch["counts"]["refused"]:
             raise RuntimeError(f"{batch['counts']['refused']} jobs were refused: {batch['refused'][:1]}")
-        return [item["job"] for item in client.get(batch["items_url"], params={"limit": 1000}).json()["data"]]
+        return [item["job"]["id"] for item in client.get(batch["items_url"], params={"limit": 1000}).json()["data"]]
 
 
 @contextlib.contextmanager

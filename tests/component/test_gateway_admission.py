@@ -110,7 +110,7 @@ async def test_an_item_whose_key_is_known_finds_its_job_however_full_the_queue_i
     headers = {"x-tenant": "beta"}
     body = (await world.http.post("/v1/jobs/batches", json={"jobs": jobs}, headers=headers)).json()
     items = (await world.http.get(body["items_url"], headers=headers)).json()["data"]
-    assert [item["status"] for item in items] == ["queued", "refused"] and items[0]["job"] == first["id"]
+    assert [item["status"] for item in items] == ["queued", "refused"] and items[0]["job"]["id"] == first["id"]
 
 
 async def test_an_upload_that_could_not_wait_is_refused_before_it_is_taken_in_and_leaves_nothing(

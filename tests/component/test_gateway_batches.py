@@ -74,10 +74,10 @@ async def test_each_line_becomes_a_job_in_order_with_its_place_in_its_id(world: 
     found = await items(world, body)
     assert [item["place"] for item in found] == list(range(300))
     for n in (0, 7, 299):
-        assert (batch_of(found[n]["job"]), place_in_batch(found[n]["job"])) == (body["id"], n)
-        seen = (await world.http.get(found[n]["status_url"])).json()
+        assert (batch_of(found[n]["job"]["id"]), place_in_batch(found[n]["job"]["id"])) == (body["id"], n)
+        seen = (await world.http.get(found[n]["job"]["status_url"])).json()
         assert (seen["inputs"]["seconds"], seen["priority"], seen["batch"]) == (n, "batch", body["id"])
-    assert (await world.lease()).id == found[0]["job"]
+    assert (await world.lease()).id == found[0]["job"]["id"]
 
 
 async def test_a_wrong_item_says_what_is_wrong_and_takes_no_other_along(world: World, tmp_path: Path) -> None:
@@ -123,11 +123,11 @@ async def test_an_items_own_key_makes_one_job_within_a_batch_and_across(world: W
     body = await batch(world, mine, mine, other)
     found = await items(world, body)
     assert [item["status"] for item in found] == ["queued", "queued", "refused"]
-    assert found[0]["job"] == found[1]["job"] and found[0]["idempotency_key"] == "a"
+    assert found[0]["job"]["id"] == found[1]["job"]["id"] and found[0]["idempotency_key"] == "a"
     assert "replayed" not in found[0] and found[1]["replayed"] is True
     assert found[2]["problem"]["code"] == "idempotency_key_reused"
     single = await world.http.post("/v1/jobs", json=NO_OP, headers={"Idempotency-Key": "a"})
-    assert single.json()["id"] == found[0]["job"] and await listed(world) == 1
+    assert single.json()["id"] == found[0]["job"]["id"] and await listed(world) == 1
 
 
 async def test_a_batch_sent_again_with_its_key_is_the_same_batch(world: World) -> None:
@@ -310,7 +310,8 @@ async def test_one_figure_of_progress_counts_what_has_ended_and_what_runs(world:
     assert (seen["status"], seen["progress"], seen["eta_s"]) == ("completed", 1.0, None)
     found = await items(world, body)
     assert [item["status"] for item in found] == ["completed", "failed", "completed", "completed", "refused"]
-    assert found[0]["outputs"] == {"seconds": 1.0, "steps": 1} and found[1]["error"]["code"] == "crashed"
+    assert found[0]["job"]["outputs"] == {"seconds": 1.0, "steps": 1}
+    assert found[1]["job"]["error"]["code"] == "crashed"
 
 
 async def test_items_come_page_by_page_and_by_state(world: World) -> None:
@@ -400,8 +401,10 @@ async def test_the_unsuccessful_jobs_of_a_batch_are_done_again_as_one(world: Wor
     retried = answer.json()
     assert (answer.status_code, retried["retry_of"], retried["total"]) == (202, body["id"], 3)
     found = await items(world, retried)
-    assert [item.get("replayed", False) for item in found] == [False, True, False] and found[1]["job"] == single["id"]
-    whole = [(await world.http.get(item["status_url"])).json() for item in found]
+    assert [item.get("replayed", False) for item in found] == [False, True, False] and found[1]["job"]["id"] == single[
+        "id"
+    ]
+    whole = [item["job"] for item in found]
     assert [job["retry_of"] for job in whole] == [lease.id for lease in leases[:3]]
     assert [job["inputs"]["seconds"] for job in whole] == [0, 1, 2]
     once_more = await world.http.post(body["retry_url"])
@@ -417,7 +420,7 @@ async def test_a_deleted_job_is_gone_from_its_batch_and_counted_so(world: World)
     body = await batch(world, NO_OP, NO_OP)
     for _ in range(2):
         await world.complete(await world.lease(), {})
-    job = (await items(world, body))[0]["job"]
+    job = (await items(world, body))[0]["job"]["id"]
     await world.services.ledger.forget([JobId(job)], loose_since_s=0.0)
     seen = await again(world, body)
     assert (seen["counts"]["gone"], seen["counts"]["completed"], seen["status"]) == (1, 1, "completed")

@@ -407,8 +407,8 @@ async def test_a_batch_may_hold_pipelines_and_a_wrong_one_takes_no_other_along(w
     assert body["refused"][0]["problem"]["errors"][0]["loc"] == "then.0.inputs.steps"
     items = (await world.http.get(body["items_url"])).json()["data"]
     assert [each["status"] for each in items] == ["queued", "refused", "queued", "queued"]
-    assert items[0]["model"] == "synthetic > synthetic"
-    whole = (await world.http.get(items[0]["status_url"])).json()
+    assert items[0]["job"]["model"] == "synthetic > synthetic"
+    whole = (await world.http.get(items[0]["job"]["status_url"])).json()
     step = (await world.http.get(whole["steps"][0]["status_url"])).json()
     assert whole["batch"] == step["batch"] == body["id"] and step["parent"] == whole["id"]
     assert len({(await world.lease()).id for _ in range(3)}) == 3

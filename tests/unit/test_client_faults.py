@@ -276,14 +276,18 @@ def test_a_batch_too_large_is_sent_in_halves_each_item_with_its_key() -> None:
     import json
 
     sent: list[list[str]] = []
+    told: list[Any] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json={"data": told})
         items = json.loads(request.content)["jobs"]
         if len(items) > 2:
             return problem(413, "too_many_jobs")
         sent.append([item["idempotency_key"] for item in items])
-        told = [{"status": 202, "job": job(item["inputs"]["n"])} for item in items]
-        return httpx.Response(200, json={"accepted": len(items), "refused": 0, "items": told})
+        told[:] = [{"place": n, "status": "queued", "job": job(item["inputs"]["n"])} for n, item in enumerate(items)]
+        body = {"id": "batch_1", "total": len(items), "items_url": f"{request.url.copy_with(path='/items')}"}
+        return httpx.Response(202, json=body)
 
     client = Double(usual=answer).client()
     jobs = (JobRequest(model="synthetic", inputs={"n": number}) for number in range(5))

@@ -338,20 +338,27 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one job of a batch: `job` where it was accepted, else `problem` (RFC 9457)."""
+    """What became of one item of a batch: `job` where it was accepted, else `problem` (RFC 9457)."""
 
-    status: int
+    place: int
+    status: str  # that of its job, or refused
     job: Job | None = None
     replayed: bool = False
     problem: dict[str, Any] | None = None
 
 
-class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch, item by item in the order of the request."""
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch just taken in."""
 
-    accepted: int
-    refused: int
-    items: list[BatchItem]
+    id: str
+    total: int
+    items_url: str
+
+
+class BatchItems(msgspec.Struct, frozen=True, kw_only=True):
+    """Items in the order of the request."""
+
+    data: list[BatchItem]
 
 
 def _file(value: Any) -> File | None:

@@ -15,7 +15,7 @@ from springtide.gateway.readiness import Eta
 from springtide.gateway.schemas_batches import BatchCounts, BatchItemView, BatchStatus, BatchView, RefusedItem
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.standing import Standings
-from springtide.gateway.views import error_view, outputs_view
+from springtide.gateway.views import job_view
 from springtide.ledger.batches import Batch, Tally
 
 SHOWN_REFUSED = 10  # in the batch itself
@@ -159,12 +159,7 @@ def _item(place: int, job: Job | None, base: str, *, replayed: bool) -> BatchIte
     return BatchItemView(
         place=place,
         status=job.status.value,
-        job=job.id,
-        status_url=f"{base}/v1/jobs/{job.id}",
-        model=job.model,
+        job=job_view(job, base),
         idempotency_key=job.idempotency_key if job.retry_of is None else None,
         replayed=replayed,
-        finished_at_s=job.finished_at_s,
-        outputs=None if job.outputs is None else outputs_view(job, base),
-        error=error_view(job.error),
     )

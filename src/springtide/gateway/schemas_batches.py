@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from springtide.gateway.schemas import ErrorView
+from springtide.gateway.schemas import JobView
 
 BatchStatus = Literal["receiving", "interrupted", "in_progress", "cancelling", "completed", "cancelled"]
 
@@ -67,14 +67,9 @@ class BatchItemView(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     place: int
     status: str  # that of its job, or refused, or gone
-    job: str | None = None
-    status_url: str | None = None
-    model: str | None = None
+    job: JobView | None = None  # as recorded
     idempotency_key: str | None = None  # the item's own
     replayed: bool = False  # the job was there before: it has the item's key
-    finished_at_s: float | None = None
-    outputs: dict[str, Any] | None = None  # files as FileView
-    error: ErrorView | None = None
     problem: dict[str, Any] | None = None  # as Problem
 
 

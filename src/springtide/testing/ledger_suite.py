@@ -408,10 +408,13 @@ class ListContract:
         assert await found(statuses=(JobStatus.COMPLETED,)) == [5, 3, 2, 1]
         assert await found(statuses=(JobStatus.QUEUED, JobStatus.FAILED), model=SPEECH) == [9, 7]
         made = [JobId(first_job_id_at(NOW_S + n) + f"{n:020x}") for n in range(10)]  # as ids are: they carry the time
-        await ledger.insert([job(n, id=id, tenant=GLOBEX) for n, id in enumerate(made)])
+        await ledger.insert(
+            [job(n, id=id, tenant=GLOBEX, model=SPEECH if n % 2 else MATTING) for n, id in enumerate(made)]
+        )
         window = JobFilter(tenant=GLOBEX, created_after_s=NOW_S + 3, created_before_s=NOW_S + 6)
         assert [one.id for one in await ledger.list(window, after=None, limit=9)] == [made[5], made[4]]
-        assert await found(created_after_s=NOW_S + 3, model=SPEECH, statuses=(JobStatus.COMPLETED,)) == [5]
+        both = JobFilter(tenant=GLOBEX, created_after_s=NOW_S + 3, model=SPEECH, statuses=(JobStatus.QUEUED,))
+        assert [one.id for one in await ledger.list(both, after=None, limit=9)] == [made[9], made[7], made[5]]
         assert await found(model=ModelName("none")) == []
 
     async def test_live_jobs_come_oldest_first_in_pages(self, ledger: Ledger, reopen: Reopen) -> None:

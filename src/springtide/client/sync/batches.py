@@ -10,7 +10,7 @@ from springtide.client.errors import TooLarge
 from springtide.client.requests import JSON, Draft, JobRequest, Request, drafted, encoded, new_key
 from springtide.client.sync.files import Files
 from springtide.client.sync.http import Http
-from springtide.client.types import BatchAnswer, BatchItem
+from springtide.client.types import Batch, BatchItem, BatchItems
 
 SLICE = 1000  # what every server takes at once
 
@@ -42,12 +42,15 @@ class Batches:
 
     def _submitted(self, items: list[dict[str, object]]) -> list[BatchItem]:
         """One call; two, each with half of it, where the server says that it is too much."""
-        request = Request(method="POST", path="/v1/jobs/batch", headers=JSON, content=encoded({"jobs": items}))
+        request = Request(method="POST", path="/v1/jobs/batches", headers=JSON, content=encoded({"jobs": items}))
         try:
-            return (self._http.json(request, BatchAnswer)).items
+            batch = self._http.json(request, Batch)
         except TooLarge:
             if len(items) == 1:
                 raise
+        else:
+            found = Request(method="GET", path=batch.items_url, params=[("limit", str(batch.total))])
+            return (self._http.json(found, BatchItems)).data
         middle = len(items) // 2
         return [*self._submitted(items[:middle]), *self._submitted(items[middle:])]
 
