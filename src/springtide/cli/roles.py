@@ -74,8 +74,7 @@ async def run_gateway(
         if build.is_embedded(config):
             taken = folder.taken_by_gateway(config.server.data_dir, supervised=parted is not None)
             await stack.enter_async_context(taken)
-        listener = _listen(config.server.host, config.server.port)
-        stack.callback(listener.close)
+        listener = stack.enter_context(_listen(config.server.host, config.server.port))
         ledger = await _there(stack, build.ledger(config), "ledger", stop)
         keyring = await _started(stack, exposure.keyring(ledger, clock))
         exposure.check(config, keyring)
@@ -109,8 +108,7 @@ async def run_gateway(
                 closing=closing,
             )
         )
-        url = _url(listener)
-        stack.enter_context(folder.announced(config.server.data_dir, url))
+        stack.enter_context(folder.announced(config.server.data_dir, url := _url(listener)))
         if parted is not None:
             await stack.enter_async_context(_linger(stop, parted, _longest_leave_s(config)))
         await serve(app, listener, closing, grace_s=STOP_GRACE_S, on_ready=lambda: _say({"ready": url}))
