@@ -8,9 +8,11 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from redis.asyncio import Redis
 
 from springtide.broker import redis_clients
 from springtide.broker.redis import RedisBroker
@@ -188,3 +190,57 @@ class TestNetwork:
             line.half_close()
             await until_it_answers(broker)
             await works(broker, "c")
+
+
+class TestShortWay:
+    async def test_scripts_pass_the_library_by_as_long_as_that_goes_well(
+        self, line: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        by_library = _count_library_calls(monkeypatch)
+        async with started(f"redis://127.0.0.1:{line.port}/0") as broker:
+            await _until_short(broker, by_library)
+            many = await asyncio.gather(*(broker.queues([MODEL], T0) for _ in range(50)))
+            assert len(many) == 50
+            assert by_library[0] == 0
+            line.half_close()
+            await until_it_answers(broker)
+            assert by_library[0] > 0
+            await _until_short(broker, by_library)
+            await works(broker, "a")
+
+    async def test_an_error_is_told_as_the_library_tells_it(
+        self, server: ValkeyServer, line: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        by_library = _count_library_calls(monkeypatch)
+        async with started(f"redis://127.0.0.1:{line.port}/0") as broker:
+            await _until_short(broker, by_library)
+            server.ask("SCRIPT", "FLUSH")  # the server forgets them: not an error of the line
+            await works(broker, "a")
+            await _until_short(broker, by_library)
+            server.ask("CONFIG", "SET", "maxmemory", "1")
+            with pytest.raises(Unavailable, match="maxmemory"):
+                await broker.enqueue([ticket("b")], T0)
+            server.ask("CONFIG", "SET", "maxmemory", "0")
+            await works(broker, "c")
+
+
+def _count_library_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    found = [0]
+    evalsha = Redis.evalsha
+
+    def counted(self: Redis, *args: Any) -> Any:
+        found[0] += 1
+        return evalsha(self, *args)
+
+    monkeypatch.setattr(Redis, "evalsha", counted)
+    return found
+
+
+async def _until_short(broker: RedisBroker, by_library: list[int]) -> None:
+    """Until a call needs the library no more."""
+    async with asyncio.timeout(30):
+        while True:
+            by_library[0] = 0
+            await broker.queues([MODEL], T0)
+            if by_library[0] == 0:
+                return

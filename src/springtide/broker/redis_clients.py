@@ -37,6 +37,16 @@ class Clients(NamedTuple):
     waits: Any
     owned: tuple[Any, ...]
 
+    async def connect(self) -> Any:
+        """A connection for calls that belongs to whoever takes it."""
+        connection = self.calls.connection_pool.make_connection()
+        try:
+            await connection.connect()
+        except BaseException:
+            connection._close()
+            raise
+        return connection
+
 
 def single(url: str) -> Clients:
     """Clients of one server, or of the master that the Sentinels name now and after every failover."""

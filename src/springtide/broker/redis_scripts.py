@@ -8,10 +8,10 @@ only `Unavailable`, `OutcomeUnknown` or `ConfigError`. No error or log line hold
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
@@ -21,6 +21,7 @@ from redis.asyncio.client import PubSub
 
 from springtide.broker import redis_clients
 from springtide.broker.protocol import EVENTS_PER_JOB
+from springtide.broker.redis_line import LineBroken, ScriptLine
 from springtide.domain.errors import ConfigError, OutcomeUnknown, SpringtideError, Unavailable
 from springtide.policy import fairness
 
@@ -30,6 +31,7 @@ T = TypeVar("T")
 Arg = str | bytes | int | float
 
 CALL_TIMEOUT_S = 5.0  # all tries of one call together
+LINE_SHARE = 0.6  # of that: then the line counts as broken, and there is time for another connection
 MAX_CALLS = 32  # at once from one process, each on a connection of its own; more callers wait for one
 OLDEST_SERVER = (7, 0)  # before it XAUTOCLAIM gives holes for deleted entries
 
@@ -72,6 +74,7 @@ class RedisLink:
         self._scripts: dict[str, Script] = {}
         self._clients = redis_clients.single(url)
         self._free = asyncio.Semaphore(MAX_CALLS)
+        self._line: ScriptLine | None = ScriptLine(self._clients.connect)
 
     async def open(self) -> None:
         """Connect, and look at what kind of server it is."""
@@ -92,15 +95,18 @@ class RedisLink:
         await self.wait(lambda client: client.initialize(), 0.0)
 
     async def close(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
         for client in self._clients.owned:
             try:
                 await client.aclose()
             except BROKEN:
                 logger.debug("connection to %s was broken already when it was closed", self.where)
 
-    async def call(self, command: Callable[[Any], Awaitable[T]]) -> T:
-        """Run one command of the client library that returns at once."""
-        async with self._translated(CALL_TIMEOUT_S), self._free:
+    async def call(self, command: Callable[[Any], Awaitable[T]], *, spent_s: float = 0.0) -> T:
+        """Run one command of the client library that returns at once. spent_s: of the time that it has."""
+        async with self._translated(CALL_TIMEOUT_S - spent_s), self._free:
             return await command(self._clients.calls)
 
     async def wait(self, command: Callable[[Any], Awaitable[T]], wait_s: float) -> T:
@@ -114,19 +120,25 @@ class RedisLink:
         if script is None:
             script = self._scripts[name] = Script(name)
 
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        if self._line is not None:
+            with contextlib.suppress(LineBroken):
+                return await self._line.evaluate(script.sha, tag, args, LINE_SHARE * CALL_TIMEOUT_S)
+
         async def evaluate(client: Any) -> Any:
             try:
                 return await client.evalsha(script.sha, 1, tag, *args)
             except redis_errors.NoScriptError:
                 return await client.eval(script.source, 1, tag, *args)
 
-        return await self.call(evaluate)
+        return await self.call(evaluate, spent_s=loop.time() - began_s)
 
     def subscription(self) -> PubSub:
         """A connection for messages; whoever takes it closes it."""
         return self._clients.waits.pubsub()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _translated(self, limit_s: float) -> AsyncGenerator[None]:
         try:
             async with asyncio.timeout(limit_s):
