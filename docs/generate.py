@@ -15,17 +15,14 @@ from springtide.config import (
     BrokerConfig,
     Config,
     EgressConfig,
-    FloorConfig,
     LedgerConfig,
     ModelConfig,
-    OpenAiConfig,
-    ProvenanceConfig,
-    RetryConfig,
     ScalingConfig,
     ServerConfig,
     TenantConfig,
     WorkersConfig,
 )
+from springtide.config.sections import FloorConfig, OpenAiConfig, ProvenanceConfig, RetryConfig
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 EXAMPLE = Path(__file__).parents[1] / "springtide.example.toml"

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -29,6 +27,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from springtide.config.sections import FloorConfig, OpenAiConfig, ProvenanceConfig, RetryConfig, Section
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name, is_tenant_id
 from springtide.domain.tenant import MAX_QUEUED
@@ -46,11 +45,7 @@ def _scheme(url: str, *allowed: str) -> str:
     return url
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class ServerConfig(_Section):
+class ServerConfig(Section):
     """Where the gateway listens and where everything is kept."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on. 0.0.0.0 opens it to the network.")
@@ -94,7 +89,7 @@ class ServerConfig(_Section):
             return False
 
 
-class BrokerConfig(_Section):
+class BrokerConfig(Section):
     """The queue. `memory://` lives beside the gateway and is rebuilt from the ledger; `redis://` is your server."""
 
     url: str = Field(
@@ -108,7 +103,7 @@ class BrokerConfig(_Section):
         return _scheme(value, "memory", "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 
-class LedgerConfig(_Section):
+class LedgerConfig(Section):
     """The truth."""
 
     url: str = Field(
@@ -124,7 +119,7 @@ class LedgerConfig(_Section):
         return _scheme(value, "sqlite", "postgresql", "postgresql+asyncpg")
 
 
-class BlobsConfig(_Section):
+class BlobsConfig(Section):
     """Media in and out."""
 
     url: str = Field(
@@ -162,7 +157,7 @@ class BlobsConfig(_Section):
         return self
 
 
-class EgressConfig(_Section):
+class EgressConfig(Section):
     """Which URLs of callers are followed. Only https:// to public addresses, unless more is allowed here
     (docs/inputs-by-url.md)."""
 
@@ -192,53 +187,7 @@ class EgressConfig(_Section):
         return value
 
 
-class ProvenanceConfig(_Section):
-    """Who signs the marks of origin on what models make. Without these, a key and certificate of this installation's
-    own, made once under data_dir/provenance (docs/synthetic-media.md)."""
-
-    certificate: Path | None = Field(
-        default=None, description="PEM file: the signer's certificate, then those above it up to the root."
-    )
-    private_key: Path | None = Field(default=None, description="PEM file with the certificate's key, unencrypted.")
-
-    @model_validator(mode="after")
-    def _both(self) -> ProvenanceConfig:
-        if (self.certificate is None) != (self.private_key is None):
-            raise ValueError("certificate and private_key belong together: set both or neither")
-        return self
-
-
-class RetryConfig(_Section):
-    """Further attempts of a model's jobs: how long after the last one, and after which errors. The codes are those of
-    a job's error, an engine's own included; without a word here, what may end differently is tried again."""
-
-    first_s: float = Field(default=1.0, gt=0, le=3600, description="Seconds before the second attempt, on average.")
-    factor: float = Field(default=4.0, ge=1, le=100, description="Each further wait is this many times longer.")
-    most_s: float = Field(default=120.0, gt=0, le=86_400, description="Longest wait, seconds.")
-    jitter: float = Field(
-        default=0.5, ge=0, le=1, description="Share of a wait left to chance: what failed together comes back apart."
-    )
-    on: list[str] = Field(
-        default_factory=list, description="Errors tried again though they would not be, such as timed_out."
-    )
-    never: list[str] = Field(
-        default_factory=list, description="Errors not tried again though they would be, such as out_of_memory."
-    )
-
-    @model_validator(mode="after")
-    def _sense(self) -> RetryConfig:
-        if self.first_s > self.most_s:
-            raise ValueError(f"first_s ({self.first_s:g}) is above most_s ({self.most_s:g})")
-        if both := sorted(set(self.on) & set(self.never)):
-            raise ValueError(f"{', '.join(both)}: in `on` and in `never`")
-        if hopeless := sorted({"invalid_input", "bad_media", "input_missing", "cancelled"} & set(self.on)):
-            raise ValueError(f"on: {', '.join(hopeless)} would end the same however often it is tried")
-        if "worker_lost" in self.never:
-            raise ValueError("never: worker_lost is no fault of the job; max_attempts = 1 allows no second attempt")
-        return self
-
-
-class FleetConfig(_Section):
+class FleetConfig(Section):
     """What all models may take together on this machine (docs/elasticity.md). Where they want more, it goes to the one
     whose jobs would wait longest for their objective, and idle models are unloaded for those that starve. Each model
     says what a worker of it takes."""
@@ -264,22 +213,7 @@ class FleetConfig(_Section):
         return {what: float(much) for what, much in limits.items() if much is not None}
 
 
-class FloorConfig(_Section):
-    """Replicas at least, at some hours of some days."""
-
-    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
-        default_factory=lambda: ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
-        description="Days on which it begins.",
-    )
-    begin: str = Field(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", description="From this time of the day, hh:mm.")
-    until: str = Field(
-        pattern=r"^(([01]?\d|2[0-3]):[0-5]\d|24:00)$",
-        description="To this one, hh:mm; before `begin` it is over midnight.",
-    )
-    replicas: int = Field(ge=0, le=1000, description="So many at least.")
-
-
-class ScalingConfig(_Section):
+class ScalingConfig(Section):
     """How the number of workers follows the load (docs/elasticity.md). The default policy, tide, keeps the objective
     with as little as it can: a share of the jobs shall begin within a wait."""
 
@@ -332,7 +266,7 @@ def _check_part(accelerators: float) -> None:
         raise ValueError(f"accelerators ({accelerators:g}) is neither a part of one nor a whole number")
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """One served model."""
 
     engine: str = Field(
@@ -450,7 +384,7 @@ class ModelConfig(_Section):
         return {"accelerators": self.accelerators, "cpus": self.cpus or 0.0, **known}
 
 
-class TenantConfig(_Section):
+class TenantConfig(Section):
     """A tenant that differs from the rest. Its limits hold for each model by itself (docs/queue-discipline.md)."""
 
     weight: float = Field(
@@ -467,24 +401,7 @@ class TenantConfig(_Section):
     )
 
 
-class OpenAiConfig(_Section):
-    """The routes that programs written for OpenAI use (docs/openai.md)."""
-
-    aliases: dict[str, str] = Field(
-        default={},
-        description="Model names of OpenAI's, or any others, and the model each stands for, such as "
-        '{ "whisper-1" = "speech" }; without one the first model that serves the route stands for OpenAI\'s names.',
-    )
-    wait_s: float = Field(
-        default=590,
-        ge=1,
-        le=3600,
-        description="Longest wait for a job's end in a call that answers with its result; the `openai` package gives "
-        "up after 600 s.",
-    )
-
-
-class WorkersConfig(_Section):
+class WorkersConfig(Section):
     """Models that share workers: each hosts all of them under one memory budget and unloads what was used longest ago.
     The replicas are those of the pool; its models set none themselves."""
 
