@@ -53,7 +53,7 @@ NOTES = (
 def measure(plan: Plan) -> Report:
     report = Report("matting", title="Matting, one picture at a time and twenty at once", goals=GOALS)
     report.notes = list(NOTES)
-    rounds = 1 if plan.quick else ROUNDS
+    rounds = 1 if plan.quick else min(plan.rounds, ROUNDS)
     home = Installation(plan.folder, REAL.format(name="matting", replicas=1) + "slots = 4\nbatch = 2\n")
     home.pull("matting")
     pictures = {"portrait": PICTURE, "photo": _photo(plan.folder)}

@@ -17,7 +17,6 @@ from springtide.domain.errors import SpringtideError
 from springtide.domain.keys import Scope as Permission
 from springtide.gateway import (
     docs,
-    page,
     problems,
     routes_batches,
     routes_blobs,
@@ -26,6 +25,7 @@ from springtide.gateway import (
     routes_keys,
     routes_models,
     routes_uploads,
+    web,
 )
 from springtide.gateway.access import Access, authorize
 from springtide.gateway.admission import Admission
@@ -88,7 +88,8 @@ ROUTES = [
     routes_health.readyz,
     docs.openapi_document,
     docs.docs_page,
-    page.front_page,
+    web.front_page,
+    web.asset,
 ]
 
 

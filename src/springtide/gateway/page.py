@@ -1,4 +1,4 @@
-"""The page at `/`: which models are here, and a line to paste for each."""
+"""The plain page at `/` where the web page was not built: which models are here, and a line to paste for each."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import shlex
 from typing import Any
 
 import msgspec
-from litestar import Response, get
+from litestar import Response
 
-from springtide.gateway.access import OPEN
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of
 from springtide.gateway.html import esc, html_page
 from springtide.gateway.services import ServedModel
@@ -16,8 +15,7 @@ from springtide.gateway.services import ServedModel
 _EXAMPLE_FILES = {"image": "photo.jpg", "audio": "talk.mp3", "video": "clip.mp4"}
 
 
-@get("/", include_in_schema=False, opt={"access": OPEN})
-async def front_page(request: AnyRequest) -> Response[str]:
+def front_page(request: AnyRequest) -> Response[str]:
     """A plain page for people."""
     base = base_of(request, headers_of(request))
     models = gateway_of(request).services.models.values()

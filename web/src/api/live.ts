@@ -1,0 +1,122 @@
+// One WebSocket for every job on the page (docs/reference/live.md). A broken connection is made again, and each job
+// goes on after the last event seen of it: nothing is told twice, nothing is missed.
+import { useEffect, useState } from "react";
+import { apiKey } from "./client";
+
+export type JobEvent = {
+  kind: string;
+  job: string;
+  id?: string;
+  at_s?: number;
+  status?: string;
+  attempt?: number;
+  progress?: number | null;
+  stage?: string | null;
+  code?: string;
+  message?: string;
+};
+type Listener = (event: JobEvent) => void;
+
+export const ENDS = new Set(["completed", "failed", "cancelled", "expired"]);
+const RETRY_MS = [250, 500, 1000, 2000, 5000];
+
+class Live {
+  private socket: WebSocket | null = null;
+  private listeners = new Map<string, Set<Listener>>();
+  private everybody = new Set<Listener>();
+  private seen = new Map<string, string>();
+  private failures = 0;
+  private retry: number | undefined;
+  private watchers = new Set<(connected: boolean) => void>();
+  connected = false;
+
+  follow(job: string, listener: Listener): () => void {
+    const known = this.listeners.get(job);
+    if (known) known.add(listener);
+    else {
+      this.listeners.set(job, new Set([listener]));
+      this.send({ type: "subscribe", jobs: [this.place(job)] });
+    }
+    this.open();
+    return () => {
+      const left = this.listeners.get(job);
+      left?.delete(listener);
+      if (left?.size === 0) {
+        this.listeners.delete(job);
+        this.seen.delete(job);
+        this.send({ type: "unsubscribe", jobs: [job] });
+      }
+    };
+  }
+
+  followAll(listener: Listener): () => void {
+    this.everybody.add(listener);
+    if (this.everybody.size === 1) this.send({ type: "subscribe", all: true });
+    this.open();
+    return () => {
+      this.everybody.delete(listener);
+      if (this.everybody.size === 0) this.send({ type: "unsubscribe", all: true });
+    };
+  }
+
+  watch(watcher: (connected: boolean) => void): () => void {
+    this.watchers.add(watcher);
+    return () => this.watchers.delete(watcher);
+  }
+
+  private place(job: string): string | { job: string; after: string } {
+    const after = this.seen.get(job);
+    return after === undefined ? job : { job, after };
+  }
+
+  private send(message: unknown): void {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+
+  private open(): void {
+    if (this.socket || this.retry !== undefined) return;
+    const key = apiKey.get();
+    const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/live`;
+    const socket = key ? new WebSocket(url, ["springtide.v1", `springtide.key.${key}`]) : new WebSocket(url);
+    this.socket = socket;
+    socket.onopen = () => {
+      this.failures = 0;
+      this.tell(true);
+      const jobs = [...this.listeners.keys()].map((job) => this.place(job));
+      if (jobs.length) this.send({ type: "subscribe", jobs });
+      if (this.everybody.size) this.send({ type: "subscribe", all: true });
+    };
+    socket.onmessage = (message) => {
+      for (const event of JSON.parse(String(message.data)) as JobEvent[]) this.deliver(event);
+    };
+    socket.onclose = () => {
+      this.socket = null;
+      this.tell(false);
+      if (!this.listeners.size && !this.everybody.size) return;
+      const wait = RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)]!;
+      this.retry = window.setTimeout(() => {
+        this.retry = undefined;
+        this.open();
+      }, wait);
+    };
+  }
+
+  private deliver(event: JobEvent): void {
+    if (event.job && event.id && this.listeners.has(event.job)) this.seen.set(event.job, event.id);
+    for (const listener of [...(this.listeners.get(event.job) ?? []), ...this.everybody]) listener(event);
+  }
+
+  private tell(connected: boolean): void {
+    this.connected = connected;
+    for (const watcher of this.watchers) watcher(connected);
+  }
+}
+
+export const live = new Live();
+
+/** Whether live events flow. True while nobody has asked for any. */
+export function useConnected(): boolean {
+  const [connected, set] = useState(true);
+  useEffect(() => live.watch(set), []);
+  return connected;
+}

@@ -1,0 +1,113 @@
+// Every job, newest first: filters, thumbnails, run again, cancel, copy as a call.
+import { ActionIcon, Anchor, Button, Group, Image, Loader, Menu, Paper, Select, Stack, Table, Text, Title } from "@mantine/core";
+import { notifications } from "@mantine/notifications";
+import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
+import { IconDots, IconPhotoOff } from "@tabler/icons-react";
+import { useEffect } from "react";
+import { useTranslation } from "react-i18next";
+import { Link, useLocation, useSearchParams } from "wouter";
+import { api, ask, type Job, type Schemas } from "../api/client";
+import { isOver, useCancel, useModels } from "../api/jobs";
+import { ENDS, live } from "../api/live";
+import { Failed } from "../parts/failed";
+import { duration, when } from "../parts/format";
+import { curlOf, pythonOf } from "../parts/snippets";
+import { Status } from "../studio/progress";
+import { filesOf, here } from "../studio/results";
+
+const STATES = ["queued", "in_progress", "completed", "failed", "cancelled", "expired"] as const;
+
+export function History() {
+  const { t } = useTranslation();
+  const client = useQueryClient();
+  const models = useModels();
+  const [search, setSearch] = useSearchParams();
+  const [model, status] = [search.get("model"), search.get("status")];
+  const choose = (name: string, value: string | null) => setSearch((now) => { if (value) now.set(name, value); else now.delete(name); return now; }, { replace: true });
+  const jobs = useInfiniteQuery({
+    queryKey: ["jobs", model, status],
+    initialPageParam: null as string | null,
+    queryFn: ({ pageParam }) =>
+      ask(api.GET("/v1/jobs", { params: { query: { limit: 25, ...(pageParam ? { after: pageParam } : {}), ...(model ? { model } : {}), ...(status ? { status: [status as Schemas["JobStatus"]] } : {}) } } })),
+    getNextPageParam: (page) => (page.has_more ? page.next_after : null),
+  });
+  useEffect(() => {
+    // What begins or ends anywhere is shown here; progress alone changes no row.
+    let timer: number | undefined;
+    const stop = live.followAll((event) => {
+      if (event.kind === "progress" || event.kind === "waiting") return;
+      window.clearTimeout(timer);
+      timer = window.setTimeout(() => void client.invalidateQueries({ queryKey: ["jobs"] }), ENDS.has(event.kind) ? 50 : 300);
+    });
+    return () => { window.clearTimeout(timer); stop(); };
+  }, [client]);
+  const rows = jobs.data?.pages.flatMap((page) => page.data) ?? [];
+  return (
+    <Stack>
+      <Title order={1} size="h2">{t("nav.history")}</Title>
+      <Group>
+        <Select label={t("history.model")} data={(models.data ?? []).map((each) => each.name)} value={model} onChange={(value) => choose("model", value)} clearable searchable placeholder={t("history.all")} w={200} />
+        <Select label={t("history.status")} data={STATES.map((value) => ({ value, label: t(`status.${value}`) }))} value={status} onChange={(value) => choose("status", value)} clearable placeholder={t("history.all")} w={180} />
+      </Group>
+      {jobs.isError && <Failed error={jobs.error} retry={() => void jobs.refetch()} />}
+      {jobs.isPending && <Loader mx="auto" my="xl" />}
+      {jobs.isSuccess && rows.length === 0 && (
+        <Paper withBorder p="xl"><Text ta="center" c="dimmed">{t(model || status ? "history.noneSuch" : "history.none")} <Anchor component={Link} href="/">{t("history.begin")}</Anchor></Text></Paper>
+      )}
+      {rows.length > 0 && (
+        <Table.ScrollContainer minWidth={640}>
+          <Table verticalSpacing="xs" highlightOnHover>
+            <Table.Thead><Table.Tr><Table.Th w={64} aria-label={t("history.picture")} /><Table.Th>{t("history.model")}</Table.Th><Table.Th>{t("history.status")}</Table.Th><Table.Th>{t("history.created")}</Table.Th><Table.Th>{t("history.took")}</Table.Th><Table.Th w={48} aria-label={t("history.actions")} /></Table.Tr></Table.Thead>
+            <Table.Tbody>{rows.map((job) => <Row key={job.id} job={job} />)}</Table.Tbody>
+          </Table>
+        </Table.ScrollContainer>
+      )}
+      {jobs.hasNextPage && <Button variant="default" w="fit-content" mx="auto" loading={jobs.isFetchingNextPage} onClick={() => void jobs.fetchNextPage()}>{t("history.more")}</Button>}
+    </Stack>
+  );
+}
+
+function Row({ job }: { job: Job }) {
+  const { t } = useTranslation();
+  const picture = filesOf((job.outputs ?? {}) as Record<string, unknown>).find(([, file]) => file.media_type.startsWith("image/"))?.[1];
+  const href = `/?model=${encodeURIComponent(job.model)}&job=${job.id}`;
+  return (
+    <Table.Tr>
+      <Table.Td>{picture ? <Image className="checkerboard" src={here(picture.url)} alt="" h={44} w={44} fit="cover" radius="sm" loading="lazy" /> : <IconPhotoOff size={22} opacity={0.3} aria-hidden />}</Table.Td>
+      <Table.Td><Anchor component={Link} href={href} size="sm">{t(`model.${job.model}.title`, { defaultValue: job.model })}</Anchor><Text size="xs" c="dimmed">{job.id}</Text></Table.Td>
+      <Table.Td><Status status={job.status} />{job.error && <Text size="xs" c="dimmed" lineClamp={2} maw={320}>{job.error.message}</Text>}</Table.Td>
+      <Table.Td><Text size="sm">{when(job.created_at_s)}</Text></Table.Td>
+      <Table.Td><Text size="sm">{job.started_at_s != null && job.finished_at_s != null ? duration(job.finished_at_s - job.started_at_s) : "–"}</Text></Table.Td>
+      <Table.Td><Actions job={job} /></Table.Td>
+    </Table.Tr>
+  );
+}
+
+function Actions({ job }: { job: Job }) {
+  const { t } = useTranslation();
+  const [, navigate] = useLocation();
+  const client = useQueryClient();
+  const cancel = useCancel();
+  const tell = (error: unknown) => notifications.show({ color: "red", title: t("error.title"), message: (error as Error).message });
+  const again = useMutation({
+    mutationFn: () => ask(api.POST("/v1/jobs/{job_id}/retry", { params: { path: { job_id: job.id } } })),
+    onSuccess: (made) => { void client.invalidateQueries({ queryKey: ["jobs"] }); navigate(`/?model=${encodeURIComponent(job.model)}&job=${made.id}`); },
+    onError: tell,
+  });
+  const copy = (text: string) => void navigator.clipboard.writeText(text).then(() => notifications.show({ message: t("copy.done") }));
+  const inputs = job.inputs as Record<string, unknown>;
+  const isFile = (value: unknown) => typeof value === "string" && value.startsWith("blob_");
+  const plain = Object.fromEntries(Object.entries(inputs).filter(([, value]) => !isFile(value) && value !== null));
+  const files = Object.fromEntries(Object.keys(inputs).filter((name) => isFile(inputs[name])).map((name) => [name, "FILE"]));
+  return (
+    <Menu position="bottom-end">
+      <Menu.Target><ActionIcon variant="subtle" color="gray" aria-label={t("history.actionsOf", { id: job.id })}><IconDots size={18} /></ActionIcon></Menu.Target>
+      <Menu.Dropdown>
+        {isOver(job) ? <Menu.Item onClick={() => again.mutate()}>{t("history.again")}</Menu.Item> : <Menu.Item onClick={() => cancel.mutate(job.id, { onError: tell })}>{t("job.cancel")}</Menu.Item>}
+        {!job.steps && <Menu.Item onClick={() => copy(curlOf(job.model, plain, files))}>{t("copy.as", { label: "curl" })}</Menu.Item>}
+        {!job.steps && <Menu.Item onClick={() => copy(pythonOf(job.model, plain, files))}>{t("copy.as", { label: "Python" })}</Menu.Item>}
+        <Menu.Item component="a" href={`/v1/jobs/${job.id}`}>{t("job.json")}</Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
+  );
+}

@@ -1,0 +1,81 @@
+// What is served: version, licence, what was measured here, how busy it is.
+import { Anchor, Badge, Group, Loader, Paper, SimpleGrid, Stack, Table, Text, Title } from "@mantine/core";
+import { useTranslation } from "react-i18next";
+import { Link } from "wouter";
+import type { Model } from "../api/client";
+import { useModels } from "../api/jobs";
+import { Copy } from "../parts/copy";
+import { Failed } from "../parts/failed";
+import { duration } from "../parts/format";
+import { curlOf, pythonOf } from "../parts/snippets";
+
+export function Models() {
+  const { t } = useTranslation();
+  const models = useModels();
+  if (models.isPending) return <Loader mx="auto" my="xl" />;
+  if (models.isError) return <Failed error={models.error} retry={() => void models.refetch()} />;
+  return (
+    <Stack>
+      <Title order={1} size="h2">{t("nav.models")}</Title>
+      <SimpleGrid cols={{ base: 1, lg: 2 }}>{models.data.map((model) => <One key={model.name} model={model} />)}</SimpleGrid>
+    </Stack>
+  );
+}
+
+function One({ model }: { model: Model }) {
+  const { t } = useTranslation();
+  const { live, measured } = model;
+  const facts: [string, string | null][] = [
+    [t("models.version"), model.version],
+    [t("models.engine"), model.engine],
+    [t("models.license"), model.license],
+    [t("models.load"), measured?.load_s == null ? null : duration(measured.load_s)],
+    [t("models.run"), measured?.run_s == null ? null : duration(measured.run_s)],
+    [t("models.memory"), measured?.peak_memory_mb == null ? null : `${Math.round(measured.peak_memory_mb)} MB`],
+    [t("models.limit"), duration(model.timeout_s)],
+  ];
+  return (
+    <Paper withBorder p="md">
+      <Group justify="space-between" align="start">
+        <div>
+          <Anchor component={Link} href={`/?model=${encodeURIComponent(model.name)}`} fw={600}>{t(`model.${model.name}.title`, { defaultValue: model.title })}</Anchor>
+          <Text size="sm" c="dimmed">{model.name}</Text>
+        </div>
+        <Group gap={6}>
+          {model.generative && <Badge color="orange" variant="light" tt="none">{t("result.generative")}</Badge>}
+          {model.commercial_use === "no" && <Badge color="red" variant="light" tt="none">{t("models.nonCommercial")}</Badge>}
+        </Group>
+      </Group>
+      {live?.problem && <Text size="sm" c="red" mt="xs">{live.problem.message}</Text>}
+      <Table mt="sm" withRowBorders={false} verticalSpacing={2} fz="sm">
+        <Table.Tbody>
+          {live && (
+            <Table.Tr><Table.Td c="dimmed" w={160}>{t("models.now")}</Table.Td><Table.Td>{t("models.figures", { queued: live.queued, running: live.running, ready: live.workers.ready, busy: live.workers.busy, loading: live.workers.starting })}</Table.Td></Table.Tr>
+          )}
+          {facts.filter(([, value]) => value !== null).map(([name, value]) => (
+            <Table.Tr key={name}><Table.Td c="dimmed" w={160}>{name}</Table.Td><Table.Td style={{ overflowWrap: "anywhere" }}>{value}</Table.Td></Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+      <Group gap="xs" mt="sm">
+        <Copy text={curlOf(model.name, exampleOf(model), filesOf(model))} label="curl" />
+        <Copy text={pythonOf(model.name, exampleOf(model), filesOf(model))} label="Python" />
+      </Group>
+    </Paper>
+  );
+}
+
+const NAMES: Record<string, string> = { image: "photo.jpg", audio: "talk.mp3", video: "clip.mp4" };
+
+function filesOf(model: Model): Record<string, string> {
+  const wanted = model.input_files.filter((file) => file.required);
+  const chosen = wanted.length ? wanted : model.input_files.slice(0, 1);
+  return Object.fromEntries(chosen.map((file) => [file.name, NAMES[file.media_types[0]?.split("/")[0] ?? ""] ?? "file.bin"]));
+}
+
+function exampleOf(model: Model): Record<string, unknown> {
+  const schema = model.input_schema as { required?: string[]; properties?: Record<string, { examples?: unknown[]; default?: unknown }> };
+  const files = new Set(model.input_files.map((file) => file.name));
+  const names = (schema.required ?? []).filter((name) => !files.has(name));
+  return Object.fromEntries(names.map((name) => [name, schema.properties?.[name]?.examples?.[0] ?? schema.properties?.[name]?.default ?? "…"]));
+}

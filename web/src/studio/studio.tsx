@@ -1,0 +1,160 @@
+// Choose a model, give it files, watch it, take the result. The job in the address survives a reload.
+import { Alert, Badge, Button, Card, Grid, Group, Image, Loader, Paper, Progress, SimpleGrid, Stack, Text, Title, UnstyledButton } from "@mantine/core";
+import { IconArrowLeft, IconPlayerPlay, IconPlus } from "@tabler/icons-react";
+import { useMemo, useRef, useState } from "react";
+import { useTranslation } from "react-i18next";
+import { useLocation, useSearchParams } from "wouter";
+import { type Model, Problem } from "../api/client";
+import { isOver, useJob, useModels } from "../api/jobs";
+import { fieldsOf } from "../api/schema-fields";
+import { type Inputs, newKey, submit } from "../api/submit";
+import { Failed } from "../parts/failed";
+import { duration } from "../parts/format";
+import { useObjectUrl } from "./files";
+import { Form } from "./form";
+import { JobProgress } from "./progress";
+import { Raw, Results } from "./results";
+
+const EXAMPLES = new Set(["digital-human", "matting", "restore", "speech", "video"]);
+
+export function Studio() {
+  const [search] = useSearchParams();
+  const models = useModels();
+  const name = search.get("model");
+  const job = search.get("job");
+  if (models.isPending) return <Loader mx="auto" my="xl" />;
+  if (models.isError) return <Failed error={models.error} retry={() => void models.refetch()} />;
+  const model = models.data.find((each) => each.name === name);
+  if (model) return <Workbench key={model.name} model={model} jobId={job} />;
+  return <Choice models={models.data} missing={name} />;
+}
+
+function Choice({ models, missing }: { models: Model[]; missing: string | null }) {
+  const { t } = useTranslation();
+  const [main, others] = [models.filter((model) => EXAMPLES.has(model.name)), models.filter((model) => !EXAMPLES.has(model.name))];
+  return (
+    <Stack>
+      <div><Title order={1} size="h2">{t("studio.title")}</Title><Text c="dimmed">{t("studio.lead")}</Text></div>
+      {missing && <Alert color="orange">{t("studio.noModel", { name: missing })}</Alert>}
+      {models.length === 0 && <Alert>{t("studio.noModels")}</Alert>}
+      <SimpleGrid cols={{ base: 1, xs: 2, md: 3 }}>{main.map((model) => <ModelCard key={model.name} model={model} />)}</SimpleGrid>
+      {others.length > 0 && main.length > 0 && <Title order={2} size="h4" mt="md">{t("studio.more")}</Title>}
+      <SimpleGrid cols={{ base: 1, xs: 2, md: 4 }}>{others.map((model) => <ModelCard key={model.name} model={model} />)}</SimpleGrid>
+    </Stack>
+  );
+}
+
+function ModelCard({ model }: { model: Model }) {
+  const { t } = useTranslation();
+  const [, navigate] = useLocation();
+  const problem = model.live?.problem;
+  return (
+    <UnstyledButton onClick={() => navigate(`/?model=${encodeURIComponent(model.name)}`)} aria-label={t(`model.${model.name}.title`, { defaultValue: model.title })}>
+      <Card withBorder h="100%" padding="md" className="model-card">
+        {EXAMPLES.has(model.name) && <Card.Section><Image src={`/assets/examples/${model.name}.jpg`} alt="" h={150} fit="cover" /></Card.Section>}
+        <Group justify="space-between" mt={EXAMPLES.has(model.name) ? "sm" : 0} wrap="nowrap">
+          <Text fw={600}>{t(`model.${model.name}.title`, { defaultValue: model.title })}</Text>
+          {problem ? <Badge color="red" variant="light" tt="none">{t("models.failing")}</Badge> : model.live && model.live.workers.ready + model.live.workers.busy > 0 && <Badge color="teal" variant="light" tt="none">{t("models.ready")}</Badge>}
+        </Group>
+        <Text size="sm" c="dimmed" lineClamp={3}>{t(`model.${model.name}.description`, { defaultValue: model.description })}</Text>
+      </Card>
+    </UnstyledButton>
+  );
+}
+
+function Workbench({ model, jobId }: { model: Model; jobId: string | null }) {
+  const { t } = useTranslation();
+  const [, navigate] = useLocation();
+  const fields = useMemo(() => fieldsOf(model), [model]);
+  const [inputs, setInputs] = useState<Inputs>(() => (fields.some((field) => field.name === "word_times") ? { word_times: true } : {}));
+  const [files, setFiles] = useState<Record<string, File[]>>({});
+  const [upload, setUpload] = useState<number | null>(null);
+  const [error, setError] = useState<unknown>(null);
+  const key = useRef(newKey());
+  const job = useJob(jobId);
+  const missing = fields.filter((field) => field.required && (field.kind === "file" ? !files[field.name]?.length : inputs[field.name] === undefined && field.initial === undefined));
+  const problems = useMemo(() => problemsOf(error), [error]);
+  const changed = () => { setError(null); key.current = newKey(); };
+  const send = async () => {
+    setError(null);
+    setUpload(0);
+    try {
+      const accepted = await submit(model.name, inputs, files, key.current, setUpload);
+      navigate(`/?model=${encodeURIComponent(model.name)}&job=${accepted.id}`);
+      key.current = newKey();
+    } catch (raised) {
+      setError(raised);
+    } finally {
+      setUpload(null);
+    }
+  };
+  const busy = upload !== null || (jobId !== null && job.data !== undefined && !isOver(job.data));
+  return (
+    <Stack>
+      <Group justify="space-between">
+        <Group gap="sm">
+          <Button variant="subtle" color="gray" leftSection={<IconArrowLeft size={16} />} onClick={() => navigate("/")}>{t("studio.back")}</Button>
+          <Title order={1} size="h3">{t(`model.${model.name}.title`, { defaultValue: model.title })}</Title>
+        </Group>
+        {jobId !== null && <Button variant="default" leftSection={<IconPlus size={16} />} onClick={() => { changed(); navigate(`/?model=${encodeURIComponent(model.name)}`); }}>{t("studio.another")}</Button>}
+      </Group>
+      <Text c="dimmed">{t(`model.${model.name}.description`, { defaultValue: model.description })}</Text>
+      <Grid gap="xl">
+        <Grid.Col span={{ base: 12, md: 5 }}>
+          <form onSubmit={(event) => { event.preventDefault(); if (!busy && missing.length === 0) void send(); }} noValidate>
+            <Stack>
+              <Form fields={fields} inputs={inputs} files={files} problems={problems} disabled={busy} onInput={(name, value) => { changed(); setInputs((now) => ({ ...now, [name]: value })); }} onFiles={(name, given) => { changed(); setFiles((now) => ({ ...now, [name]: given })); }} />
+              {error !== null && <Failed error={error} />}
+              <Forecast model={model} />
+              {upload !== null && <Progress value={upload * 100} aria-label={t("studio.uploading")} animated />}
+              <Button type="submit" size="md" leftSection={<IconPlayerPlay size={18} />} disabled={busy || missing.length > 0} loading={upload !== null}>
+                {missing.length > 0 ? t("studio.missing", { what: missing.map((field) => t(`field.${field.name}`, { defaultValue: field.name })).join(", ") }) : t("studio.submit")}
+              </Button>
+            </Stack>
+          </form>
+        </Grid.Col>
+        <Grid.Col span={{ base: 12, md: 7 }}>
+          <Output model={model} jobId={jobId} job={job} files={files} />
+        </Grid.Col>
+      </Grid>
+    </Stack>
+  );
+}
+
+/** What is known before anything is sent: the queue, a start that may be needed, the usual run. */
+function Forecast({ model }: { model: Model }) {
+  const { t } = useTranslation();
+  const live = model.live;
+  if (!live) return null;
+  const ready = live.workers.ready + live.workers.busy;
+  const run_s = model.measured?.run_s;
+  return (
+    <Text size="xs" c="dimmed">
+      {ready > 0 ? t("studio.isReady") : t("studio.startsFirst")}
+      {live.queued > 0 && ` ${t("studio.queue", { count: live.queued, work: duration(live.predicted_s) })}`}
+      {run_s != null && ` ${t("studio.usually", { run: duration(run_s) })}`}
+    </Text>
+  );
+}
+
+function Output({ model, jobId, job, files }: { model: Model; jobId: string | null; job: ReturnType<typeof useJob>; files: Record<string, File[]> }) {
+  const { t } = useTranslation();
+  const given = Object.values(files).flat();
+  const before = useObjectUrl(model.name === "digital-human" || model.name === "video" ? null : (given.find((file) => file.type.startsWith("image/")) ?? null));
+  const sound = useObjectUrl(given.find((file) => file.type.startsWith("audio/") || file.type.startsWith("video/")) ?? null);
+  if (jobId === null) return <Paper withBorder p="xl" bg="var(--mantine-color-default-hover)"><Text c="dimmed" ta="center">{t("studio.empty")}</Text></Paper>;
+  if (job.isPending) return <Loader mx="auto" my="xl" />;
+  if (job.isError) return <Failed error={job.error} retry={() => void job.refetch()} />;
+  return (
+    <Stack>
+      {job.data.status !== "completed" && <JobProgress job={job.data} />}
+      {job.data.status === "completed" && <Results job={job.data} model={model} before={before} sound={sound} />}
+      <Group gap="md"><Text size="xs" c="dimmed">{job.data.id}</Text><Raw job={job.data} /></Group>
+    </Stack>
+  );
+}
+
+function problemsOf(error: unknown): Record<string, string> {
+  if (!(error instanceof Problem)) return {};
+  return Object.fromEntries(error.errors.map((each) => [each.loc.split(".").at(-1)?.replace(/\[\d+\]$/, "") ?? each.loc, each.message]));
+}
