@@ -12,6 +12,7 @@ from gateway_world import World, gateway_world
 from litestar.routes import HTTPRoute
 
 from springtide.domain.errors import Unavailable
+from springtide.gateway import web
 
 
 @pytest.fixture
@@ -120,6 +121,13 @@ async def test_every_reference_in_the_openapi_document_leads_somewhere(world: Wo
             node = node[step]
 
 
+@pytest.fixture
+def unbuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The web page was not built: the plain one is shown."""
+    monkeypatch.setattr(web, "FOLDER", tmp_path / "nothing")
+
+
+@pytest.mark.usefixtures("unbuilt")
 @pytest.mark.parametrize("path", ["/", "/docs"])
 async def test_pages_need_nothing_from_elsewhere_and_run_nothing(world: World, path: str) -> None:
     answer = await world.http.get(path)
@@ -130,7 +138,8 @@ async def test_pages_need_nothing_from_elsewhere_and_run_nothing(world: World, p
     assert "<script" not in answer.text and "<link" not in answer.text and "src=" not in answer.text
 
 
-async def test_the_front_page_shows_each_model_escaped_with_a_line_to_paste(world: World) -> None:
+@pytest.mark.usefixtures("unbuilt")
+async def test_the_plain_front_page_shows_each_model_escaped_with_a_line_to_paste(world: World) -> None:
     text = (await world.http.get("/")).text
     assert "Draws &lt;b&gt;lines&lt;/b&gt; &amp; more." in text and "<b>" not in text
     assert "-F model=sketch -F picture=@photo.jpg" in text and "http://media.test/v1/jobs" in text

@@ -36,7 +36,7 @@ mimetypes.add_type("text/javascript", ".js")  # some systems say text/plain, whi
 @get(PATHS, include_in_schema=False, opt={"access": OPEN})
 async def front_page(request: AnyRequest) -> Response[bytes] | Response[str]:
     """The application, or the plain page where it was not built."""
-    index = _index()
+    index = _index(FOLDER)
     if index is None:
         return page.front_page(request)
     headers = {"content-security-policy": POLICY, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
@@ -47,11 +47,11 @@ async def front_page(request: AnyRequest) -> Response[bytes] | Response[str]:
 async def asset(request: AnyRequest, path: FromPath[Path]) -> Response[bytes]:
     """A file of the build, packed where the client takes that."""
     name = str(path).lstrip("/")
-    found = _assets().get(name)
+    found = _assets(FOLDER).get(name)
     if found is None:
         raise NotFound(f"There is no file {name[:200]!r} in the web page.")
     headers = {"cache-control": FOR_EVER if HASHED.search(name) else "public, max-age=3600", "vary": "accept-encoding"}
-    packed = _assets().get(f"{name}.gz")
+    packed = _assets(FOLDER).get(f"{name}.gz")
     if packed is not None and "gzip" in (text(headers_of(request), b"accept-encoding") or ""):
         found, headers["content-encoding"] = packed, "gzip"
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
@@ -59,12 +59,12 @@ async def asset(request: AnyRequest, path: FromPath[Path]) -> Response[bytes]:
 
 
 @functools.cache
-def _index() -> bytes | None:
-    built = FOLDER / "index.html"
+def _index(folder: Path) -> bytes | None:
+    built = folder / "index.html"
     return built.read_bytes() if built.is_file() else None
 
 
 @functools.cache
-def _assets() -> Mapping[str, Path]:
-    folder = FOLDER / "assets"
-    return {str(each.relative_to(folder)): each for each in folder.rglob("*") if each.is_file()}
+def _assets(folder: Path) -> Mapping[str, Path]:
+    assets = folder / "assets"
+    return {str(each.relative_to(assets)): each for each in assets.rglob("*") if each.is_file()}

@@ -52,7 +52,7 @@ export function History() {
       {jobs.isError && <Failed error={jobs.error} retry={() => void jobs.refetch()} />}
       {jobs.isPending && <Loader mx="auto" my="xl" />}
       {jobs.isSuccess && rows.length === 0 && (
-        <Paper withBorder p="xl"><Text ta="center" c="dimmed">{t(model || status ? "history.noneSuch" : "history.none")} <Anchor component={Link} href="/">{t("history.begin")}</Anchor></Text></Paper>
+        <Paper withBorder p="xl"><Text ta="center" c="dimmed">{t(model || status ? "history.noneSuch" : "history.none")} <Anchor component={Link} href="/" underline="always">{t("history.begin")}</Anchor></Text></Paper>
       )}
       {rows.length > 0 && (
         <Table.ScrollContainer minWidth={640}>
@@ -103,7 +103,9 @@ function Actions({ job }: { job: Job }) {
     <Menu position="bottom-end">
       <Menu.Target><ActionIcon variant="subtle" color="gray" aria-label={t("history.actionsOf", { id: job.id })}><IconDots size={18} /></ActionIcon></Menu.Target>
       <Menu.Dropdown>
-        {isOver(job) ? <Menu.Item onClick={() => again.mutate()}>{t("history.again")}</Menu.Item> : <Menu.Item onClick={() => cancel.mutate(job.id, { onError: tell })}>{t("job.cancel")}</Menu.Item>}
+        {!isOver(job) && <Menu.Item onClick={() => cancel.mutate(job.id, { onError: tell })}>{t("job.cancel")}</Menu.Item>}
+        {isOver(job) && job.status !== "completed" && <Menu.Item onClick={() => again.mutate()}>{t("history.again")}</Menu.Item>}
+        {!job.steps && <Menu.Item onClick={() => navigate(`/?model=${encodeURIComponent(job.model)}&from=${job.id}`)}>{t("history.changed")}</Menu.Item>}
         {!job.steps && <Menu.Item onClick={() => copy(curlOf(job.model, plain, files))}>{t("copy.as", { label: "curl" })}</Menu.Item>}
         {!job.steps && <Menu.Item onClick={() => copy(pythonOf(job.model, plain, files))}>{t("copy.as", { label: "Python" })}</Menu.Item>}
         <Menu.Item component="a" href={`/v1/jobs/${job.id}`}>{t("job.json")}</Menu.Item>

@@ -14,10 +14,11 @@ type Props = {
   error: string | undefined;
   disabled: boolean;
   files: File[];
+  kept: string[];
   onFiles: (files: File[]) => void;
 };
 
-export function FileField({ field, label, description, error, disabled, files, onFiles }: Props) {
+export function FileField({ field, label, description, error, disabled, files, kept, onFiles }: Props) {
   const { t } = useTranslation();
   const [refused, setRefused] = useState<string | null>(null);
   const takes = (file: File) => field.accept.some((kind) => fits(file.type, kind));
@@ -29,10 +30,16 @@ export function FileField({ field, label, description, error, disabled, files, o
   return (
     <Input.Wrapper label={label} description={description} error={error ?? refused} required={field.required} labelElement="div">
       <Stack gap="xs" mt={6}>
+        {kept.map((id) => (
+          <Group key={id} wrap="nowrap" p="xs" style={{ border: "1px solid var(--mantine-color-default-border)", borderRadius: 8 }}>
+            <Text size="sm" truncate style={{ flex: 1 }}>{t("studio.earlier")}</Text>
+            {!disabled && <ActionIcon variant="subtle" color="gray" onClick={() => onFiles([])} aria-label={t("studio.remove", { name: id })}><IconX size={18} /></ActionIcon>}
+          </Group>
+        ))}
         {files.map((file, place) => (
           <Chosen key={`${file.name}-${place}`} file={file} onRemove={disabled ? undefined : () => onFiles(files.filter((_, other) => other !== place))} />
         ))}
-        {(field.many || files.length === 0) && (
+        {(field.many || files.length + kept.length === 0) && (
           <Dropzone
             onDrop={(given) => { setRefused(null); onFiles(field.many ? [...files, ...given] : given.slice(0, 1)); }}
             onReject={(given) => setRefused(t("studio.wrongKind", { name: given[0]?.file.name ?? "", kinds }))}
@@ -48,7 +55,7 @@ export function FileField({ field, label, description, error, disabled, files, o
             </Group>
           </Dropzone>
         )}
-        {files.length === 0 && !disabled && field.accept.some((kind) => kind.startsWith("audio/")) && <Recorder onFile={(file) => onFiles([file])} />}
+        {files.length + kept.length === 0 && !disabled && field.accept.some((kind) => kind.startsWith("audio/")) && <Recorder onFile={(file) => onFiles([file])} />}
       </Stack>
     </Input.Wrapper>
   );

@@ -58,7 +58,7 @@ function Control({ field, inputs, files, problems, disabled, onInput, onFiles }:
   const shared = { label, description, error: problems[field.name], disabled, required: field.required } as const;
   switch (field.kind) {
     case "file":
-      return <FileField field={field} label={label} description={description} error={problems[field.name]} disabled={disabled} files={files[field.name] ?? []} onFiles={(given) => onFiles(field.name, given)} />;
+      return <FileField field={field} label={label} description={description} error={problems[field.name]} disabled={disabled} files={files[field.name] ?? []} kept={kept(value)} onFiles={(given) => { set(undefined); onFiles(field.name, given); }} />;
     case "choice":
       return (
         <Select
@@ -114,5 +114,7 @@ function Figure({ field, shared, value, set }: { field: Field; shared: Shared; v
   );
 }
 
+/** Ids of files of an earlier job. */
+const kept = (value: unknown): string[] => (Array.isArray(value) ? value.map(String) : value === undefined ? [] : [String(value)]);
 const words = (name: string) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
 const placeholder = (field: Field) => (field.examples[0] === undefined ? "" : String(field.examples[0]));

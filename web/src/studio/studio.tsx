@@ -1,7 +1,7 @@
 // Choose a model, give it files, watch it, take the result. The job in the address survives a reload.
 import { Alert, Badge, Button, Card, Grid, Group, Image, Loader, Paper, Progress, SimpleGrid, Stack, Text, Title, UnstyledButton } from "@mantine/core";
 import { IconArrowLeft, IconPlayerPlay, IconPlus } from "@tabler/icons-react";
-import { useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useLocation, useSearchParams } from "wouter";
 import { type Model, Problem } from "../api/client";
@@ -21,11 +21,11 @@ export function Studio() {
   const [search] = useSearchParams();
   const models = useModels();
   const name = search.get("model");
-  const job = search.get("job");
+  const from = search.get("from");
   if (models.isPending) return <Loader mx="auto" my="xl" />;
   if (models.isError) return <Failed error={models.error} retry={() => void models.refetch()} />;
   const model = models.data.find((each) => each.name === name);
-  if (model) return <Workbench key={model.name} model={model} jobId={job} />;
+  if (model) return <Workbench key={`${model.name} ${from}`} model={model} jobId={search.get("job")} from={from} />;
   return <Choice models={models.data} missing={name} />;
 }
 
@@ -49,7 +49,7 @@ function ModelCard({ model }: { model: Model }) {
   const [, navigate] = useLocation();
   const problem = model.live?.problem;
   return (
-    <UnstyledButton onClick={() => navigate(`/?model=${encodeURIComponent(model.name)}`)} aria-label={t(`model.${model.name}.title`, { defaultValue: model.title })}>
+    <UnstyledButton onClick={() => navigate(`/?model=${encodeURIComponent(model.name)}`)}>
       <Card withBorder h="100%" padding="md" className="model-card">
         {EXAMPLES.has(model.name) && <Card.Section><Image src={`/assets/examples/${model.name}.jpg`} alt="" h={150} fit="cover" /></Card.Section>}
         <Group justify="space-between" mt={EXAMPLES.has(model.name) ? "sm" : 0} wrap="nowrap">
@@ -62,7 +62,8 @@ function ModelCard({ model }: { model: Model }) {
   );
 }
 
-function Workbench({ model, jobId }: { model: Model; jobId: string | null }) {
+/** from: an earlier job whose inputs, files included, are where this one begins. */
+function Workbench({ model, jobId, from }: { model: Model; jobId: string | null; from: string | null }) {
   const { t } = useTranslation();
   const [, navigate] = useLocation();
   const fields = useMemo(() => fieldsOf(model), [model]);
@@ -72,7 +73,11 @@ function Workbench({ model, jobId }: { model: Model; jobId: string | null }) {
   const [error, setError] = useState<unknown>(null);
   const key = useRef(newKey());
   const job = useJob(jobId);
-  const missing = fields.filter((field) => field.required && (field.kind === "file" ? !files[field.name]?.length : inputs[field.name] === undefined && field.initial === undefined));
+  const earlier = useJob(from).data;
+  useEffect(() => {
+    if (earlier) setInputs(Object.fromEntries(Object.entries(earlier.inputs as Inputs).filter(([, value]) => value !== null)));
+  }, [earlier?.id]);
+  const missing = fields.filter((field) => field.required && !files[field.name]?.length && inputs[field.name] === undefined && (field.kind === "file" || field.initial === undefined));
   const problems = useMemo(() => problemsOf(error), [error]);
   const changed = () => { setError(null); key.current = newKey(); };
   const send = async () => {

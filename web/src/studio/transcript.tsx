@@ -1,6 +1,6 @@
 // What was said, under its sound: the word that is heard is marked, a click on a word goes there.
 import { Paper, Stack, Text } from "@mantine/core";
-import { useRef, useState } from "react";
+import { Fragment, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 type Word = { word: string; start_s: number; end_s: number };
@@ -22,16 +22,31 @@ export function Transcript({ segments, text, sound }: { segments: Segment[]; tex
       <Paper withBorder p="md" mah="40vh" style={{ overflowY: "auto", lineHeight: 1.8 }} tabIndex={0} aria-label={t("result.transcript")}>
         {segments.map((segment) => (
           <span key={segment.id}>
-            {(segment.words?.length ? segment.words : [{ word: segment.text, start_s: segment.start_s, end_s: segment.end_s }]).map((word, place) => (
-              <button key={place} type="button" className="word" disabled={!sound} title={clock(word.start_s)} data-said={now_s >= word.start_s && now_s < word.end_s} onClick={() => go(word.start_s)}>
-                {word.word}
-              </button>
+            {wordsOf(segment).map((word, place) => (
+              <Fragment key={place}>
+                {word.before}
+                <button type="button" className="word" disabled={!sound} title={clock(word.start_s)} data-said={now_s >= word.start_s && now_s < word.end_s} onClick={() => go(word.start_s)}>
+                  {word.word}
+                </button>
+              </Fragment>
             ))}{" "}
           </span>
         ))}
       </Paper>
     </Stack>
   );
+}
+
+/** The words where they stand in the text: what is between them, a space or nothing, is the language's own. */
+function wordsOf(segment: Segment): (Word & { before: string })[] {
+  if (!segment.words?.length) return [{ word: segment.text, start_s: segment.start_s, end_s: segment.end_s, before: "" }];
+  let end = 0;
+  return segment.words.map((word) => {
+    const place = segment.text.indexOf(word.word, end);
+    const before = place < 0 ? " " : segment.text.slice(end, place);
+    if (place >= 0) end = place + word.word.length;
+    return { ...word, before };
+  });
 }
 
 function clock(seconds: number): string {
