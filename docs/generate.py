@@ -4,6 +4,7 @@ client."""
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from springtide.config.sections import FloorConfig, OpenAiConfig, ProvenanceConf
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 EXAMPLE = Path(__file__).parents[1] / "springtide.example.toml"
+OPENAPI = Path(__file__).parents[1] / "web" / "openapi.json"
 SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("server", ServerConfig),
     ("broker", BrokerConfig),
@@ -116,10 +118,23 @@ def _lines(values: BaseModel, section: type[BaseModel]) -> list[str]:
     return lines
 
 
+def render_openapi() -> str:
+    """The OpenAPI document without models: what the web page's types are made from."""
+    from springtide.gateway.app import GatewayServices, create_app
+    from springtide.gateway.openapi import complete
+    from springtide.runtime.clock import SystemClock
+
+    required = {each.name: None for each in fields(GatewayServices) if each.default is each.default_factory is MISSING}
+    services: Any = GatewayServices(**{**required, "models": {}, "clock": SystemClock()})  # type: ignore[arg-type] - no route is called
+    document = complete(create_app(services).openapi_schema.to_schema(), [])
+    return json.dumps(document, default=str, indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
     import sync_client  # beside this file
 
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(render())
     EXAMPLE.write_text(render_example())
+    OPENAPI.write_text(render_openapi())
     sync_client.write()

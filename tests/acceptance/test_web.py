@@ -192,7 +192,9 @@ def test_many_files_are_one_batch_with_one_archive(page: Page, tmp_path: Path) -
 
 
 def test_the_history_is_filtered_and_a_job_of_it_runs_again(page: Page, server: Server) -> None:
-    server.http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 0, "steps": 3}}, headers={"Prefer": "wait=60"})
+    server.http.post(
+        "/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 0, "steps": 3}}, headers={"Prefer": "wait=60"}
+    )
     page.goto("/history?model=synthetic&status=completed")
     row = page.get_by_role("row").nth(1)
     expect(row).to_contain_text("completed")
@@ -248,4 +250,6 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Page, path: str) -> 
         page.wait_for_timeout(300)  # colours fade
         found = page.evaluate("axe.run().then(found => found.violations)")
         serious = [each for each in found if each["impact"] in ("serious", "critical")]
-        assert [(each["id"], node["target"], node["failureSummary"]) for each in serious for node in each["nodes"]] == []
+        assert [
+            (each["id"], node["target"], node["failureSummary"]) for each in serious for node in each["nodes"]
+        ] == []

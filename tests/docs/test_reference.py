@@ -27,6 +27,11 @@ def test_the_configuration_page_is_made_from_the_code() -> None:
     assert generate.PAGE.read_text() == generate.render(), "run: python docs/generate.py"
 
 
+def test_the_web_pages_types_are_made_from_the_api_as_it_is() -> None:
+    generate = _generator()
+    assert generate.OPENAPI.read_text() == generate.render_openapi(), "run: python docs/generate.py"
+
+
 def test_the_example_file_says_the_defaults() -> None:
     generate = _generator()
     assert generate.EXAMPLE.read_text() == generate.render_example(), "run: python docs/generate.py"
