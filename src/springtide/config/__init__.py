@@ -13,11 +13,13 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -25,19 +27,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-<<<<<<< HEAD:src/springtide/config/__init__.py
 from springtide.config.sections import FloorConfig, OpenAiConfig, ProvenanceConfig, RetryConfig, Section
-=======
-from springtide.config_places import (
-    BlobsConfig,
-    BrokerConfig,
-    EgressConfig,
-    LedgerConfig,
-    ProvenanceConfig,
-    Section,
-    ServerConfig,
-)
->>>>>>> f37046a (The page's types are made from the API's own document, which a test holds; the configuration's sections of places are a module of their own):src/springtide/config.py
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name, is_tenant_id
 from springtide.domain.tenant import MAX_QUEUED
@@ -48,7 +38,6 @@ _engine_check: ContextVar[EngineCheck | None] = ContextVar("engine_check", defau
 _SECRETS = re.compile("url|secret|token|password")  # keys whose values are never shown
 
 
-<<<<<<< HEAD:src/springtide/config/__init__.py
 def _scheme(url: str, *allowed: str) -> str:
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in allowed:
@@ -197,37 +186,6 @@ class EgressConfig(Section):
             raise ValueError(error.message) from error
         return value
 
-=======
-class RetryConfig(Section):
-    """Further attempts of a model's jobs: how long after the last one, and after which errors. The codes are those of
-    a job's error, an engine's own included; without a word here, what may end differently is tried again."""
-
-    first_s: float = Field(default=1.0, gt=0, le=3600, description="Seconds before the second attempt, on average.")
-    factor: float = Field(default=4.0, ge=1, le=100, description="Each further wait is this many times longer.")
-    most_s: float = Field(default=120.0, gt=0, le=86_400, description="Longest wait, seconds.")
-    jitter: float = Field(
-        default=0.5, ge=0, le=1, description="Share of a wait left to chance: what failed together comes back apart."
-    )
-    on: list[str] = Field(
-        default_factory=list, description="Errors tried again though they would not be, such as timed_out."
-    )
-    never: list[str] = Field(
-        default_factory=list, description="Errors not tried again though they would be, such as out_of_memory."
-    )
-
-    @model_validator(mode="after")
-    def _sense(self) -> RetryConfig:
-        if self.first_s > self.most_s:
-            raise ValueError(f"first_s ({self.first_s:g}) is above most_s ({self.most_s:g})")
-        if both := sorted(set(self.on) & set(self.never)):
-            raise ValueError(f"{', '.join(both)}: in `on` and in `never`")
-        if hopeless := sorted({"invalid_input", "bad_media", "input_missing", "cancelled"} & set(self.on)):
-            raise ValueError(f"on: {', '.join(hopeless)} would end the same however often it is tried")
-        if "worker_lost" in self.never:
-            raise ValueError("never: worker_lost is no fault of the job; max_attempts = 1 allows no second attempt")
-        return self
-
->>>>>>> f37046a (The page's types are made from the API's own document, which a test holds; the configuration's sections of places are a module of their own):src/springtide/config.py
 
 class FleetConfig(Section):
     """What all models may take together on this machine (docs/elasticity.md). Where they want more, it goes to the one
@@ -255,24 +213,6 @@ class FleetConfig(Section):
         return {what: float(much) for what, much in limits.items() if much is not None}
 
 
-<<<<<<< HEAD:src/springtide/config/__init__.py
-=======
-class FloorConfig(Section):
-    """Replicas at least, at some hours of some days."""
-
-    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
-        default_factory=lambda: ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
-        description="Days on which it begins.",
-    )
-    begin: str = Field(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", description="From this time of the day, hh:mm.")
-    until: str = Field(
-        pattern=r"^(([01]?\d|2[0-3]):[0-5]\d|24:00)$",
-        description="To this one, hh:mm; before `begin` it is over midnight.",
-    )
-    replicas: int = Field(ge=0, le=1000, description="So many at least.")
-
-
->>>>>>> f37046a (The page's types are made from the API's own document, which a test holds; the configuration's sections of places are a module of their own):src/springtide/config.py
 class ScalingConfig(Section):
     """How the number of workers follows the load (docs/elasticity.md). The default policy, tide, keeps the objective
     with as little as it can: a share of the jobs shall begin within a wait."""
@@ -461,26 +401,6 @@ class TenantConfig(Section):
     )
 
 
-<<<<<<< HEAD:src/springtide/config/__init__.py
-=======
-class OpenAiConfig(Section):
-    """The routes that programs written for OpenAI use (docs/openai.md)."""
-
-    aliases: dict[str, str] = Field(
-        default={},
-        description="Model names of OpenAI's, or any others, and the model each stands for, such as "
-        '{ "whisper-1" = "speech" }; without one the first model that serves the route stands for OpenAI\'s names.',
-    )
-    wait_s: float = Field(
-        default=590,
-        ge=1,
-        le=3600,
-        description="Longest wait for a job's end in a call that answers with its result; the `openai` package gives "
-        "up after 600 s.",
-    )
-
-
->>>>>>> f37046a (The page's types are made from the API's own document, which a test holds; the configuration's sections of places are a module of their own):src/springtide/config.py
 class WorkersConfig(Section):
     """Models that share workers: each hosts all of them under one memory budget and unloads what was used longest ago.
     The replicas are those of the pool; its models set none themselves."""
