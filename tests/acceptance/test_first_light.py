@@ -94,7 +94,7 @@ def test_the_run_command_prints_the_transcript(server: Server, tmp_path: Path) -
     assert " --> " in (tmp_path / "talk.srt").read_text()
 
 
-def test_submit_status_cancel_and_models_speak_json(server: Server) -> None:
+def test_submit_list_get_cancel_and_models_speak_json(server: Server) -> None:
     models = json.loads(server.cli("models", "--json").stdout)
     assert {model["name"] for model in models} == {
         "concat",
@@ -112,11 +112,11 @@ def test_submit_status_cancel_and_models_speak_json(server: Server) -> None:
         "watermark",
     }
     job = json.loads(server.cli("submit", "synthetic", "-i", "seconds=600", "--json").stdout)
-    listed = json.loads(server.cli("status", "--json").stdout)
-    assert job["id"] in {one["id"] for one in listed["data"]}
+    listed = json.loads(server.cli("list", "--json").stdout)
+    assert job["id"] in {one["id"] for one in listed}
     server.cli("cancel", job["id"])
     assert server.finished(job["id"])["status"] == "cancelled"
-    shown = json.loads(server.cli("status", job["id"], "--json").stdout)
+    shown = json.loads(server.cli("get", job["id"], "--json").stdout)
     assert shown["status"] == "cancelled"
 
 
@@ -137,14 +137,14 @@ def test_a_failed_job_fails_the_command_with_its_reason(server: Server) -> None:
         (("run", "synthetic", "-i", "seconds=-1"), "seconds"),
         (("run", "matting", str(DATA / "portrait.jpg"), "-o", "nowhere/cut.png"), "there is no folder"),
         (("run", "matting", str(DATA / "portrait.jpg"), "-o", "."), "is a folder"),
-        (("status", "../../healthz"), "is not a job's id"),
+        (("get", "../../healthz"), "is not a job's id"),
         (("cancel", "../../healthz"), "is not a job's id"),
-        (("status", "job_00000000000000000000000000000000"), "job_0000"),
+        (("get", "job_00000000000000000000000000000000"), "job_0000"),
     ],
 )
 def test_wrong_commands_say_what_is_wrong(server: Server, words: tuple[str, ...], told: str) -> None:
     done = server.cli(*words)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
 

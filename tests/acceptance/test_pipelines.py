@@ -96,7 +96,7 @@ def test_a_mistake_in_a_later_step_is_told_before_anything_runs(server: Server) 
     assert answer.status_code == 422
     assert {item["loc"] for item in answer.json()["errors"]} == {"then.0.inputs.image", "then.0.inputs.opacity"}
     done = server.cli("submit", "speech", str(DATA / "en.wav"), "--then", "watermark image=from:vtt text=x")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "takes image/*, and vtt of step 0 (speech) is text/vtt" in done.stderr
 
 
@@ -104,7 +104,7 @@ def test_failed_jobs_are_retried_by_command_and_once(server: Server) -> None:
     words = ["submit", "synthetic", "--then", "synthetic outcome=fail", "--then", "synthetic"]
     job = server.cli(*words).stdout.strip()
     assert server.finished(job)["status"] == "failed"
-    table = server.cli("status", job, variables={"COLUMNS": "110"}).stdout
+    table = server.cli("get", job, variables={"COLUMNS": "110"}).stdout
     assert [line.split("│")[3].strip() for line in table.splitlines() if "job_" in line or "waiting" in line] == [
         "failed",
         "completed",
@@ -127,5 +127,5 @@ def test_failed_jobs_are_retried_by_command_and_once(server: Server) -> None:
     assert again[1] in once_more.stdout
     assert "retried 0 jobs, 1 had been before" in once_more.stderr
     wrong = server.cli("jobs", "retry", "--failed", "--since", "yesterday")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert "90s, 30m, 1h or 2d" in wrong.stderr

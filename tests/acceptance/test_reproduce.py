@@ -53,5 +53,5 @@ def test_a_job_with_a_file_runs_again_without_the_server(server: Server, tmp_pat
 
 def test_a_job_that_is_not_there_is_one_clear_line(server: Server) -> None:
     result = server.cli("jobs", "reproduce", "job_" + "0" * 32)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1

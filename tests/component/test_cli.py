@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
+import msgspec
 import pytest
 
-from springtide.cli import client, commands, roles
+from springtide.cli import connecting, results, roles
 from springtide.cli.main import main
-from springtide.domain.errors import ConfigError, SpringtideError
+from springtide.client import File
+from springtide.domain.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object, **__: object) -> None:
         raise AssertionError("a server was started")
 
-    monkeypatch.setattr(commands.subprocess, "Popen", started)
+    monkeypatch.setattr(connecting.subprocess, "Popen", started)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -29,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *wo
     monkeypatch.setattr("sys.argv", ["springtide", *words])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     return capsys.readouterr().err
 
 
@@ -58,28 +59,6 @@ def test_an_input_without_a_value_starts_no_server(
 
 
 @pytest.mark.parametrize(
-    ("problem", "told"),
-    [
-        (
-            {"detail": "seconds: too low; steps: missing", "errors": [
-                {"loc": "seconds", "message": "too low"}, {"loc": "steps", "message": "missing"}]},
-            "seconds: too low; steps: missing",
-        ),
-        (
-            {"detail": "Two things are wrong.", "errors": [{"loc": "a", "message": "x"}, {"loc": "b", "message": "y"}]},
-            "Two things are wrong.\n  a: x\n  b: y",
-        ),
-        ({"title": "Not Found"}, "Not Found"),
-    ],
-)  # fmt: skip
-def test_a_refusal_says_each_thing_once(problem: dict[str, object], told: str) -> None:
-    request = httpx.Request("POST", "http://media.test/v1/jobs")
-    with pytest.raises(SpringtideError) as raised:
-        client._raise(httpx.Response(422, json=problem, request=request))
-    assert raised.value.message == told
-
-
-@pytest.mark.parametrize(
     ("host", "told"), [("nohost.invalid", "'nohost.invalid' cannot be resolved"), ("192.0.2.1", "not an address of")]
 )
 def test_a_host_that_cannot_be_listened_on_is_named_with_the_reason(host: str, told: str) -> None:
@@ -103,6 +82,7 @@ def test_a_file_saved_under_a_wrong_ending_is_told_with_the_right_one(
     output: str, file: dict[str, str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(commands._err, "print", lambda text, **_: said.append(text))
-    commands._warn_of_ending(Path(output), file)
+    monkeypatch.setattr(results, "say", said.append)
+    fields = {"id": "blob_1", "url": "/", "bytes": 1, "sha256": "0", **file}
+    results._warn_of_ending(Path(output), msgspec.convert(fields, File))
     assert (told in "".join(said)) and bool(said) == bool(told)

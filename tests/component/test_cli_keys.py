@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from springtide.cli.client import Api
 from springtide.cli.main import main
+from springtide.client import Springtide
 
 Said = Callable[..., tuple[str, str]]
 
@@ -59,15 +59,15 @@ def test_what_is_wrong_is_said_and_no_secret_is_repeated(keys: Said) -> None:
         (("revoke", "st_aaaaaaaa"), "there is no key st_aaaaaaaa"),
         (("revoke", "st_aaaaaaaa_" + "5" * 64), "by its id"),
     ):
-        _, err = keys(*words, code=1)
+        _, err = keys(*words, code=2)
         assert hint in err and "5555" not in err
     assert json.loads(keys("list", "--json")[0])["data"] == []
 
 
 def test_clients_send_the_key_of_the_environment_and_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPRINGTIDE_API_KEY", "st_aaaaaaaa_" + "5" * 64)
-    with Api("http://127.0.0.1:1") as api:
-        assert api._http.headers["authorization"] == "Bearer st_aaaaaaaa_" + "5" * 64
+    with Springtide("http://127.0.0.1:1") as client:
+        assert client._http.authorization["authorization"] == "Bearer st_aaaaaaaa_" + "5" * 64
     monkeypatch.delenv("SPRINGTIDE_API_KEY")
-    with Api("http://127.0.0.1:1") as api:
-        assert "authorization" not in api._http.headers
+    with Springtide("http://127.0.0.1:1") as client:
+        assert client._http.authorization == {}

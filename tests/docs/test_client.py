@@ -33,8 +33,8 @@ with Springtide("http://127.0.0.1:8321", api_key="st_x") as client:
     reveal_type(client.submit("matting", {"image": b""}, then=steps))
     reveal_type([event.progress for event in client.stream(job)])
     reveal_type([one.id for one in client.jobs.list(status="failed")])
-    items = list(client.batches.submit(JobRequest(model="m", inputs={"n": n}) for n in range(3)))
-    reveal_type(items)
+    batch = client.batches.submit(JobRequest(model="m", inputs={"n": n}) for n in range(3))
+    reveal_type(list(client.batches.items(batch, status="failed")))
     client.submit("matting", priority="urgent")  # error: no such priority
     client.run("matting", patience=3)  # error: no such option
 

@@ -17,10 +17,7 @@ MOST_POSITIONAL = 5
 LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS = {
-    "cli/main.py:run": "Typer reads the parameters as the command's arguments and options",
-    "cli/main.py:retry": "Typer reads the parameters as the command's arguments and options",
     "cli/main.py:simulate": "Typer reads the parameters as the command's arguments and options",
-    "cli/main.py:submit": "Typer reads the parameters as the command's arguments and options",
 }
 BANNED_NAMES = re.compile(r"(utils?|helpers?|common|misc|manager|handlers?)$")
 

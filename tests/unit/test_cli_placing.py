@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from springtide.cli.placing import first_taking, place
 from springtide.domain.errors import InvalidInput
+from springtide.domain.model import FileField
 
 
-def field(name: str, *media_types: str, many: bool = False) -> dict[str, Any]:
-    return {"name": name, "media_types": list(media_types), "many": many}
+def field(name: str, *media_types: str, many: bool = False) -> FileField:
+    return FileField(name=name, media_types=media_types, required=False, many=many, max_bytes=1)
 
 
-MATTING = {"name": "matting", "input_files": [field("image", "image/*"), field("video", "video/*")]}
-TALK = {"name": "talk", "input_files": [field("face", "image/*", "video/*"), field("speech", "audio/*", "video/*")]}
-ALBUM = {"name": "album", "input_files": [field("sound", "audio/*"), field("pictures", "image/*", many=True)]}
+def model(name: str, *fields: FileField) -> Any:
+    return SimpleNamespace(name=name, input_files=fields)
+
+
+MATTING = model("matting", field("image", "image/*"), field("video", "video/*"))
+TALK = model("talk", field("face", "image/*", "video/*"), field("speech", "audio/*", "video/*"))
+ALBUM = model("album", field("sound", "audio/*"), field("pictures", "image/*", many=True))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +39,7 @@ ALBUM = {"name": "album", "input_files": [field("sound", "audio/*"), field("pict
         (MATTING, ["notes.txt"], ["image"]),
     ],
 )
-def test_a_file_goes_where_its_kind_is_taken(model: dict[str, Any], files: list[str], fields: list[str]) -> None:
+def test_a_file_goes_where_its_kind_is_taken(model: Any, files: list[str], fields: list[str]) -> None:
     assert [name for name, _ in place(model, [Path(file) for file in files])] == fields
 
 
@@ -41,10 +47,10 @@ def test_more_files_than_fields_are_named() -> None:
     with pytest.raises(InvalidInput, match=r"matting takes image, video; too many: c\.png"):
         place(MATTING, [Path("a.png"), Path("c.png")])
     with pytest.raises(InvalidInput, match="takes no files"):
-        place({"name": "synthetic", "input_files": []}, [Path("a.png")])
+        place(model("synthetic"), [Path("a.png")])
 
 
 def test_what_a_step_gives_feeds_the_field_that_takes_it() -> None:
-    assert first_taking(MATTING["input_files"], ["video/mp4"])["name"] == "video"  # type: ignore[index,arg-type]
-    assert first_taking(MATTING["input_files"], [])["name"] == "image"  # type: ignore[index,arg-type]
+    assert first_taking(MATTING.input_files, ["video/mp4"]) == MATTING.input_files[1]
+    assert first_taking(MATTING.input_files, []) == MATTING.input_files[0]
     assert first_taking([], ["image/png"]) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from client_double import IMPATIENT, JOB, Double, job, problem
 from springtide.client import (
     ApiError,
     AsyncSpringtide,
+    Batch,
     ClientError,
     Conflict,
     Forbidden,
@@ -29,6 +31,7 @@ from springtide.client import (
     Unauthorized,
     Unavailable,
     Unreachable,
+    WaitTimeout,
 )
 from springtide.client.errors import api_error
 from springtide.client.settings import settings
@@ -272,25 +275,52 @@ def test_an_answer_of_another_server_is_told_as_such() -> None:
         double.client().submit("synthetic")
 
 
-def test_a_batch_too_large_is_sent_in_halves_each_item_with_its_key() -> None:
-    import json
+def _batch(number: int, total: int, **fields: Any) -> dict[str, Any]:
+    urls = {f"{name}_url": "/" for name in ("status", "items", "jobs", "cancel", "retry")}
+    told = {"id": f"batch_{number}", "status": "in_progress", "created_at": "", "created_at_s": 1.0, "total": total}
+    return {**told, "counts": {"queued": total}, "progress": 0.0, "refused": [], **urls, **fields}
 
-    sent: list[list[str]] = []
-    told: list[Any] = []
+
+def test_a_batch_too_large_is_sent_in_halves_each_with_its_key() -> None:
+    sent: list[tuple[str, list[int]]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
-            return httpx.Response(200, json={"data": told})
-        items = json.loads(request.content)["jobs"]
-        if len(items) > 2:
+        numbers = [json.loads(line)["inputs"]["n"] for line in request.content.splitlines()]
+        if len(numbers) > 2:
             return problem(413, "too_many_jobs")
-        sent.append([item["idempotency_key"] for item in items])
-        told[:] = [{"place": n, "status": "queued", "job": job(item["inputs"]["n"])} for n, item in enumerate(items)]
-        body = {"id": "batch_1", "total": len(items), "items_url": f"{request.url.copy_with(path='/items')}"}
-        return httpx.Response(202, json=body)
+        sent.append((request.headers["idempotency-key"], numbers))
+        return httpx.Response(202, json=_batch(len(sent), len(numbers)))
 
-    client = Double(usual=answer).client()
     jobs = (JobRequest(model="synthetic", inputs={"n": number}) for number in range(5))
-    items = list(client.batches.submit(jobs, idempotency_key="k"))
-    assert [item.job.id[-1] for item in items if item.job] == ["0", "1", "2", "3", "4"]
-    assert [key for keys in sent for key in keys] == [f"k/{number}" for number in range(5)]
+    batches = list(Double(usual=answer).client().batches.submit_all(jobs, idempotency_key="k", at_once=4))
+    assert [batch.total for batch in batches] == [2, 2, 1]
+    assert [numbers for _, numbers in sent] == [[0, 1], [2, 3], [4]]
+    assert len({key for key, _ in sent}) == 3
+
+
+def test_a_lost_answer_makes_no_second_batch() -> None:
+    def lose(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("connection reset", request=request)
+
+    double = Double(lose, lose, usual=lambda _: httpx.Response(202, json=_batch(1, 2)))
+    double.client().batches.submit([JobRequest(model="m"), JobRequest(model="m", idempotency_key="own")])
+    assert len({request.headers["idempotency-key"] for request in double.seen}) == 1
+    assert len(set(double.bodies)) == 1
+    assert [json.loads(line).get("idempotency_key") for line in double.bodies[0].splitlines()] == [None, "own"]
+
+
+def test_a_batch_is_looked_at_until_each_item_has_ended() -> None:
+    done = _batch(1, 2, status="completed", counts={"completed": 1, "refused": 1}, progress=1.0)
+    double = Double(usual=lambda _: httpx.Response(200, json=_batch(1, 2, eta_s=20.0)))
+    looks: list[float] = []
+
+    def on_look(batch: Batch) -> None:
+        looks.append(batch.progress)
+        if len(looks) == 3:
+            double.usual = lambda _: httpx.Response(200, json=done)
+
+    found = double.client().batches.wait("batch_1", on_look=on_look)
+    assert (found.has_ended, found.is_completed, double.slept) == (True, False, [2.0] * 3)
+    double.usual = lambda _: httpx.Response(200, json=_batch(1, 2))
+    with pytest.raises(WaitTimeout, match="batch_1 is still in_progress"):
+        double.client().batches.wait("batch_1", timeout_s=0.0)

@@ -1,7 +1,4 @@
-"""The command line. Imports are lazy: a worker starts in a fraction of a second and must not load the gateway.
-
-Exit codes: 0 done, 1 the job or the server failed, 2 wrong usage or configuration.
-"""
+"""The command line. Imports are lazy: a worker starts in a fraction of a second and must not load the gateway."""
 
 from __future__ import annotations
 
@@ -16,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from springtide import __version__
+from springtide.cli.job_commands import register
+from springtide.cli.options import ConfigOption, JsonOption, SupervisedOption, UrlOption
 from springtide.domain.errors import ConfigError, SpringtideError
 
 if TYPE_CHECKING:
     from springtide.config import Config
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 models_app = typer.Typer(help="Models served, and their weights.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
 jobs_app = typer.Typer(help="What became of jobs.", no_args_is_help=True)
@@ -31,26 +30,15 @@ app.add_typer(keys_app, name="keys")
 trace_app = typer.Typer(help="Arrivals of the past, for simulations.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="springtide.toml to use.")]
-SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-UrlOption = Annotated[str | None, typer.Option("--url", help="Address of a running server.")]
-InputOption = Annotated[list[str] | None, typer.Option("--input", "-i", help="An input as name=value; repeatable.")]
-ThenOption = Annotated[
-    list[str] | None,
-    typer.Option("--then", help="A step to do next: 'MODEL name=value name=@file name=from:output'; repeatable."),
-]
-FilesArgument = Annotated[list[Path] | None, typer.Argument(help="Files; each to the first input that takes its kind.")]
-
 
 def main() -> None:
     """Entry point: every expected error becomes one line on standard error."""
     try:
         app()
-    except ConfigError as error:
-        _die(error.message, 2)
     except SpringtideError as error:
-        _die(error.message, 1)
+        from springtide.cli.exits import exit_code
+
+        _die(error.message, exit_code(error))
 
 
 @app.callback(invoke_without_command=True)
@@ -146,88 +134,10 @@ def worker(
     _run(f"worker {name}", lambda stop: run_worker(spec, stop), supervised=supervised)
 
 
-# --- clients ----------------------------------------------------------------------------------------------------------
+register(app, jobs_app)
 
 
-@app.command()
-def run(
-    model: Annotated[str, typer.Argument(help="The model to run.")],
-    files: FilesArgument = None,
-    inputs: InputOption = None,
-    then: ThenOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to save the primary result file.")
-    ] = None,
-    all_files: Annotated[Path | None, typer.Option("--all", help="Folder to save every result file in.")] = None,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Run one job and wait for its result; starts a server for itself where none runs."""
-    from springtide.cli.commands import Order, run_job
-
-    order = Order(model, files or [], inputs or [], then or [])
-    code = run_job(_config(config), order, url=url, output=output, all_files=all_files, as_json=as_json)
-    raise typer.Exit(code)
-
-
-@app.command()
-def submit(
-    model: Annotated[str, typer.Argument(help="The model to run.")],
-    files: FilesArgument = None,
-    inputs: InputOption = None,
-    then: ThenOption = None,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Submit one job and return at once."""
-    from springtide.cli.commands import Order, submit_job
-
-    order = Order(model, files or [], inputs or [], then or [])
-    submit_job(_config(config), order, url=url, as_json=as_json)
-
-
-@app.command()
-def status(
-    job: Annotated[str | None, typer.Argument(help="A job's id; without it the newest jobs are listed.")] = None,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Show one job, or the newest ones."""
-    from springtide.cli.commands import show_status
-
-    show_status(_config(config), url, job, as_json=as_json)
-
-
-@app.command()
-def cancel(
-    job: Annotated[str, typer.Argument(help="The job's id.")],
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Cancel a job."""
-    from springtide.cli.commands import cancel_job
-
-    cancel_job(_config(config), url, job, as_json=as_json)
-
-
-@app.command()
-def explain(
-    what: Annotated[str, typer.Argument(help="A job's id, or the word `scaling`.")],
-    model: Annotated[str | None, typer.Argument(help="With `scaling`: the model.")] = None,
-    *,
-    limit: Annotated[int, typer.Option(help="With `scaling`: at most so many decisions.")] = 10,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Say why a job waits or failed, or why a model has as many replicas as it has."""
-    from springtide.cli.commands import explain_it
-
-    explain_it(_config(config), url, what, model, limit=limit, as_json=as_json)
+# --- simulation ------------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -327,45 +237,14 @@ def trace_export(
     export_trace(_config(config), since, output)
 
 
-@jobs_app.command()
-def reproduce(
-    job: Annotated[str, typer.Argument(help="The job's id.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write; default: ./JOB.")] = None,
-    url: UrlOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Write a job's inputs, its attempts, and a program that runs its engine on them in one process."""
-    from springtide.cli.commands import reproduce_job
-
-    reproduce_job(_config(config), url, job, output or Path(job))
-
-
-@jobs_app.command()
-def retry(
-    jobs: Annotated[list[str] | None, typer.Argument(help="Ids of ended jobs without a result.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All that failed, instead of ids.")] = False,
-    since: Annotated[str, typer.Option(help="With --failed: submitted in the last 90s, 30m, 1h, 2d.")] = "1d",
-    model: Annotated[str | None, typer.Option(help="With --failed: only of this model, also as a step.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
-    url: UrlOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Do jobs again as new ones; a pipeline goes on at the step that failed. Doing it twice does it once."""
-    from springtide.cli.commands import retry_jobs
-    from springtide.cli.retry import Which
-
-    which = Which(jobs or [], failed, since, model)
-    code = retry_jobs(_config(config), url, which, dry_run=dry_run)
-    raise typer.Exit(code)
-
-
 @models_app.callback()
 def models(ctx: typer.Context, as_json: JsonOption = False, url: UrlOption = None, config: ConfigOption = None) -> None:
     """List the models of a running server (or those configured, where none runs)."""
     if ctx.invoked_subcommand is None:
         from springtide.cli.commands import list_models
+        from springtide.cli.connecting import Where
 
-        list_models(_config(config), url, as_json=as_json)
+        raise typer.Exit(list_models(Where(url, config), json=as_json))
 
 
 @models_app.command()

@@ -10,13 +10,13 @@ them in one process.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from springtide.cli.client import Api
+from springtide.cli.results import as_json
+from springtide.client import Springtide
 from springtide.config import Config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import BlobId, is_blob_id
@@ -46,15 +46,15 @@ class Recipe(msgspec.Struct, frozen=True):
     files: dict[BlobId, dict[str, Any]]  # what `InputFile` takes; the path is relative to the folder
 
 
-def take_out(config: Config, api: Api, job_id: str, folder: Path) -> Path:
+def take_out(config: Config, client: Springtide, job_id: str, folder: Path) -> Path:
     """Write the folder; gives its program. Of a pipeline it is the step that was begun last. Raises ConfigError where
     it cannot be written, NotFound for a job or a file that is gone."""
-    job = api.get(f"/v1/jobs/{job_id}")
-    if begun := [step["job"] for step in job.get("steps") or [] if step["job"] and not step["reused"]]:
-        job = api.get(f"/v1/jobs/{begun[-1]}")
-    attempts = api.get(f"/v1/jobs/{job['id']}/attempts")["data"]
-    model = config.models.get(job["model"])
-    engine = model.engine if model else api.get(f"/v1/models/{job['model']}")["engine"]
+    job = client.jobs.get(job_id)
+    if begun := [step.job for step in job.steps or [] if step.job and not step.reused]:
+        job = client.jobs.get(begun[-1])
+    attempts = client.jobs.attempts(job)
+    model = config.models.get(job.model)
+    engine = model.engine if model else client.models.get(job.model).engine
     try:
         (folder / "files").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,16 +63,15 @@ def take_out(config: Config, api: Api, job_id: str, folder: Path) -> Path:
         engine=engine,
         settings=model.settings if model else {},
         weights_folder=str(config.weights_folder),
-        inputs=job["inputs"],
-        files={blob: _fetch(api, blob, folder) for blob in _blobs(job["inputs"])},
+        inputs=job.inputs,
+        files={blob: _fetch(client, blob, folder) for blob in _blobs(job.inputs)},
     )
-    title = (
-        f"Job {job_id} of {job['model']} (engine {engine}, version {job['model_version']}) once more, in this process."
-    )
+    title = f"Job {job_id} of {job.model} (engine {engine}, version {job.model_version}) once more, in this process."
     program = folder / "run.py"
+    told = {**msgspec.to_builtins(job), "attempts": msgspec.to_builtins(attempts)}
     for path, text in (
-        (folder / "job.json", json.dumps({**job, "attempts": attempts}, ensure_ascii=False, indent=2)),
-        (folder / "inputs.json", msgspec.json.format(msgspec.json.encode(recipe), indent=2).decode()),
+        (folder / "job.json", as_json(told)),
+        (folder / "inputs.json", as_json(recipe)),
         (program, PROGRAM.format(title=title)),
     ):
         path.write_text(text, encoding="utf-8")
@@ -92,7 +91,7 @@ def _blobs(inputs: dict[str, Any]) -> list[BlobId]:
     return list(dict.fromkeys(BlobId(item) for item in values if isinstance(item, str) and is_blob_id(item)))
 
 
-def _fetch(api: Api, blob: BlobId, folder: Path) -> dict[str, Any]:
+def _fetch(client: Springtide, blob: BlobId, folder: Path) -> dict[str, Any]:
     path = folder / "files" / blob
-    media_type = api.download(f"/v1/blobs/{blob}", path)
-    return {"path": f"files/{blob}", "media_type": media_type, "bytes": path.stat().st_size}
+    client.download(blob, path)
+    return {"path": f"files/{blob}", "media_type": client.media_type(blob), "bytes": path.stat().st_size}

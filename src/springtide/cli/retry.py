@@ -1,4 +1,4 @@
-"""`springtide jobs retry`: ended jobs once more, by id or all that failed lately. New jobs on standard output.
+"""`springtide retry`: ended jobs once more, by id or all that failed lately. New jobs on standard output.
 
 Safe to repeat: the server makes one new job of each old one, however often it is asked.
 """
@@ -8,18 +8,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
-from rich.console import Console
 
-from springtide.cli.client import Api
-from springtide.domain.errors import InvalidInput, SpringtideError
+from springtide.cli import exits
+from springtide.cli.results import line, say
+from springtide.client import ApiError, Job, Springtide
+from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import is_job_id
 
-PAGE = 100
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_err = Console(stderr=True)
 
 
 class Which(msgspec.Struct, frozen=True):
@@ -37,32 +35,34 @@ def check(which: Which) -> None:
         raise InvalidInput("name the jobs to retry, or say --failed for all that failed lately; one of the two")
     wrong = [job for job in which.ids if not is_job_id(job)]
     if wrong:
-        raise InvalidInput(f"{wrong[0]!r} is not a job's id; `springtide status` lists them")
+        raise InvalidInput(f"{wrong[0]!r} is not a job's id; `springtide list` shows them")
     seconds(which.since)
 
 
-def retry_jobs(api: Api, which: Which, *, dry_run: bool) -> int:
-    """Retry them, the oldest first. Returns the exit code: 1 where one could not be retried."""
-    found = [api.get(f"/v1/jobs/{job}") for job in which.ids] if which.ids else list(_failed(api, which))[::-1]
+def retry_jobs(client: Springtide, which: Which, *, dry_run: bool, json: bool) -> int:
+    """Retry them, the oldest first. Returns the exit code: that of the last one that could not be retried."""
+    found = [client.jobs.get(job) for job in which.ids] if which.ids else list(_failed(client, which))[::-1]
     if dry_run:
         for job in found:
-            print(f"{job['id']} {job['model']} {(job['error'] or {}).get('message', job['status'])}")
-        _err.print(f"{_jobs(len(found))} would be retried")
-        return 0
+            print(line(job) if json else f"{job.id} {job.model} {job.error.message if job.error else job.status}")
+        say(f"{_jobs(len(found))} would be retried")
+        return exits.DONE
     fresh = again = wrong = 0
+    code = exits.DONE
     for job in found:
         try:
-            new, is_known = api.retry(job["id"])
-        except SpringtideError as error:
+            new, is_known = client.jobs.retried(job)
+        except ApiError as error:
             wrong += 1
-            _err.print(f"{job['id']}: {error.message}", markup=False)
+            code = exits.exit_code(error)
+            say(f"{job.id}: {error.message}")
             continue
-        print(f"{job['id']} -> {new['id']} {new['status']}")
+        print(line(new) if json else f"{job.id} -> {new.id} {new.status}")
         again, fresh = again + is_known, fresh + (not is_known)
     known = f", {again} had been before" if again else ""
     refused = f", {wrong} could not be" if wrong else ""
-    _err.print(f"retried {_jobs(fresh)}{known}{refused}")
-    return 1 if wrong else 0
+    say(f"retried {_jobs(fresh)}{known}{refused}")
+    return code
 
 
 def seconds(text: str) -> float:
@@ -73,24 +73,16 @@ def seconds(text: str) -> float:
     return float(match[1]) * _UNITS_S[match[2]]
 
 
-def _failed(api: Api, which: Which) -> Iterator[dict[str, Any]]:
+def _failed(client: Springtide, which: Which) -> Iterator[Job]:
     """Newest first."""
     oldest_s = time.time() - seconds(which.since)
-    after: dict[str, Any] = {}
-    while True:
-        page = api.get("/v1/jobs", status="failed", limit=PAGE, **after)
-        for job in page["data"]:
-            if job["created_at_s"] < oldest_s:
-                return
-            if which.model is None or which.model in _models(job):
-                yield job
-        if not page["has_more"]:
-            return
-        after = {"after": page["next_after"]}
+    for job in client.jobs.list(status="failed", created_after=oldest_s):
+        if which.model is None or which.model in _models(job):
+            yield job
 
 
-def _models(job: dict[str, Any]) -> Sequence[str]:
-    return [step["model"] for step in job["steps"]] if job.get("steps") else [job["model"]]
+def _models(job: Job) -> Sequence[str]:
+    return [step.model for step in job.steps] if job.steps else [job.model]
 
 
 def _jobs(count: int) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
-from springtide.cli.client import Api
-from springtide.cli.placing import first_taking
+from springtide.cli.placing import Described, first_taking
+from springtide.client import From
+from springtide.client import Step as SentStep
 from springtide.domain.errors import InvalidInput
 
 FED, FILE = "from:", "@"
@@ -31,7 +32,7 @@ class Step(msgspec.Struct, frozen=True):
 
     @property
     def files(self) -> list[Path]:
-        return [Path(value[len(FILE) :]).expanduser() for value in self.inputs.values() if value.startswith(FILE)]
+        return [file_of(value) for value in self.inputs.values() if value.startswith(FILE)]
 
 
 def read_steps(texts: Sequence[str]) -> list[Step]:
@@ -39,27 +40,44 @@ def read_steps(texts: Sequence[str]) -> list[Step]:
     return [_read(text) for text in texts]
 
 
-def then_of(
-    api: Api, steps: Sequence[Step], models: Sequence[dict[str, Any]], first_file: Path | None = None
-) -> list[dict[str, Any]]:
-    """The steps as the API takes them; `models` are the descriptions of the first model and of each step's. Uploads the
-    files that are named. first_file: what the first model is given."""
-    then: list[dict[str, Any]] = []
+def then_of(steps: Sequence[Step], models: Sequence[Described], first_file: Path | None = None) -> list[SentStep]:
+    """The steps as the client takes them; `models` are the first model and each step's. first_file: what the first
+    model is given."""
+    then: list[SentStep] = []
     kind = (mimetypes.guess_type(first_file.name)[0] or "" if first_file else "").partition("/")[0]
     for step, before, model in zip(steps, models, models[1:], strict=False):
-        inputs = {name: _value(api, value) for name, value in step.inputs.items()}
-        fields = model["input_files"]
-        if before["output_files"] and not any(field["name"] in inputs for field in fields):
-            given = before["output_files"][0]
-            types = before["output_media"].get(given, ())
+        inputs = {name: value_of(value, may_be_fed=True) for name, value in step.inputs.items()}
+        fields = model.input_files
+        if before.output_files and not any(field.name in inputs for field in fields):
+            given = before.output_files[0]
+            types = before.output_media.get(given, ())
             # What may be a picture or a film is a film where one went in.
             alike = [one for one in types if one.startswith(f"{kind}/")] or types
             kind = alike[0].partition("/")[0] if alike else kind
             field = first_taking(fields, alike)
             if field is not None:
-                inputs[field["name"]] = {"$from": given}
-        then.append({"model": step.model, "inputs": inputs})
+                inputs[field.name] = From(given)
+        then.append(SentStep(step.model, inputs))
     return then
+
+
+def value_of(text: str, *, may_be_fed: bool = False) -> Any:
+    """A value as typed: `@file`, JSON where it begins like an object or a list, `from:output` in a step, else text."""
+    if may_be_fed and text.startswith(FED):
+        return From(text[len(FED) :])
+    if text.startswith(FILE):
+        return file_of(text)
+    if text[:1] in ("{", "["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # the server says what is wrong with it
+    return text
+
+
+def file_of(text: str) -> Path:
+    """The file that `@file` names."""
+    return Path(text[len(FILE) :]).expanduser()
 
 
 def _read(text: str) -> Step:
@@ -76,16 +94,3 @@ def _read(text: str) -> Step:
             raise InvalidInput(f"--then {text!r}: {word!r} is not name=value")
         inputs[name] = value
     return Step(words[0], inputs)
-
-
-def _value(api: Api, text: str) -> Any:
-    if text.startswith(FED):
-        return {"$from": text[len(FED) :]}
-    if text.startswith(FILE):
-        return api.upload(Path(text[len(FILE) :]).expanduser())["id"]
-    if text[:1] in ("{", "["):
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text  # the server says what is wrong with it
-    return text

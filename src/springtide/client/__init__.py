@@ -38,6 +38,8 @@ from springtide.client.settings import Patience
 from springtide.client.sync.client import Springtide
 from springtide.client.types import (
     Attempt,
+    Batch,
+    BatchCounts,
     BatchItem,
     Blob,
     ErrorInfo,
@@ -57,6 +59,8 @@ __all__ = [
     "ApiError",
     "AsyncSpringtide",
     "Attempt",
+    "Batch",
+    "BatchCounts",
     "BatchItem",
     "Blob",
     "BrokenTransfer",

@@ -3,7 +3,7 @@
     SpringtideError                    the base of every deliberate error of the project
     ├── ClientError                    of this package
     │   ├── Unreachable                no answer: refused, cut off or timed out, on every try
-    │   ├── WaitTimeout                a wait ended before the job did; the job goes on (`job`)
+    │   ├── WaitTimeout                a wait ended before the job did; it goes on (`waited_for`)
     │   ├── BrokenTransfer             what arrived is not what was sent, by its SHA-256 or length
     │   ├── JobError                   a job ended without a result (`job`, `code`, `retryable`)
     │   │   ├── JobFailed
@@ -37,7 +37,7 @@ from springtide.client.types import FieldProblem
 from springtide.domain.errors import SpringtideError
 
 if TYPE_CHECKING:
-    from springtide.client.types import Job
+    from springtide.client.types import Batch, Job
 
 
 class ClientError(SpringtideError):
@@ -56,9 +56,9 @@ class WaitTimeout(ClientError, TimeoutError):
 
     code = "wait_timeout"
 
-    def __init__(self, job: Job, timeout_s: float) -> None:
-        super().__init__(f"{job.id} is still {job.status} after {timeout_s:g} s; it goes on")
-        self.job = job
+    def __init__(self, waited_for: Job | Batch, timeout_s: float) -> None:
+        super().__init__(f"{waited_for.id} is still {waited_for.status} after {timeout_s:g} s; it goes on")
+        self.waited_for = waited_for
 
 
 class BrokenTransfer(ClientError):

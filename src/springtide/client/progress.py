@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Generator
 
-from springtide.client.types import Event
+from springtide.client.types import Batch, Event
 
 
 @contextlib.contextmanager
@@ -59,6 +59,38 @@ def job_bar(
                 also(event)
 
         yield tell
+
+
+@contextlib.contextmanager
+def batch_bar(*, shown: bool, also: Callable[[Batch], object] | None) -> Generator[Callable[[Batch], object]]:
+    """A bar over all jobs of a batch; gives what to tell of each look at it."""
+    if not (shown and sys.stderr.isatty()):
+        yield also or (lambda _: None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=1.0)
+
+        def tell(batch: Batch) -> None:
+            bars.update(task, completed=batch.progress, description=counted(batch))
+            if also is not None:
+                also(batch)
+
+        yield tell
+
+
+def counted(batch: Batch) -> str:
+    """How many items are in which state, in words."""
+    counts = ((name, getattr(batch.counts, name)) for name in batch.counts.__struct_fields__)
+    return f"{batch.total} jobs: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
 
 
 def told(event: Event) -> str:

@@ -135,6 +135,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     parent: str | None = None
     step: int | None = None
+    batch: str | None = None
     retry_of: str | None = None
     steps: list[StepState] | None = None
 
@@ -269,9 +270,21 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_mb: float | None
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model, what it takes and gives, and how busy it is."""
+class Capability(msgspec.Struct, frozen=True, kw_only=True):
+    """A route of OpenAI's that a model serves, by its name in the `openai` package, and what a call does there."""
 
+    route: str
+    note: str
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model, what it takes and gives, and how busy it is. id to capabilities: for OpenAI's clients."""
+
+    id: str = ""
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = ""
+    capabilities: list[Capability] = []
     name: str
     version: str
     engine: str
@@ -296,6 +309,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     """Every model served."""
 
+    object: Literal["list"] = "list"
     data: list[Model]
 
 
@@ -337,28 +351,82 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     samples: list[Sample]
 
 
-class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one item of a batch: `job` where it was accepted, else `problem` (RFC 9457)."""
+class BatchCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Items by state. refused: became no job. gone: the job has been deleted."""
+
+    queued: int = 0
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    refused: int = 0
+    gone: int = 0
+
+
+class RefusedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that became no job, and why (RFC 9457)."""
 
     place: int
-    status: str  # that of its job, or refused
+    problem: dict[str, Any]
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch as it stood when it was asked for. progress: 0 to 1 over all its jobs. refused: the first of them."""
+
+    id: str
+    status: str  # receiving, interrupted, in_progress, cancelling, completed (each item has ended somehow), cancelled
+    created_at: str
+    created_at_s: float
+    total: int
+    counts: BatchCounts
+    progress: float
+    eta_s: float | None = None
+    eta_range_s: tuple[float, float] | None = None
+    retry_of: str | None = None
+    status_url: str
+    items_url: str
+    jobs_url: str
+    cancel_url: str
+    retry_url: str
+    refused: list[RefusedItem] = []
+
+    @property
+    def has_ended(self) -> bool:
+        """It will not change by itself; an `interrupted` one goes on when the same is submitted with the same key."""
+        return self.status in ("completed", "cancelled", "interrupted")
+
+    @property
+    def is_completed(self) -> bool:
+        """Every item became a job, and every job completed."""
+        return self.status == "completed" and self.counts.completed == self.total
+
+
+class BatchPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Batches, newest first; `next_after` asks for the next page."""
+
+    data: list[Batch]
+    has_more: bool
+    next_after: str | None = None
+
+
+class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one item: `job`, or `problem` where it was refused. place: in the order of the request, from 0."""
+
+    place: int
+    status: str  # that of its job, or refused, or gone
     job: Job | None = None
+    idempotency_key: str | None = None
     replayed: bool = False
     problem: dict[str, Any] | None = None
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch just taken in."""
-
-    id: str
-    total: int
-    items_url: str
-
-
-class BatchItems(msgspec.Struct, frozen=True, kw_only=True):
-    """Items in the order of the request."""
+class BatchItemPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Items in order; `next_after` asks for the next page."""
 
     data: list[BatchItem]
+    has_more: bool
+    next_after: int | None = None
 
 
 def _file(value: Any) -> File | None:

@@ -172,3 +172,7 @@ class AsyncSpringtide:
     async def read(self, what: File | Blob | Job | str) -> bytes:
         """A file's bytes, in memory."""
         return await self._files.read(what)
+
+    async def media_type(self, what: File | Blob | str) -> str:
+        """What a file is, as the server found it by its bytes."""
+        return await self._files.media_type(what)

@@ -100,6 +100,11 @@ class AsyncFiles:
             raise BrokenTransfer(f"{response.request.url} gave other bytes than are on record")
         return response.content
 
+    async def media_type(self, what: File | Blob | str) -> str:
+        """What a file is, without its bytes."""
+        response = await self._http.send(Request(method="HEAD", path=requests.file_path(what)))
+        return str(response.headers.get("content-type", "application/octet-stream"))
+
 
 _AS_IT_IS = {"accept-encoding": "identity"}
 

@@ -173,3 +173,7 @@ class Springtide:
     def read(self, what: File | Blob | Job | str) -> bytes:
         """A file's bytes, in memory."""
         return self._files.read(what)
+
+    def media_type(self, what: File | Blob | str) -> str:
+        """What a file is, as the server found it by its bytes."""
+        return self._files.media_type(what)

@@ -8,11 +8,12 @@ of the server; it ends with the job.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from springtide.client.errors import Refused, Unavailable, Unreachable, WaitTimeout
+from springtide.client.errors import Gone, Refused, Unavailable, Unreachable, WaitTimeout
 from springtide.client.events import EventReader
 from springtide.client.progress import job_bar
 from springtide.client.requests import Request, id_of
@@ -40,14 +41,28 @@ class Jobs:
         model: str | None = None,
         status: str | Sequence[str] = (),
         parent: str | None = None,
+        batch: str | None = None,
+        created_after: str | float | None = None,
+        created_before: str | float | None = None,
         after: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Job]:
-        """Jobs, newest first, page by page as they are consumed. status: one or several. parent: the steps of this
-        pipeline. after: begin behind this job. limit: at most so many in all."""
+        """Jobs, newest first, page by page as they are consumed.
+
+        status: one or several. parent: the steps of this pipeline. batch: what came in with it. created_…: Unix seconds
+        or RFC 3339 with a time zone. after: begin behind this job. limit: at most so many in all."""
         left = limit
+        where = {
+            "model": model,
+            "parent": parent,
+            "batch": batch,
+            "created_after": None if created_after is None else str(created_after),
+            "created_before": None if created_before is None else str(created_before),
+        }
+        given = [(name, value) for name, value in where.items() if value is not None]
+        given += [("status", one) for one in ([status] if isinstance(status, str) else status)]
         while left is None or left > 0:
-            page = self.page(model=model, status=status, parent=parent, after=after, limit=min(PAGE, left or PAGE))
+            page = self._page(given, after, min(PAGE, left or PAGE))
             for job in page.data[:left]:
                 yield job
             if not page.has_more:
@@ -55,19 +70,8 @@ class Jobs:
             after = page.next_after
             left = None if left is None else left - len(page.data)
 
-    def page(
-        self,
-        *,
-        model: str | None = None,
-        status: str | Sequence[str] = (),
-        parent: str | None = None,
-        after: str | None = None,
-        limit: int = 20,
-    ) -> JobPage:
-        """One page of `list`, at most 100."""
-        given = {"model": model, "parent": parent, "after": after, "limit": str(limit)}
-        params = [(name, value) for name, value in given.items() if value is not None]
-        params += [("status", one) for one in ([status] if isinstance(status, str) else status)]
+    def _page(self, given: builtins.list[tuple[str, str]], after: str | None, limit: int) -> JobPage:
+        params = [*given, ("limit", str(limit)), *([("after", after)] if after else [])]
         return self._http.json(Request(method="GET", path="/v1/jobs", params=params), JobPage)
 
     def attempts(self, job: Job | str) -> builtins.list[Attempt]:
@@ -88,6 +92,12 @@ class Jobs:
         """As `retry`, and whether there was that new job already."""
         response = self._http.send(Request(method="POST", path=f"/v1/jobs/{id_of(job)}/retry"))
         return decoded(response, Job), "idempotency-replayed" in response.headers
+
+    def delete(self, job: Job | str) -> None:
+        """Delete an ended job with its files; one that is deleted already is no error. Raises Conflict where it has
+        not ended."""
+        with contextlib.suppress(Gone):
+            self._http.send(Request(method="DELETE", path=f"/v1/jobs/{id_of(job)}"))
 
     # --- following ----------------------------------------------------------------------------------------------------
 
