@@ -39,7 +39,6 @@ from springtide.gateway.planning import Earlier, draft
 from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.ledger.protocol import Inserted
 from springtide.policy.pipelines import MODELS_JOINED_BY, step_job
-from springtide.runtime.batching import Batcher
 from springtide.runtime.ids import new_job_id
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,6 @@ class Submission:
     def __init__(self, services: GatewayServices, admission: Admission) -> None:
         self._services = services
         self._admission = admission
-        self._enqueuing: Batcher[Ticket, bool] = Batcher(self._enqueue)
 
     async def submit(self, request: SubmitRequest) -> Job:
         """Validate, record, enqueue. Raises CallerError where the request is wrong, Unavailable without a ledger."""
@@ -147,7 +145,7 @@ class Submission:
                 return _or_raise(_replayed(prepared, inserted))
             is_queued = True
             if await self._begin([prepared]):
-                await self._enqueuing.submit([prepared.ticket])
+                await self._enqueue([prepared.ticket])
             return inserted
         finally:
             self._admission.leave(prepared.ticket.model, job.tenant, is_queued=is_queued)
@@ -176,7 +174,7 @@ class Submission:
             has_begun = await self._begin(queued.values())
             tickets = [one.ticket for one in queued.values() if one.first is None or has_begun]
             if tickets:
-                await self._enqueuing.submit(tickets)
+                await self._enqueue(tickets)
         finally:
             for place, one in entered.items():
                 self._admission.leave(one.ticket.model, one.job.tenant, is_queued=place in queued)
@@ -257,15 +255,15 @@ class Submission:
             traceparent=request.traceparent,
         )
 
-    async def _enqueue(self, tickets: list[Ticket]) -> Sequence[bool]:
-        # The insert was the promise, so nothing that goes wrong here may reach the client.
+    async def _enqueue(self, tickets: Sequence[Ticket]) -> None:
+        # The insert was the promise, so nothing that goes wrong here may reach the client. A broker to which calls are
+        # dear gathers those of many requests itself.
         try:
-            return await self._services.broker.enqueue(tickets, self._services.clock.now_s())
+            await self._services.broker.enqueue(tickets, self._services.clock.now_s())
         except (Unavailable, OutcomeUnknown) as error:
             log.warning("%d accepted jobs wait for the sweep: %s", len(tickets), error)
         except Exception:
             log.exception("%d accepted jobs wait for the sweep", len(tickets))
-        return [False] * len(tickets)
 
 
 def _replayed(prepared: Prepared, inserted: Inserted) -> Inserted | InvalidInput:
