@@ -131,10 +131,11 @@ def test_the_newest_step_is_the_one_the_code_wants() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [upgrade.NEWEST]
 
 
-async def test_sqlite_alone_loads_neither_alembic_nor_asyncpg(ledger: Ledger, url: str) -> None:
+async def test_sqlite_alone_loads_neither_alembic_nor_what_is_for_postgresql(ledger: Ledger, url: str) -> None:
     script = (
         "import asyncio, sys; from springtide.ledger.sql import SqlLedger; ledger = SqlLedger(sys.argv[1]);"
-        "asyncio.run(ledger.start()); print({'alembic', 'asyncpg', 'sqlalchemy.ext.asyncio'} & set(sys.modules))"
+        "asyncio.run(ledger.start()); needless = {'alembic', 'asyncpg', 'sqlalchemy.ext.asyncio'};"
+        "print((needless | {'sqlalchemy.dialects.postgresql'}) & set(sys.modules))"
     )
     command = [sys.executable, "-c", script, url]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from springtide.domain.errors import ConfigError
-from springtide.ledger.tables import metadata
+from springtide.ledger.tables import metadata, tell_postgresql
 
 NEWEST = "0008"  # the last of versions/; a test compares the two
 
@@ -35,6 +35,8 @@ def _current(connection: Connection) -> str | None:
 
 
 def _create(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        tell_postgresql()
     metadata.create_all(connection)
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": NEWEST})
