@@ -65,8 +65,8 @@ GOALS = (
 )
 NOTES = (
     "jobs_per_s: first submit to the moment at which every result is on record and readable; worker warm.",
-    "done_*: submit to done seen by the client, jobs 20 ms apart. Springtide's client is told, as `Prefer: wait` is; the "
-    "peers' clients look for the result key every 0.5 ms.",
+    "done_*: submit to done seen by the client, jobs 20 ms apart. Springtide's client is told, as `Prefer: wait` is; "
+    "the peers' clients look for the result key every 0.5 ms.",
     "ended_*: submit to the moment at which Valkey has the result (as the peers' clients see theirs), looked at every "
     "0.5 ms; done_* is later: by then it is in PostgreSQL too.",
     "batch_submitted_per_s: calls of 500 jobs, two in flight, before the worker starts. *_cpu_us_a_job: processor time "
