@@ -255,12 +255,14 @@ async def gateway_world(
 
 
 @contextlib.asynccontextmanager
-async def served(world: World) -> AsyncGenerator[tuple[str, int]]:
+async def served(world: World, *, silence_s: float = 30.0) -> AsyncGenerator[tuple[str, int]]:
     """The gateway on a real socket: its address. Leaving stops it as a signal would."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     ready, closing = asyncio.Event(), world.services.closing
-    serving = asyncio.create_task(serve(world.app, listener, closing, grace_s=1.0, on_ready=ready.set))
+    serving = asyncio.create_task(
+        serve(world.app, listener, closing, grace_s=1.0, on_ready=ready.set, silence_s=silence_s)
+    )
     await ready.wait()
     try:
         yield listener.getsockname()[:2]

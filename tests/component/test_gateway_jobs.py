@@ -52,6 +52,8 @@ async def test_a_completed_job_shows_its_outputs_and_files(world: World) -> None
     result = await get(world, job, "/result")
     assert result.status_code == 200 and result.json() == seen["outputs"]
     file = result.json()["drawing"]
+    signed = {name: file.pop(name) for name in ("signed_url", "expires_at", "expires_at_s")}
+    assert signed["signed_url"].startswith(f"http://media.test/v1/links/{drawing.id}?expires=")
     assert file == {
         "id": drawing.id,
         "url": f"http://media.test/v1/jobs/{job['id']}/files/drawing",

@@ -95,6 +95,7 @@ async def run_gateway(
                 history=ledger.history,
                 keyring=keyring,
                 batches=ledger.batches,
+                link_key=await _link_key(ledger),
                 broker=broker,
                 blobs=blobs,
                 inspector=await _started(stack, Inspector()),
@@ -273,6 +274,14 @@ async def _embedded(
         finally:
             await server.stop()
     await memory.stop()
+
+
+async def _link_key(ledger: SqlLedger) -> str:
+    """What signed links are made with, the same for all gateways at one ledger."""
+    from springtide.gateway.links import LINK_KEY
+    from springtide.runtime.ids import new_secret
+
+    return await ledger.secrets.shared(LINK_KEY, new_secret())
 
 
 @contextlib.asynccontextmanager

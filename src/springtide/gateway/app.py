@@ -33,7 +33,9 @@ from springtide.gateway.asgi import Application, refuse_unknown_parameters
 from springtide.gateway.batch_intake import BatchIntake
 from springtide.gateway.batch_standing import BatchStandings
 from springtide.gateway.context import AnyRequest, Gateway
+from springtide.gateway.explaining import Explaining
 from springtide.gateway.fetching import Fetching
+from springtide.gateway.links import Links
 from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
@@ -43,6 +45,7 @@ from springtide.gateway.openai import service as openai
 from springtide.gateway.openapi import openapi_config
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.retrying import Retrying
+from springtide.gateway.routes_links import open_link
 from springtide.gateway.routes_retry import retry_job
 from springtide.gateway.routes_scaling import get_scaling
 from springtide.gateway.routes_submit import submit
@@ -67,6 +70,8 @@ ROUTES = [
     routes_jobs.get_job,
     routes_jobs.list_jobs,
     routes_jobs.cancel_job,
+    routes_jobs.delete_job,
+    routes_jobs.explain_job,
     routes_jobs.get_result,
     routes_jobs.get_output_file,
     routes_jobs.get_attempts,
@@ -74,6 +79,7 @@ ROUTES = [
     live_socket,
     routes_blobs.upload_blob,
     routes_blobs.download_blob,
+    open_link,
     routes_uploads.begin_upload,
     routes_uploads.receive_upload,
     routes_uploads.complete_upload,
@@ -103,6 +109,7 @@ def create_app(services: GatewayServices) -> Litestar:
     hub = Hub(services, live)
     retrying, standings = Retrying(services, submission), Standings(services, outlook)
     fetching = Fetching(services)
+    links = Links(services.link_key, link_s=services.settings.link_s, clock=services.clock)
     intake = BatchIntake(services, submission, retrying, fetching)
     gateway = Gateway(
         services=services,
@@ -112,7 +119,9 @@ def create_app(services: GatewayServices) -> Litestar:
         outlook=outlook,
         standings=standings,
         batch_intake=intake,
-        batch_standings=BatchStandings(services, standings, intake),
+        explaining=Explaining(services, outlook, standings),
+        links=links,
+        batch_standings=BatchStandings(services, standings, intake, links),
         live=live,
         access=entrance,
         hub=hub,

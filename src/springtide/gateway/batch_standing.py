@@ -11,6 +11,7 @@ from springtide.domain.tenant import Tenant
 from springtide.gateway.batch_intake import BatchIntake
 from springtide.gateway.cancelling import ask_to_stop
 from springtide.gateway.headers import iso8601
+from springtide.gateway.links import Links
 from springtide.gateway.readiness import Eta
 from springtide.gateway.schemas_batches import BatchCounts, BatchItemView, BatchStatus, BatchView, RefusedItem
 from springtide.gateway.services import GatewayServices
@@ -29,11 +30,12 @@ _UNSUCCESSFUL = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPI
 class BatchStandings:
     """Looks batches up."""
 
-    def __init__(self, services: GatewayServices, standings: Standings, intake: BatchIntake) -> None:
+    def __init__(self, services: GatewayServices, standings: Standings, intake: BatchIntake, links: Links) -> None:
         self._services = services
         self._batches = services.batches
         self._standings = standings
         self._intake = intake
+        self._links = links
 
     async def find(self, batch: str, tenant: Tenant) -> Batch:
         """The tenant's batch. Raises NotFound; another tenant's looks like none."""
@@ -86,7 +88,7 @@ class BatchStandings:
                 else:
                     other = None if line is None else line.job
                     name = other or job_in_batch(batch.id, place)
-                    views.append(_item(place, jobs.get(name), base, replayed=other is not None))
+                    views.append(_item(place, jobs.get(name), base, self._links, replayed=other is not None))
             yield views
 
     async def unsuccessful(self, batch: Batch) -> list[Job]:
@@ -153,13 +155,13 @@ def _counts(batch: Batch, tallies: Sequence[Tally], refused: int) -> BatchCounts
     return BatchCounts(**by_status, refused=refused, gone=max(0, gone))
 
 
-def _item(place: int, job: Job | None, base: str, *, replayed: bool) -> BatchItemView:
+def _item(place: int, job: Job | None, base: str, links: Links, *, replayed: bool) -> BatchItemView:
     if job is None:
         return BatchItemView(place=place, status="gone", replayed=replayed)
     return BatchItemView(
         place=place,
         status=job.status.value,
-        job=job_view(job, base),
+        job=job_view(job, base, links),
         idempotency_key=job.idempotency_key if job.retry_of is None else None,
         replayed=replayed,
     )

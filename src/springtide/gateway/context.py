@@ -14,9 +14,11 @@ from springtide.domain.tenant import Tenant
 from springtide.gateway.access import Access, caller_of
 from springtide.gateway.batch_intake import BatchIntake
 from springtide.gateway.batch_standing import BatchStandings
+from springtide.gateway.explaining import Explaining
 from springtide.gateway.fetching import Fetching
 from springtide.gateway.headers import base_url
 from springtide.gateway.keeping import missing_job
+from springtide.gateway.links import Links
 from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
@@ -40,6 +42,8 @@ class Gateway:
     retrying: Retrying
     outlook: Outlook
     standings: Standings
+    explaining: Explaining
+    links: Links
     batch_intake: BatchIntake
     batch_standings: BatchStandings
     live: Live

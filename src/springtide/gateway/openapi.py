@@ -19,52 +19,12 @@ from springtide.domain.keys import Scope
 from springtide.gateway.envelope import STEP_NAME
 from springtide.gateway.key_views import MAX_NAME
 from springtide.gateway.openai import described as openai
+from springtide.gateway.openapi_statuses import describe_errors
 from springtide.gateway.schemas import AcceptedView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
 from springtide.policy.pipelines import MAX_STEPS
 
 Document = dict[str, Any]
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-_PROBLEMS = {
-    "400": "The request cannot be read, or has a query parameter that is not known here.",
-    "404": "There is no such thing for this tenant.",
-    "409": "The state of the thing forbids this.",
-    "410": "It was here, or would have been, and has been deleted: things are kept for a time.",
-    "413": "More bytes than the limit.",
-    "415": "A media type that is not taken here.",
-    "416": "The range lies outside the file.",
-    "422": "Fields or files are wrong; `errors` lists each.",
-    "429": "Too much at once; see Retry-After.",
-    "503": "A dependency is down; see Retry-After.",
-}
-_RAISED = {
-    ("/v1/jobs", "post"): ("400", "404", "413", "415", "422", "429", "503"),
-    ("/v1/jobs/batches", "post"): ("400", "409", "413", "415", "422", "503"),
-    ("/v1/jobs/batches", "get"): ("400", "503"),
-    ("/v1/jobs/batches/{batch_id}", "get"): ("400", "404", "503"),
-    ("/v1/jobs/batches/{batch_id}/items", "get"): ("400", "404", "503"),
-    ("/v1/jobs/batches/{batch_id}/cancel", "post"): ("400", "404", "409", "503"),
-    ("/v1/jobs/batches/{batch_id}/retry", "post"): ("400", "404", "409", "503"),
-    ("/v1/jobs", "get"): ("400", "404", "503"),
-    ("/v1/jobs/{job_id}", "get"): ("400", "404", "410", "503"),
-    ("/v1/jobs/{job_id}/retry", "post"): ("400", "404", "409", "410", "422", "429", "503"),
-    ("/v1/jobs/{job_id}/cancel", "post"): ("400", "404", "409", "410", "503"),
-    ("/v1/jobs/{job_id}/result", "get"): ("400", "404", "409", "410", "422", "503"),
-    ("/v1/jobs/{job_id}/files/{field}", "get"): ("400", "404", "409", "410", "416", "422", "503"),
-    ("/v1/jobs/{job_id}/attempts", "get"): ("400", "404", "410", "503"),
-    ("/v1/jobs/{job_id}/events", "get"): ("400", "404", "410", "503"),
-    ("/v1/blobs", "post"): ("400", "413", "422", "503"),
-    ("/v1/blobs/{blob_id}", "get"): ("400", "404", "410", "416", "503"),
-    ("/v1/blobs/uploads", "post"): ("400", "413", "422", "503"),
-    ("/v1/blobs/uploads/{blob_id}", "put"): ("400", "404", "409", "410", "413", "422", "503"),
-    ("/v1/blobs/{blob_id}/complete", "post"): ("404", "409", "410", "422", "503"),
-    ("/v1/models", "get"): ("400",),
-    ("/v1/models/{name}", "get"): ("400", "404"),
-    ("/v1/keys", "get"): ("400", "422", "503"),
-    ("/v1/keys", "post"): ("400", "413", "422", "503"),
-    ("/v1/keys/{key_id}", "delete"): ("404", "422", "503"),
-    ("/readyz", "get"): ("503",),
-}
 
 
 def openapi_config() -> OpenAPIConfig:
@@ -88,11 +48,11 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
         [Problem, EventView, WaitingEventView, AcceptedView], ref_template="#/components/schemas/{name}"
     )
     schemas.update(components)
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "An API key; none is needed on loopback by default."}
+    }
+    document["security"] = [{"key": []}, {}]
     paths: Document = document["paths"]
-    for (path, method), statuses in _RAISED.items():
-        responses: Document = paths[path][method]["responses"]
-        for status in statuses:
-            responses[status] = {"description": _PROBLEMS[status], "content": _PROBLEM}
     _describe_submit(paths["/v1/jobs"]["post"], list(models))
     _describe_acceptance(paths["/v1/jobs/{job_id}/retry"]["post"])
     _describe_batches(paths, paths["/v1/jobs"]["post"])
@@ -104,9 +64,11 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     complete_upload: Document = paths["/v1/blobs/{blob_id}/complete"]["post"]["responses"]
     complete_upload["200"] = {**complete_upload["201"], "description": "It was complete already."}
     _describe_events(paths["/v1/jobs/{job_id}/events"]["get"])
+    _describe_download(paths["/v1/links/{blob_id}"]["get"])
     for path in ("/v1/blobs/{blob_id}", "/v1/jobs/{job_id}/files/{field}"):
         _describe_download(paths[path]["get"])
         paths[path]["get"]["responses"]["307"] = {"description": "The same bytes from the blob store itself."}
+    describe_errors(paths)
     openai.describe(document)
     cancel: Document = paths["/v1/jobs/{job_id}/cancel"]["post"]["responses"]
     cancel["200"] = {**cancel["202"], "description": "The job is on record as cancelled."}

@@ -10,6 +10,8 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
+import msgspec
+
 from springtide.domain.errors import SpringtideError
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import ModelName
@@ -19,7 +21,7 @@ from springtide.gateway.disclosure import without_paths
 from springtide.gateway.readiness import Eta, Readiness
 from springtide.gateway.schemas import LiveFigures, ReasonView, WorkerFigures
 from springtide.gateway.services import GatewayServices
-from springtide.policy.waiting import Waiting, engine_problem, explain, explain_removed
+from springtide.policy.waiting import Waiting, engine_problem, explain_removed, reasons
 
 log = logging.getLogger(__name__)
 
@@ -79,15 +81,20 @@ class Outlook:
 
     async def waiting(self, job: Job, live: LiveJob | None = None) -> Waiting | None:
         """Why a queued job waits; None where it does not, or where nobody can be asked."""
+        found = await self.reasons(job, live)
+        return found[0] if found else None
+
+    async def reasons(self, job: Job, live: LiveJob | None = None) -> list[Waiting]:
+        """All that holds it up, the first thing first."""
         served = self._models.get(job.model)
         if served is None and live is None and not job.status.is_terminal:
-            return explain_removed()  # also where it was running: whoever ran it is gone with the model
+            return [explain_removed()]  # also where it was running: whoever ran it is gone with the model
         if (live.status if live else job.status) is not JobStatus.QUEUED:
-            return None
+            return []
         if served is None:
-            return explain_removed()
+            return [explain_removed()]
         view = await self.view(job.model)
-        waiting = explain(
+        found = reasons(
             view,
             live,
             self._clock.now_s(),
@@ -95,7 +102,12 @@ class Outlook:
             max_running=served.max_running,
             tenant=self._tenants.get(job.tenant),
         )
-        return waiting and Waiting(code=waiting.code, message=without_paths(waiting.message))
+        return [msgspec.structs.replace(one, message=without_paths(one.message)) for one in found]
+
+    async def usual_start_s(self, model: ModelName) -> float:
+        """What a cold start of the model usually takes."""
+        await self._readiness.refresh()
+        return self._readiness.usual_start_s(model)
 
     async def eta(self, job: Job, live: LiveJob | None = None) -> Eta | None:
         """Until `job` will have ended; None where that is unknown: no worker is there or may come, nobody can be asked,

@@ -47,6 +47,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "job_deleted": 410,
     "blob_deleted": 410,
     "upload_expired": 410,
+    "link_expired": 410,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
     "url_too_large": 413,

@@ -77,6 +77,10 @@ class Readiness:
         """Run seconds of a job with this estimate of its engine's."""
         return predict(self._costs.get(model, _NOTHING), {}, estimate_s)
 
+    def usual_start_s(self, model: ModelName) -> float:
+        """The median of the last cold starts; what is assumed where none is known."""
+        return self._starts_s.get(model, DEFAULT_COLD_START_S)
+
     def of_waiting(
         self, view: QueueView, estimate_s: float, *, ahead: int | None = None, is_seen: bool = False
     ) -> Eta | None:
@@ -124,7 +128,7 @@ class Readiness:
 
     def _place(self, view: QueueView, ahead: int, work_s: float) -> Place:
         each_s = self.run(view.model, work_s / ahead if ahead else 1.0).median_s
-        cold_s = self._starts_s.get(view.model, DEFAULT_COLD_START_S)
+        cold_s = self.usual_start_s(view.model)
         up = [worker for worker in view.workers if worker.state in (WorkerState.READY, WorkerState.BUSY)]
         loading = sum(worker.state is WorkerState.STARTING for worker in view.workers)
         busy = [worker for worker in up if worker.held]

@@ -47,7 +47,7 @@ async def upload_blob(
         stored = StoredBlob(ref=ref, tenant=tenant_of(request).id, created_at_s=now_s, loose_since_s=now_s)
         await services.ledger.put_blobs([stored])
         uploads.keep()
-    view = blob_view(stored, base_of(request, headers))
+    view = blob_view(stored, base_of(request, headers), gateway.links)
     return Response(view, status_code=201, headers={"location": view.url})
 
 

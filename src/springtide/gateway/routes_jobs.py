@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Response, delete, get, post
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
@@ -17,12 +17,12 @@ from springtide.domain.errors import CallerError, Conflict, NotFound, Refused
 from springtide.domain.ids import BatchId, JobId, ModelName, is_batch_id, is_job_id
 from springtide.domain.job import Job, JobStatus
 from springtide.domain.lease import LiveJob, is_seq
-from springtide.gateway import downloads, problems
+from springtide.gateway import deleting, downloads, problems
 from springtide.gateway import headers as http
 from springtide.gateway.cancelling import ask_to_stop
 from springtide.gateway.context import AnyRequest, Gateway, base_of, gateway_of, headers_of, job_of, tenant_of, text
 from springtide.gateway.downloads import Redirect
-from springtide.gateway.schemas import AttemptList, JobPage, JobView
+from springtide.gateway.schemas import AttemptList, ExplainView, JobPage, JobView
 from springtide.gateway.standing import Standing
 from springtide.gateway.views import attempt_view, error_view, job_view, output_file, outputs_view, standing_view
 from springtide.ledger.protocol import JobFilter
@@ -99,10 +99,26 @@ async def cancel_job(request: AnyRequest, job_id: FromPath[str]) -> Response[Job
     if not job.status.is_terminal:
         live = LiveJob(id=job.id, status=JobStatus.CANCELLING, attempt=job.attempt, started_at_s=job.started_at_s)
         standing = await gateway.standings.one(job)
-        return Response(standing_view(msgspec.structs.replace(standing, live=live), base), status_code=202)
+        return Response(
+            standing_view(msgspec.structs.replace(standing, live=live), base, gateway.links), status_code=202
+        )
     if job.status is not JobStatus.CANCELLED:
         raise Conflict(f"The job has already {_ENDED[job.status]}.", code="already_ended", job_status=job.status.value)
-    return Response(standing_view(await gateway.standings.one(job), base), status_code=200)
+    return Response(standing_view(await gateway.standings.one(job), base, gateway.links), status_code=200)
+
+
+@get("/v1/jobs/{job_id:str}/explain", tags=["jobs"], summary="Why a job waits or failed")
+async def explain_job(request: AnyRequest, job_id: FromPath[str]) -> ExplainView:
+    """In words and as a closed list of reasons with figures: place in the queue, limits, no capacity, a cold start with
+    its usual length, an engine that does not load, back-off, deadlines, attempts; and what would help."""
+    gateway = gateway_of(request)
+    return await gateway.explaining.explain(await gateway.standings.one(await job_of(request, job_id)))
+
+
+@delete("/v1/jobs/{job_id:str}", status_code=204, tags=["jobs"], summary="Delete a job")
+async def delete_job(request: AnyRequest, job_id: FromPath[str]) -> None:
+    """An ended job, its steps, and the files that no other job has, at once. 409 while it lives: cancel it first."""
+    await deleting.delete_job(gateway_of(request).services, await job_of(request, job_id))
 
 
 @get("/v1/jobs/{job_id:str}/result", tags=["jobs"], summary="Outputs of a completed job")
@@ -111,7 +127,7 @@ async def get_result(request: AnyRequest, job_id: FromPath[str]) -> Response[dic
     has ended; a job that gave no result answers with its error."""
     job = await job_of(request, job_id)
     if job.status is JobStatus.COMPLETED:
-        return Response(outputs_view(job, base_of(request, headers_of(request))))
+        return Response(outputs_view(job, base_of(request, headers_of(request)), gateway_of(request).links))
     return await _no_result(request, job)
 
 
@@ -180,7 +196,7 @@ _ENDED = {
 
 async def _shown(gateway: Gateway, standing: Standing, base: str, *, eta: bool = True) -> JobView:
     when = await gateway.standings.eta(standing) if eta else None
-    return standing_view(standing, base, eta=when, waiting=await gateway.standings.waiting(standing))
+    return standing_view(standing, base, gateway.links, eta=when, waiting=await gateway.standings.waiting(standing))
 
 
 async def _no_result(request: AnyRequest, job: Job) -> Response[Any]:
@@ -191,7 +207,7 @@ async def _no_result(request: AnyRequest, job: Job) -> Response[Any]:
         eta = await gateway.standings.eta(standing)
         least_s, most_s = POLL_S
         after_s = min(max(eta.s if eta is not None else least_s, least_s), most_s)
-        shown = job_view(job, "", live=standing.live)
+        shown = job_view(job, "", None, live=standing.live)
         return problems.problem(
             request,
             409,

@@ -25,7 +25,7 @@ from springtide.gateway.services import ServedModel
 from springtide.gateway.standing import Standing
 from springtide.gateway.submission import SubmitRequest
 from springtide.gateway.uploads import Uploads
-from springtide.gateway.views import accepted_view, job_url, job_view, standing_view
+from springtide.gateway.views import accepted_view, job_url, standing_view
 from springtide.ledger.protocol import Inserted
 
 _encoder = msgspec.json.Encoder()
@@ -122,7 +122,8 @@ async def answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: flo
         headers["preference-applied"] = f"wait={wait_s:.0f}"
         job = await gateway.live.wait(job, wait_s)
         if job.status.is_terminal:
-            view = job_view(job, base) if job.plan is None else standing_view(await gateway.standings.one(job), base)
+            standing = Standing(job=job) if job.plan is None else await gateway.standings.one(job)
+            view = standing_view(standing, base, gateway.links)
             return _encoded(view, 200, headers)
     eta = await gateway.standings.eta(Standing(job=job) if job.plan is None else await gateway.standings.one(job))
     return _encoded(accepted_view(job, base, eta=eta), 202, headers)

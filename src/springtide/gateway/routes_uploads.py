@@ -63,5 +63,5 @@ async def receive_upload(
 async def complete_upload(request: AnyRequest, blob_id: FromPath[str]) -> Response[BlobView]:
     """The file is looked at, and from now on a job may name it. 200 where it was complete already."""
     stored, is_new = await DirectUploads(gateway_of(request).services).complete(blob_id, tenant_of(request).id)
-    view = blob_view(stored, base_of(request, headers_of(request)))
+    view = blob_view(stored, base_of(request, headers_of(request)), gateway_of(request).links)
     return Response(view, status_code=201 if is_new else 200, headers={"location": view.url})

@@ -66,6 +66,28 @@ class ReasonView(msgspec.Struct, kw_only=True):
     message: str
 
 
+class ExplainedReason(ReasonView, kw_only=True):
+    """One reason, with its figures (seconds where they end in `_s`), and what would help."""
+
+    figures: dict[str, float]
+    helps: str | None = None
+
+
+class ExplainView(msgspec.Struct, kw_only=True):
+    """Why a job is as it is. `reasons`: all that holds it up, or what ended it; what has to change first at the
+    front."""
+
+    job: str
+    model: str
+    status: str
+    summary: str
+    reasons: list[ExplainedReason]
+    attempt: int
+    max_attempts: int
+    eta_s: float | None = None
+    eta_range_s: tuple[float, float] | None = None
+
+
 class StepView(msgspec.Struct, kw_only=True):
     """One step of a pipeline. `job` and its URL are null until the step is submitted; `reused`: the result is that of
     an earlier job, which this pipeline is a retry of."""
@@ -127,10 +149,14 @@ class JobPage(msgspec.Struct, kw_only=True):
 
 
 class FileView(msgspec.Struct, kw_only=True):
-    """A file of a result."""
+    """A file of a result. `url` asks for a key where the server does; `signed_url` needs none, until `expires_at`: it
+    is made anew at each read."""
 
     id: str
     url: str
+    signed_url: str
+    expires_at: str
+    expires_at_s: float
     media_type: str
     bytes: int
     sha256: str
@@ -138,13 +164,16 @@ class FileView(msgspec.Struct, kw_only=True):
 
 
 class BlobView(msgspec.Struct, kw_only=True):
-    """An uploaded file, to be named in a job's inputs by its id."""
+    """An uploaded file, to be named in a job's inputs by its id. `signed_url` needs no key, until `expires_at`."""
 
     id: str
     media_type: str
     bytes: int
     sha256: str
     url: str
+    signed_url: str
+    expires_at: str
+    expires_at_s: float
     name: str | None = None
     created_at: str
     created_at_s: float

@@ -1,6 +1,7 @@
 """uvicorn around the app, stopped by an event instead of by signals, so that the composition root owns the process.
 
-What cannot be parsed as HTTP never reaches the app; it is answered here, as a problem like everything else.
+What cannot be parsed as HTTP never reaches the app; it is answered here, as a problem like everything else: so are a
+head that is too large, and a client that begins a request and falls silent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from springtide.runtime.memory import settle
 
 LARGEST_MESSAGE = 1 << 18  # from a WebSocket client: a thousand ids of jobs and events fit twice
 MOST_URL_BYTES = 65_535  # httptools keeps lengths of a URL in 16 bits
+MOST_HEAD_BYTES = 1 << 16  # of a request's headers: eight times what nginx takes
+SILENCE_S = 30.0  # a request that goes on is heard of more often; whoever trickles holds a socket and some kilobytes
+LOOKS = 4  # in that time
+LINGER_S = 1.0  # a client that still sends would lose the answer to a reset
 
 
 def _web_socket(**uvicorns: Any) -> asyncio.Protocol:
@@ -29,20 +34,76 @@ def _web_socket(**uvicorns: Any) -> asyncio.Protocol:
 
 
 class _Protocol(HttpToolsProtocol):
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._heard_at_s = self.loop.time()
+        self._in_head = True  # of a request that has begun, or of the first one
+        self._chunk_bytes = self._head_bytes = 0
+        self._is_refused = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        self._heard_at_s = self.loop.time()
+        self._chunk_bytes = len(data)
+        self._head_bytes += self._chunk_bytes
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, self._chunk_bytes
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._head_bytes > MOST_HEAD_BYTES and self._is_head_large():  # the first counts some of the body, too
+            self._refuse_head()
+            raise ValueError("the head is too large")  # ends the parse, and with it the request
+        super().on_headers_complete()
+
+    def _is_head_large(self) -> bool:
+        return sum(len(name) + len(value) for name, value in self.headers) > MOST_HEAD_BYTES
+
+    def is_silent(self, silence_s: float) -> bool:
+        """Whether the client has owed us the rest of a request for so long."""
+        if self._is_refused or self.flow.read_paused or self.loop.time() - self._heard_at_s < silence_s:
+            return False
+        cycle: Any = self.cycle
+        return self._in_head or (cycle is not None and cycle.more_body and not cycle.response_complete)
+
+    def give_up(self, silence_s: float) -> None:
+        cycle: Any = self.cycle
+        if self._in_head or not cycle.response_started:
+            detail = f"Nothing was heard of this request for {silence_s:g} s; nothing was kept. Send it again."
+            self._answer(408, b"Request Timeout", "request_stalled", detail)
+        self.transport.close()
+
+    def _refuse_head(self) -> None:
+        detail = f"The headers have more than the {MOST_HEAD_BYTES} bytes that are read. Send data in the body."
+        self._answer(431, b"Request Header Fields Too Large", "headers_too_large", detail)
+        self._is_refused = True
+        self.loop.call_later(LINGER_S, self.transport.close)
+
     def send_400_response(self, msg: str) -> None:
         """Called where the parser gives up."""
+        if self._is_refused:
+            return
         if len(self.url) > MOST_URL_BYTES:
             detail = f"The URL has {len(self.url)} bytes; at most {MOST_URL_BYTES} can be read. Send data in the body."
             status, phrase, code = 414, b"URI Too Long", "uri_too_long"
         else:
             detail = "This is not a request that can be parsed as HTTP/1.1."
             status, phrase, code = 400, b"Bad Request", "malformed_request"
+        self._answer(status, phrase, code, detail)
+        self.transport.close()
+
+    def _answer(self, status: int, phrase: bytes, code: str, detail: str) -> None:
         body = problem_body(status, code, detail, request_id=new_request_id())
         self.transport.write(
             b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
             b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\n%s" % (status, phrase, len(body), body)
         )
-        self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -59,10 +120,25 @@ class _Server(uvicorn.Server):
         yield  # signals are the process's own business
 
 
+def _watch(server: uvicorn.Server, silence_s: float) -> asyncio.TimerHandle:
+    """End requests that clients do not go on with, now and from now on."""
+    for connection in list(server.server_state.connections):
+        if isinstance(connection, _Protocol) and connection.is_silent(silence_s):
+            connection.give_up(silence_s)
+    return asyncio.get_running_loop().call_later(silence_s / LOOKS, _watch, server, silence_s)
+
+
 async def serve(
-    app: Any, listener: socket.socket, stop: asyncio.Event, *, grace_s: float, on_ready: Callable[[], None]
+    app: Any,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    *,
+    grace_s: float,
+    on_ready: Callable[[], None],
+    silence_s: float = SILENCE_S,
 ) -> None:
-    """Serve `app` on a bound, listening socket until `stop`; open requests get `grace_s` to end."""
+    """Serve `app` on a bound, listening socket until `stop`; open requests get `grace_s` to end. A client that sends
+    nothing of a request it has begun for `silence_s` is given up."""
     config = uvicorn.Config(
         app,
         loop="none",  # the running loop
@@ -86,6 +162,7 @@ async def serve(
     started.cancel()
     if not serving.done():
         settle()
+        _watch(server, silence_s)
         on_ready()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -21,6 +21,7 @@ from springtide.egress.client import Egress
 from springtide.engines.protocol import Engine
 from springtide.engines.trial import Trial
 from springtide.gateway.heard_ends import HeardEnds
+from springtide.runtime.ids import new_secret
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
@@ -71,6 +72,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     download_url_s: float = 300.0  # how long a redirect may take to be followed; the download may last longer
     openai_aliases: Mapping[str, str] = {}  # what a model's name on OpenAI's routes stands for
     openai_wait_s: float = 590.0  # longest wait there for a job's end: below the 600 s after which their client leaves
+    link_s: float = 3600.0  # how long a signed link to a file holds at least
     access_log: bool = False
 
 
@@ -107,6 +109,7 @@ class GatewayServices:
     ends: HeardEnds = field(default_factory=HeardEnds)  # told by a recorder in this process, where there is one
     tenants: Mapping[TenantId, Tenant] = field(default_factory=dict[TenantId, Tenant])  # those that differ
     egress: Egress = field(default_factory=Egress)  # by which URLs of callers are followed
+    link_key: str = field(default_factory=new_secret)  # shared by all gateways; else links end with the process
     settings: GatewaySettings = field(default_factory=GatewaySettings)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # no more jobs are taken in; all else goes on
     closing: asyncio.Event = field(

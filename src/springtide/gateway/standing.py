@@ -54,14 +54,13 @@ class Standings:
 
     async def waiting(self, standing: Standing) -> Waiting | None:
         """Why the job, or the step it is at, does not run; None where it does, has ended, or nobody can be asked."""
-        job = standing.job
-        if job.plan is None or job.status.is_terminal:
-            return await self._outlook.waiting(job, standing.live)
-        number = current(job, standing.steps)
-        now = None if number is None else standing.steps[number]
-        if number is None or now is None or now.status.is_terminal:  # between two steps: milliseconds
-            return None
-        return await self._outlook.waiting(now, standing.lives[number])
+        found = await self.reasons(standing)
+        return found[0] if found else None
+
+    async def reasons(self, standing: Standing) -> list[Waiting]:
+        """All that holds it up, the first thing first."""
+        job, live = at_work(standing)
+        return [] if job is None else await self._outlook.reasons(job, live)
 
     async def eta(self, standing: Standing) -> Eta | None:
         """Until the job will have ended; None where that is unknown, or it has."""
@@ -87,6 +86,18 @@ class Standings:
             return {live.id: live for live in await broker.peek(refs, now_s) if live}
         except (Unavailable, OutcomeUnknown):
             return {}
+
+
+def at_work(standing: Standing) -> tuple[Job | None, LiveJob | None]:
+    """The job itself, or the step that a pipeline is at; None between two steps, which takes milliseconds."""
+    job = standing.job
+    if job.plan is None or job.status.is_terminal:
+        return job, standing.live
+    number = current(job, standing.steps)
+    now = None if number is None else standing.steps[number]
+    if number is None or now is None or now.status.is_terminal:
+        return None, None
+    return now, standing.lives[number]
 
 
 def _pipeline(job: Job, steps: Steps, found: Mapping[JobId, LiveJob]) -> Standing:

@@ -10,6 +10,7 @@ from springtide.domain.job import BlobRef, Job, JobError, JobStatus, PlanStep
 from springtide.domain.lease import LiveEvent, LiveJob
 from springtide.gateway.disclosure import disclosed
 from springtide.gateway.headers import iso8601
+from springtide.gateway.links import Links
 from springtide.gateway.openai.uses import Use
 from springtide.gateway.readiness import Eta
 from springtide.gateway.schemas import (
@@ -53,25 +54,29 @@ def _when(eta: Eta | None) -> dict[str, Any]:
     return {} if eta is None else {"eta_s": eta.s, "eta_range_s": (eta.low_s, eta.high_s)}
 
 
-def standing_view(standing: Standing, base: str, *, eta: Eta | None = None, waiting: Waiting | None = None) -> JobView:
+def standing_view(
+    standing: Standing, base: str, links: Links, *, eta: Eta | None = None, waiting: Waiting | None = None
+) -> JobView:
     """A job as it stands, with its steps where it is a pipeline."""
-    view = job_view(standing.job, base, live=standing.live, eta=eta, waiting=waiting)
+    view = job_view(standing.job, base, links, live=standing.live, eta=eta, waiting=waiting)
     plan = standing.job.plan
     if plan is not None and standing.steps:
         view.steps = [
-            _step_view(number, step, job, live, base=base)
+            _step_view(number, step, job, live, base=base, links=links)
             for number, (step, job, live) in enumerate(zip(plan.steps, standing.steps, standing.lives, strict=True))
         ]
     return view
 
 
-def _step_view(number: int, step: PlanStep, job: Job | None, live: LiveJob | None, *, base: str) -> StepView:
+def _step_view(
+    number: int, step: PlanStep, job: Job | None, live: LiveJob | None, *, base: str, links: Links
+) -> StepView:
     known: dict[str, Any] = {"job": None, "status_url": None, "status": "waiting"}
     if step.adopted is not None:
         url = f"{base}/v1/jobs/{step.adopted.job}"
         known = {"job": step.adopted.job, "status_url": url, "status": "completed", "progress": 1.0}
     elif job is not None:
-        view = job_view(job, base, live=live)
+        view = job_view(job, base, links, live=live)
         known = {
             "job": view.id,
             "status_url": view.status_url,
@@ -99,12 +104,13 @@ def _step_view(number: int, step: PlanStep, job: Job | None, live: LiveJob | Non
 def job_view(
     job: Job,
     base: str,
+    links: Links | None,
     *,
     live: LiveJob | None = None,
     eta: Eta | None = None,
     waiting: Waiting | None = None,
 ) -> JobView:
-    """A job on record, with the broker's fresher view of a live one laid over it."""
+    """A job on record, with the broker's fresher view of a live one laid over it. links: None shows no outputs."""
     over = live if live is not None and not job.status.is_terminal else None
     status = _UNTIL_RECORDED.get(over.status, over.status) if over else job.status
     started_at_s = over.started_at_s if over and over.started_at_s is not None else job.started_at_s
@@ -128,7 +134,7 @@ def job_view(
         retry_at_s=over.retry_at_s if over else None,
         waiting=None if waiting is None else ReasonView(code=waiting.code, message=waiting.message),
         inputs=job.inputs,
-        outputs=None if job.outputs is None else outputs_view(job, base),
+        outputs=None if job.outputs is None or links is None else outputs_view(job, base, links),
         error=error_view(job.error),
         parent=job.parent,
         step=job.step,
@@ -137,16 +143,18 @@ def job_view(
     )
 
 
-def outputs_view(job: Job, base: str) -> dict[str, Any]:
+def outputs_view(job: Job, base: str, links: Links) -> dict[str, Any]:
     """A job's outputs with every file as id, URL, media type and size."""
     refs = {ref.id: ref for ref in job.output_files}
     shown: dict[str, Any] = {}
     for name, value in (job.outputs or {}).items():
         if isinstance(value, str) and value in refs:
-            shown[name] = _file_view(job, refs[BlobId(value)], name, base)
+            shown[name] = _file_view(job, refs[BlobId(value)], name, base=base, links=links)
         elif isinstance(value, list) and refs:
             shown[name] = [
-                _file_view(job, refs[BlobId(item)], item, base) if isinstance(item, str) and item in refs else item
+                _file_view(job, refs[BlobId(item)], item, base=base, links=links)
+                if isinstance(item, str) and item in refs
+                else item
                 for item in value
             ]
         else:
@@ -197,14 +205,18 @@ def waiting_view(job: Job, waiting: Waiting, at_s: float) -> WaitingEventView:
     return WaitingEventView(job=job.id, at=iso8601(at_s), at_s=at_s, code=waiting.code, message=waiting.message)
 
 
-def blob_view(blob: StoredBlob, base: str) -> BlobView:
+def blob_view(blob: StoredBlob, base: str, links: Links) -> BlobView:
     ref = blob.ref
+    signed = links.sign(ref.id)
     return BlobView(
         id=ref.id,
         media_type=ref.media_type,
         bytes=ref.bytes,
         sha256=ref.sha256,
         url=f"{base}/v1/blobs/{ref.id}",
+        signed_url=base + signed.path,
+        expires_at=iso8601(signed.expires_at_s),
+        expires_at_s=signed.expires_at_s,
         name=ref.name,
         created_at=iso8601(blob.created_at_s),
         created_at_s=blob.created_at_s,
@@ -296,10 +308,14 @@ def _accepted(job: Job, base: str) -> dict[str, Any]:
     }
 
 
-def _file_view(job: Job, ref: BlobRef, field: str, base: str) -> FileView:
+def _file_view(job: Job, ref: BlobRef, field: str, *, base: str, links: Links) -> FileView:
+    signed = links.sign(ref.id)
     return FileView(
         id=ref.id,
         url=f"{job_url(job, base)}/files/{field}",
+        signed_url=base + signed.path,
+        expires_at=iso8601(signed.expires_at_s),
+        expires_at_s=signed.expires_at_s,
         media_type=ref.media_type,
         bytes=ref.bytes,
         sha256=ref.sha256,

@@ -1,6 +1,7 @@
-"""Why a queued job waits, in words a client can act on: `explain(...) -> Waiting | None`.
+"""Why a queued job waits, in words a client can act on: `reasons(...) -> list[Waiting]`.
 
-The reason named is the one that would have to change first. No data is not a reason: without figures it is None.
+The first is the one that would have to change first: what a status and a stream tell (`explain`). No data is not a
+reason: without figures there is none.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ _COMING = frozenset({WorkerState.STARTING, WorkerState.UNLOADED})
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a job waits. `code` is stable; the message has the figures."""
+    """Why a job waits. `code` is stable; the message has the figures in words."""
 
     code: str
     message: str
+    figures: dict[str, float] = {}
 
 
 def explain(
@@ -34,36 +36,72 @@ def explain(
     max_running: int | None = None,
     tenant: Tenant | None = None,
 ) -> Waiting | None:
-    """Why a queued job of a model that is served here waits.
+    """The first of `reasons`."""
+    found = reasons(view, live, now_s, max_replicas=max_replicas, max_running=max_running, tenant=tenant)
+    return found[0] if found else None
+
+
+def reasons(
+    view: QueueView | None,
+    live: LiveJob | None,
+    now_s: float,
+    *,
+    max_replicas: int | None = None,
+    max_running: int | None = None,
+    tenant: Tenant | None = None,
+) -> list[Waiting]:
+    """Everything that holds up a queued job of a model that is served here, what has to change first at the front.
 
     view: its model's queue, None where the broker cannot be asked. live: the job's own place there, where known.
     max_replicas, max_running: of its model, where known. tenant: whose job it is.
     """
     if view is None:
-        return None
+        return []
+    found: list[Waiting] = []
     problem = engine_problem(view)
     if problem is not None:
-        return _not_loading(problem)
+        found.append(_not_loading(problem))
     if live is not None and live.retry_at_s is not None and live.retry_at_s > now_s:
-        message = f"attempt {live.attempt} failed; the next one is due in {_seconds(live.retry_at_s - now_s)}"
-        return Waiting(code="retry_delay", message=message)
+        left_s = live.retry_at_s - now_s
+        message = f"attempt {live.attempt} failed; the next one is due in {_seconds(left_s)}"
+        figures = {"attempt": float(live.attempt), "due_in_s": round(left_s, 1)}
+        found.append(Waiting(code="retry_delay", message=message, figures=figures))
     able = sum(worker.state in _ABLE for worker in view.workers)
     if able:
-        return _at_limit(view, max_running, tenant) or _behind(live, able)
+        limits = _limits(view, max_running, tenant)
+        found += [*limits, *([] if limits and live is None else [_behind(live, able)])]
+        if max_replicas is not None and len(view.workers) >= max_replicas and all(one.held for one in view.workers):
+            found.append(_no_capacity(view, max_replicas))
+    elif problem is None:
+        found.append(_no_worker(view, max_replicas))
+    return found
+
+
+def _no_worker(view: QueueView, max_replicas: int | None) -> Waiting:
     starting = sum(worker.state is WorkerState.STARTING for worker in view.workers)
     if starting:
-        return Waiting(code="worker_starting", message=f"{_count(starting, 'worker')} loading the model")
+        message, figures = f"{_count(starting, 'worker')} loading the model", {"starting": float(starting)}
+        return Waiting(code="worker_starting", message=message, figures=figures)
     if any(worker.state is WorkerState.UNLOADED for worker in view.workers):
         return Waiting(code="no_room", message="its worker makes room for the model beside the others that it hosts")
     if max_replicas == 0:
-        return Waiting(code="no_worker", message="no worker may run: max_replicas of the model is 0")
+        message = "no worker may run: max_replicas of the model is 0"
+        return Waiting(code="no_worker", message=message, figures={"max_replicas": 0.0})
     return Waiting(code="no_worker", message="no worker is up; the controller starts one while jobs wait")
+
+
+def _no_capacity(view: QueueView, max_replicas: int) -> Waiting:
+    message = f"all {_count(max_replicas, 'worker')} busy, and no more may run (max_replicas)"
+    figures = {"workers": float(len(view.workers)), "max_replicas": float(max_replicas)}
+    return Waiting(
+        code="no_capacity", message=message.replace("all 1 worker is", "the only worker is"), figures=figures
+    )
 
 
 def explain_removed() -> Waiting:
     """The same for a job whose model is not in the configuration (any more)."""
     message = f"its model is not in the configuration; unless it comes back, the job fails after {REMOVED_AFTER_S:g} s"
-    return Waiting(code="model_removed", message=message)
+    return Waiting(code="model_removed", message=message, figures={"fails_after_s": REMOVED_AFTER_S})
 
 
 def engine_problem(view: QueueView) -> JobError | None:
@@ -91,28 +129,36 @@ def _not_loading(problem: JobError) -> Waiting:
             tries = f" ({failed} of {most} loads failed; after {left} more, waiting jobs are failed)"
         else:
             tries = f" ({failed} loads in a row failed; waiting jobs are failed)"
-    return Waiting(code="engine_not_loading", message=f"the model's engine does not load: {problem.message}{tries}")
+    message = f"the model's engine does not load: {problem.message}{tries}"
+    told = {"failed_loads": failed, "load_attempts": most}
+    figures = {name: float(value) for name, value in told.items() if isinstance(value, int)}
+    return Waiting(code="engine_not_loading", message=message, figures=figures)
 
 
-def _at_limit(view: QueueView, max_running: int | None, tenant: Tenant | None) -> Waiting | None:
-    """A limit that holds it back whoever is idle: the tenant's own, else the model's."""
+def _limits(view: QueueView, max_running: int | None, tenant: Tenant | None) -> list[Waiting]:
+    """Limits that hold it back whoever is idle: the tenant's own, then the model's."""
+    found: list[Waiting] = []
     if tenant is not None and tenant.max_running is not None:
         running = next((load.running for load in view.tenants if load.tenant == tenant.id), 0)
         if running >= tenant.max_running:
             message = f"{running} of at most {tenant.max_running} jobs of its tenant are in progress (max_running)"
-            return Waiting(code="tenant_limit", message=message)
+            figures = {"running": float(running), "max_running": float(tenant.max_running)}
+            found.append(Waiting(code="tenant_limit", message=message, figures=figures))
     if max_running is not None and view.leased >= max_running:
         message = f"{view.leased} of at most {max_running} jobs of its model are in progress (max_running)"
-        return Waiting(code="model_limit", message=message)
-    return None
+        figures = {"running": float(view.leased), "max_running": float(max_running)}
+        found.append(Waiting(code="model_limit", message=message, figures=figures))
+    return found
 
 
 def _behind(live: LiveJob | None, able: int) -> Waiting:
     ahead = live.ahead if live is not None else None
     if ahead is None:
-        return Waiting(code="queued_behind", message=f"it waits for its turn; {_count(able, 'worker')} up")
-    message = f"{_count(ahead, 'job')} ahead of it; {_count(able, 'worker')} up"
-    return Waiting(code="queued_behind", message=message if ahead else f"it is next; {_count(able, 'worker')} up")
+        message, figures = f"it waits for its turn; {_count(able, 'worker')} up", {"workers": float(able)}
+        return Waiting(code="queued_behind", message=message, figures=figures)
+    message = f"{_count(ahead, 'job')} ahead of it" if ahead else "it is next"
+    figures = {"ahead": float(ahead), "workers": float(able)}
+    return Waiting(code="queued_behind", message=f"{message}; {_count(able, 'worker')} up", figures=figures)
 
 
 def _count(number: int, noun: str) -> str:

@@ -67,7 +67,7 @@ class VideoDeleted(msgspec.Struct, kw_only=True):
 def video_of(standing: Standing, *, keep_s: float | None) -> Video:
     """A job as a video. `keep_s`: how long ended jobs are kept."""
     job = standing.job
-    view = job_view(job, "", live=standing.live)
+    view = job_view(job, "", None, live=standing.live)
     status = _STATUS.get(view.status, "failed")
     ended = job.finished_at_s
     return Video(
