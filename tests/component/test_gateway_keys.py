@@ -28,7 +28,15 @@ from springtide.ledger.keys import make_key
 from springtide.testing.clock import ManualClock
 
 SYNTHETIC = {"model": "synthetic", "inputs": {}}
-OPEN_PATHS = {"/", "/docs", "/openapi.json", "/healthz", "/readyz", "/v1/blobs/uploads/{blob_id}"}
+OPEN_PATHS = {
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/v1/blobs/uploads/{blob_id}",
+    "/v1/links/{blob_id}",
+}
 
 
 @pytest.fixture
@@ -87,7 +95,7 @@ class TestClosed:
             assert method == "HEAD" or f"`{need}`" in answer.text
 
     async def test_what_is_open_is_open(self, world: World) -> None:
-        for path in OPEN_PATHS - {"/v1/blobs/uploads/{blob_id}"}:
+        for path in OPEN_PATHS - {"/v1/blobs/uploads/{blob_id}", "/v1/links/{blob_id}"}:
             assert (await world.http.get(path)).status_code == 200, path
 
     async def test_the_document_says_how_keys_are_sent_and_what_needs_one(self, world: World) -> None:

@@ -48,10 +48,6 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
         [Problem, EventView, WaitingEventView, AcceptedView], ref_template="#/components/schemas/{name}"
     )
     schemas.update(components)
-    document["components"]["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "An API key; none is needed on loopback by default."}
-    }
-    document["security"] = [{"key": []}, {}]
     paths: Document = document["paths"]
     _describe_submit(paths["/v1/jobs"]["post"], list(models))
     _describe_acceptance(paths["/v1/jobs/{job_id}/retry"]["post"])

@@ -15,8 +15,7 @@ Document = dict[str, Any]
 PROBLEM: Document = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _WHY = {
     "400": "The request cannot be read, or has a query parameter that is not known here.",
-    "401": "No API key, or one that does not hold (any more).",
-    "403": "The key holds, but not for this.",
+    "403": "Not a link that was made here.",
     "404": "There is no such thing for this tenant.",
     "408": "The request fell silent before its end.",
     "409": "The state of the thing forbids this.",
@@ -31,7 +30,6 @@ _WHY = {
     "504": "It may have happened; repeat it with the same Idempotency-Key.",
 }
 _ALL = ("400", "500")
-_OF_THE_API = ("401", "403", "429", "503")
 _WITH_A_BODY = ("408", "413", "504")
 _OF_A_THING = ("404", "410")
 _OWN = {
@@ -56,11 +54,10 @@ _OWN = {
     ("/v1/keys/{key_id}", "delete"): ("422",),
     ("/readyz", "get"): ("503",),
 }
-_OPEN = frozenset({"/v1/links/{blob_id}", "/v1/blobs/uploads/{blob_id}"})
 
 
 def describe_errors(paths: Document) -> None:
-    """Add them to every operation but OpenAI's, and say that the API is entered with a key."""
+    """Add them to every operation but OpenAI's. What keys are refused with is told where access is (`openapi_access`)."""
     for path, operations in paths.items():
         if is_openai(path):
             continue
@@ -72,14 +69,12 @@ def describe_errors(paths: Document) -> None:
                     responses[status] = {"description": _WHY[status], "content": PROBLEM}
                 else:
                     known["content"].update(PROBLEM)
-            if not path.startswith("/v1/") or path in _OPEN:
-                operation["security"] = []
 
 
 def _statuses(path: str, method: str, *, has_body: bool) -> list[str]:
     found = {*_ALL, *_OWN.get((path, method), ())}
     if path.startswith("/v1/"):
-        found |= {"429", "503"} if path in _OPEN else set(_OF_THE_API)
+        found |= {"429", "503"}
     if has_body:
         found |= set(_WITH_A_BODY)
     if "{" in path:
