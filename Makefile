@@ -1,6 +1,6 @@
 # One entry for everything. `make` lists the commands; each prepares the environment by itself (needs only Python 3.11-3.13).
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format clean
+.PHONY: help run test check bench screenshots format clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,14))' 2>/dev/null && { echo $$p; break; }; done)
 UV := $(shell command -v uv || echo .tools/bin/uv)
@@ -27,6 +27,9 @@ check: $(STAMP) ## format, lint, types and import rules, then all tests: what CI
 
 bench: $(STAMP) ## measure, beside the peers, into benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+screenshots: $(STAMP) ## every page of the web page, in both languages and colours, into docs/images/web/
+	$(BIN)/python docs/screenshots.py
 
 format: $(STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff format .

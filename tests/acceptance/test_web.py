@@ -214,6 +214,15 @@ def test_a_job_made_elsewhere_is_in_the_history_without_a_reload(page: Page, ser
     expect(page.get_by_text(made["id"])).to_be_visible()
 
 
+def test_an_operator_reads_why_the_fleet_grew(page: Page, server: Server) -> None:
+    server.http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 0}}, headers={"Prefer": "wait=60"})
+    page.goto("/fleet?model=synthetic")
+    expect(page.get_by_role("button", name=re.compile("^Synthetic"))).to_have_attribute("aria-pressed", "true")
+    decision = page.get_by_role("button", name=re.compile("^QUEUE")).last
+    decision.click()
+    expect(page.get_by_text("wished for 1").first).to_be_visible()
+
+
 def test_the_page_speaks_chinese_and_remembers_it(page: Page) -> None:
     page.goto("/")
     page.get_by_role("button", name="Language").click()
@@ -237,7 +246,7 @@ def test_a_model_is_reached_and_left_by_the_keyboard_alone(page: Page) -> None:
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: `npm ci` in web/")
-@pytest.mark.parametrize("path", ["/", "/?model=matting", "/batch", "/history", "/models"])
+@pytest.mark.parametrize("path", ["/", "/?model=matting", "/batch", "/history", "/fleet", "/models"])
 def test_no_page_has_a_serious_fault_of_accessibility(page: Page, path: str) -> None:
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
     page.goto(path)

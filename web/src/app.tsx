@@ -1,7 +1,7 @@
 // The frame around every page: where one is, in which language and colours, and whether the server answers.
 import { ActionIcon, AppShell, Burger, Group, Indicator, Loader, Menu, NavLink, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { IconBook, IconBox, IconHistory, IconKey, IconLanguage, IconMoon, IconStack2, IconSun, IconWand } from "@tabler/icons-react";
+import { IconBook, IconBox, IconChartAreaLine, IconHistory, IconKey, IconLanguage, IconMoon, IconStack2, IconSun, IconWand } from "@tabler/icons-react";
 import { lazy, type ReactNode, Suspense, useEffect } from "react";
 import { useTranslation } from "react-i18next";
 import { Link, Route, Switch, useLocation } from "wouter";
@@ -12,12 +12,14 @@ import { Studio } from "./studio/studio";
 
 const Batch = lazy(() => import("./batch/batch").then((page) => ({ default: page.Batch })));
 const History = lazy(() => import("./history/history").then((page) => ({ default: page.History })));
+const Fleet = lazy(() => import("./fleet/fleet").then((page) => ({ default: page.Fleet })));
 const Models = lazy(() => import("./models/models").then((page) => ({ default: page.Models })));
 
 const PAGES: { path: string; name: string; icon: ReactNode }[] = [
   { path: "/", name: "studio", icon: <IconWand size={18} /> },
   { path: "/batch", name: "batch", icon: <IconStack2 size={18} /> },
   { path: "/history", name: "history", icon: <IconHistory size={18} /> },
+  { path: "/fleet", name: "fleet", icon: <IconChartAreaLine size={18} /> },
   { path: "/models", name: "models", icon: <IconBox size={18} /> },
 ];
 
@@ -64,6 +66,7 @@ export function App() {
             <Route path="/" component={Studio} />
             <Route path="/batch" component={Batch} />
             <Route path="/history" component={History} />
+            <Route path="/fleet" component={Fleet} />
             <Route path="/models" component={Models} />
             <Route><Text>{t("nav.nowhere")} <Link href="/">{t("nav.studio")}</Link></Text></Route>
           </Switch>

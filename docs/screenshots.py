@@ -1,0 +1,124 @@
+"""Takes a picture of every page in both languages and both colours: `make screenshots`. Needs Chromium.
+
+A server of its own is started with some jobs in it; the pictures go to docs/images/web/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "images" / "web"
+PORTRAIT, SPEECH = ROOT / "tests" / "data" / "portrait.jpg", ROOT / "tests" / "data" / "en.wav"
+CONFIG = """
+[models.digital-human]
+engine = "digital-human"
+[models.matting]
+engine = "matting"
+[models.restore]
+engine = "restore"
+[models.speech]
+engine = "speech"
+[models.video]
+engine = "video"
+[models.watermark]
+engine = "watermark"
+[models.synthetic]
+engine = "synthetic"
+max_replicas = 4
+[models.synthetic.scaling]
+wait_s = 5
+"""
+LOAD_S = 90  # of synthetic jobs, so that the fleet has a story
+
+
+def main() -> None:
+    """All pictures. They are small: 1280 wide pages as JPEG."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as url, sync_playwright() as playwright:
+        pages = _seed(url)
+        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for language, locale in (("en", "en-US"), ("zh", "zh-CN")):
+            for scheme in ("light", "dark"):
+                context = browser.new_context(
+                    locale=locale, color_scheme=scheme, viewport={"width": 1280, "height": 860}, base_url=url
+                )
+                page = context.new_page()
+                for name, path in pages.items():
+                    _take(page, path, PICTURES / f"{name}-{language}-{scheme}.jpg")
+                page.set_viewport_size({"width": 390, "height": 844})
+                _take(page, "/", PICTURES / f"phone-{language}-{scheme}.jpg")
+                context.close()
+        browser.close()
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[str]:
+    (folder / "springtide.toml").write_text(CONFIG)
+    env = {**os.environ, "SPRINGTIDE_SERVER__DATA_DIR": str(folder / "data"), "SPRINGTIDE_SERVER__PORT": "0"}
+    process = subprocess.Popen([sys.executable, "-m", "springtide", "up"], cwd=folder, env=env)
+    try:
+        note = folder / "data" / "server.json"
+        while not note.is_file():
+            time.sleep(0.2)
+        yield json.loads(note.read_text())["url"]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _seed(url: str) -> dict[str, str]:
+    """Jobs of each kind. Returns the pages to take, by name."""
+    http = httpx.Client(base_url=url, timeout=180, trust_env=False)
+
+    def job(model: str, data: dict[str, str], **files: Path) -> str:
+        parts = {name: (path.name, path.read_bytes()) for name, path in files.items()}
+        answer = http.post("/v1/jobs", data={"model": model, **data}, files=parts, headers={"Prefer": "wait=60"})
+        return str(answer.raise_for_status().json()["id"])
+
+    matting = job("matting", {}, image=PORTRAIT)
+    speech = job("speech", {"word_times": "true"}, audio=SPEECH)
+    consent = "I am the person shown, and I agree."
+    human = job("digital-human", {"consent": consent}, image=PORTRAIT, audio=SPEECH)
+    ends_s = time.monotonic() + LOAD_S
+    while time.monotonic() < ends_s:
+        for _ in range(6 if LOAD_S / 4 < ends_s - time.monotonic() < LOAD_S * 3 / 4 else 1):
+            http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 2, "steps": 4}})
+        time.sleep(2)
+    return {
+        "studio": "/",
+        "form": "/?model=digital-human",
+        "matting": f"/?model=matting&job={matting}",
+        "speech": f"/?model=speech&job={speech}",
+        "digital-human": f"/?model=digital-human&job={human}",
+        "batch": "/batch",
+        "history": "/history",
+        "fleet": "/fleet?model=synthetic",
+        "models": "/models",
+    }
+
+
+def _take(page: Page, path: str, picture: Path) -> None:
+    page.goto(path)
+    page.get_by_role("heading").first.wait_for()
+    page.wait_for_timeout(1500)
+    Image.open(BytesIO(page.screenshot())).convert("RGB").save(picture, quality=80)
+
+
+if __name__ == "__main__":
+    main()
