@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import pytest
 from gateway_world import World, gateway_world
 
 from springtide.domain.ids import ModelName
-from springtide.ledger.history import Memory, cost_memory, starts_memory
+from springtide.ledger.history import Memory, cost_memory, eta_memory, features_memory, starts_memory
 from springtide.policy.cost import CostMemory, learn
+from springtide.policy.eta import Calibration, band_of, correct
 
 MODEL = ModelName("synthetic")
 
@@ -61,3 +64,60 @@ async def test_each_job_ahead_makes_it_later(world: World) -> None:
     await world.ready()
     etas = [(await submit(world))["eta_s"] for _ in range(3)]
     assert etas == sorted(etas) and etas[2] >= etas[0] + 15.0
+
+
+async def put(world: World, name: str, learnt: msgspec.Struct) -> None:
+    body = msgspec.json.encode(learnt).decode()
+    await world.services.history.put_memories([Memory(name=name, at_s=1.0, body=body)])
+
+
+async def test_a_job_is_queued_with_what_its_features_have_taught_and_keeps_what_was_said(world: World) -> None:
+    memory = CostMemory()
+    for steps in (1.0, 50.0, 10.0, 100.0, 25.0, 75.0) * 5:
+        memory = learn(memory, {"steps": steps}, 1.0, run_s=0.3 * steps)
+    await put(world, features_memory(MODEL), memory)
+    await submit(world)  # the first look at what is learnt
+    predicted = {}
+    for steps in (4, 80):
+        asked = {"model": MODEL, "inputs": {"seconds": 1.0, "steps": steps}}
+        told = (await world.http.post("/v1/jobs", json=asked)).json()
+        [job] = await world.services.ledger.get([told["id"]])
+        assert job is not None and job.foretold is not None
+        assert (job.foretold.estimate_s, job.foretold.features) == (1.0, {"steps": float(steps)})
+        predicted[steps] = job.predicted_s
+    assert 0.6 < predicted[4] < 2.4 and 16 < predicted[80] < 40
+    [view] = await world.services.broker.queues([MODEL], world.services.clock.now_s())
+    assert view.predicted_s == pytest.approx(10.0 + sum(predicted.values()), rel=0.5), "the queue orders by the same"
+
+
+async def test_features_that_cannot_be_told_refuse_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: object, inputs: object) -> dict[str, float]:
+        raise KeyError("pixels")
+
+    monkeypatch.setattr(type(world.services.models[MODEL].engine), "features", broken)
+    [job] = await world.services.ledger.get([(await submit(world))["id"]])
+    assert job is not None and job.foretold is not None
+    assert (job.predicted_s, job.foretold.features) == (10.0, {})
+
+
+async def test_a_promise_is_kept_with_its_job_and_as_wide_as_earlier_ones_came_out(world: World) -> None:
+    calibration = Calibration()
+    for took_s in (2.0, 90.0) * 200:
+        band = band_of(10.0, 0.4, waits=False, calibration=calibration)
+        calibration = correct(calibration, band, took_s=took_s)
+    await put(world, eta_memory(MODEL), calibration)
+    await world.ready()
+    told = await submit(world)
+    [job] = await world.services.ledger.get([told["id"]])
+    assert job is not None and job.foretold is not None and job.foretold.done_s is not None
+    assert (job.foretold.done_s, job.foretold.waits) == (pytest.approx(10.0, rel=0.05), False)
+    low, high = told["eta_range_s"]
+    likely_low, likely_high = told["eta_likely_s"]
+    assert low <= likely_low <= told["eta_s"] <= likely_high <= high
+    assert high / low > 1.5 * math.exp(2 * 1.645 * job.foretold.spread), "wider than before anything was learnt"
+
+
+async def test_jobs_that_came_within_the_same_second_are_told_of_one_another(world: World) -> None:
+    await world.ready()
+    etas = sorted([told["eta_s"] for told in await asyncio.gather(*(submit(world) for _ in range(5)))])
+    assert etas[-1] > etas[0] + 25.0

@@ -205,7 +205,8 @@ async def test_nothing_is_accepted_while_the_ledger_is_down(
 
 
 async def test_submitting_without_http_gives_the_job(world: World) -> None:
-    submission = Submission(world.services, Admission(world.services.models, Outlook(world.services)))
+    outlook = Outlook(world.services)
+    submission = Submission(world.services, Admission(world.services.models, outlook), outlook)
     job = await submission.submit(SubmitRequest(model="synthetic", inputs={"steps": 3}))
     assert job.inputs["steps"] == 3
     assert (await world.lease()).id == job.id

@@ -15,12 +15,13 @@ from springtide.controller.signals import Looked, Pool, Signals
 from springtide.domain.errors import Unavailable
 from springtide.domain.fleet import Decision, QueueView, Replica, ReplicaPhase, Usage
 from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId, first_job_id_at
-from springtide.domain.job import Job, JobStatus, Priority
+from springtide.domain.job import Foretold, Job, JobStatus, Priority
 from springtide.domain.lease import Completion, Held, Lease, Progress, WorkerState
 from springtide.domain.tickets import ticket_of
-from springtide.ledger.history import cost_memory
+from springtide.ledger.history import cost_memory, eta_memory, features_memory
 from springtide.ledger.sql import SqlLedger
-from springtide.policy.cost import CostMemory
+from springtide.policy.cost import CostMemory, predict
+from springtide.policy.eta import Calibration
 from springtide.testing.clock import ManualClock
 
 M, N = ModelName("m"), ModelName("n")
@@ -64,6 +65,7 @@ class World:
         self.ledger = ledger
         self.fleet = Hands(self.clock)
         self._numbers = count()
+        self.foretold: Foretold | None = None  # of the jobs submitted
 
     def signals(self, **pools: Pool) -> Signals:
         named = {ModelName(name): pool for name, pool in pools.items()} or {M: Pool(models=(M,))}
@@ -88,6 +90,7 @@ class World:
                 timeout_s=99,
                 predicted_s=predicted_s,
                 created_at_s=now_s,
+                foretold=self.foretold,
             )
             for _ in range(jobs)
         ]
@@ -369,3 +372,24 @@ async def test_a_job_teaches_once_and_what_was_learnt_outlives_the_controller(wo
     [memory] = await world.ledger.history.memories([cost_memory(M)])
     assert memory is not None
     assert msgspec.json.decode(memory.body, type=CostMemory).jobs == 7
+
+
+async def test_how_promises_came_out_is_learnt_from_the_jobs_that_were_given_one(world: World) -> None:
+    costs = Costs(world.ledger.history, [M], world.clock)
+    world.foretold = Foretold(estimate_s=2.0, features={"pixels": 1e6}, done_s=2.0, spread=0.3)
+    for _ in range(12):
+        await run(world, 8.0)
+        await costs.learn_once()
+    features, eta = await world.ledger.history.memories([features_memory(M), eta_memory(M)])
+    assert features is not None and eta is not None
+    learnt = msgspec.json.decode(features.body, type=CostMemory)
+    assert predict(learnt, {"pixels": 1e6}, 2.0).median_s == pytest.approx(8.0, rel=0.1)
+    calibration = msgspec.json.decode(eta.body, type=Calibration)
+    assert calibration.seen_served == 12
+    assert calibration.served[2] > 0.5, "jobs took longer than was promised"
+    after = Costs(world.ledger.history, [M], world.clock)
+    await after.learn_once()
+    await run(world, 8.0)
+    await after.learn_once()
+    [eta] = await world.ledger.history.memories([eta_memory(M)])
+    assert eta is not None and msgspec.json.decode(eta.body, type=Calibration).seen_served == 13

@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from springtide.policy.cost import CostMemory, Prediction, learn, predict
+from springtide.policy.cost import MOST_FEATURES, CostMemory, Prediction, learn, middle_s, predict
 
 
 def _taught(jobs: int, *, slope: float = 1.0, wrong: float = 1.0, noise: float = 0.1, seed: int = 1) -> CostMemory:
@@ -97,3 +97,42 @@ def test_whatever_it_is_taught_it_says_something_sane(
     for known in (memory, again):
         said = predict(known, asked[0], asked[1])
         assert 0.001 <= said.median_s <= said.p90_s <= 7 * 86_400
+
+
+def test_a_feature_that_comes_later_leaves_what_is_learnt_of_the_others() -> None:
+    memory = _taught(80, wrong=4.0)
+    before, _ = _asked(memory, 6e6, wrong=4.0)
+    estimate_s, run_s = _truth(6e6, 1.0, 4.0)
+    memory = learn(memory, {"pixels": 6e6, "frames": 3.0}, estimate_s, run_s=run_s)
+    assert memory.names == ("pixels", "frames")
+    after, _ = _asked(memory, 6e6, wrong=4.0)
+    assert 0.9 < after.median_s / before.median_s < 1.1
+    assert memory.jobs == 81, "an engine's new version does not begin at nothing"
+
+
+def test_more_features_than_can_be_told_apart_are_left_out() -> None:
+    features = {f"f{n}": float(n) for n in range(20)}
+    assert len(learn(CostMemory(), features, 1.0, run_s=1.0).names) == MOST_FEATURES
+
+
+@given(st.lists(st.tuples(st.floats(1, 1e8), st.floats(0.01, 1e4), st.floats(0.01, 1e4)), max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_the_median_alone_is_the_one_of_the_whole_prediction(runs: list[tuple[float, float, float]]) -> None:
+    memory = CostMemory()
+    for pixels, estimate_s, run_s in runs:
+        memory = learn(memory, {"pixels": pixels}, estimate_s, run_s=run_s)
+    assert middle_s(memory, {"pixels": 5e5}, 3.0) == predict(memory, {"pixels": 5e5}, 3.0).median_s
+
+
+def test_five_runs_teach_what_the_engines_estimate_leaves_out() -> None:
+    """An estimate that knows nothing of frames, on films of 10 to 100 of them."""
+    memory, chance = CostMemory(), Random(4)
+    errors: list[float] = []
+    for job in range(60):
+        frames = chance.uniform(10, 100)
+        run_s = 0.5 * frames * math.exp(chance.gauss(0, 0.05))
+        if job >= 5:
+            errors.append(abs(math.log(middle_s(memory, {"frames": frames}, 10.0) / run_s)))
+        memory = learn(memory, {"frames": frames}, 10.0, run_s=run_s)
+    assert sum(errors[:5]) / 5 < 0.5, "after five runs within a factor of 1.6"
+    assert sum(errors[-20:]) / 20 < 0.2, "after forty within a fifth"

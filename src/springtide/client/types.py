@@ -115,6 +115,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     cancel_url: str
     eta_s: float | None = None
     eta_range_s: tuple[float, float] | None = None
+    eta_likely_s: tuple[float, float] | None = None
     priority: str = "standard"
     attempt: int = 0
     max_attempts: int = 0

@@ -114,6 +114,16 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
+class Foretold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was foretold of a job when it was accepted: with how it came out, this is what is learnt from."""
+
+    estimate_s: float  # the engine's own, of one run
+    features: dict[str, float] = {}  # what the engine says that a run's time depends on
+    done_s: float | None = None  # to its end, before calibration; None: nobody could tell
+    spread: float = 0.0  # of that, as `policy.eta.Band` has it
+    waits: bool = False  # whether it was to wait for a replica
+
+
 class Adopted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The result of a step that another pipeline has done already: all of it, for that one may be forgotten first."""
 
@@ -132,6 +142,7 @@ class PlanStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_attempts: int
     timeout_s: float
     predicted_s: float
+    foretold: Foretold | None = None
     input_files: tuple[BlobRef, ...] = ()  # every blob that `inputs` names by itself
     takes: dict[str, FileField] = {}  # the file fields that an earlier step feeds, by name
     adopted: Adopted | None = None  # a retry: what the step gave before
@@ -160,7 +171,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority
     max_attempts: int
     timeout_s: float  # longest run of one attempt
-    predicted_s: float  # the engine's own estimate of one run
+    predicted_s: float  # one run, from the engine's estimate and features by what earlier runs have taught
     created_at_s: float
     start_deadline_at_s: float | None = None
     idempotency_key: str | None = None
@@ -180,6 +191,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     retry_of: JobId | None = None  # the ended job that this one does again
     cancel_asked_at_s: float | None = None  # pipelines: the wish must outlive whoever was told
     used_s: float | None = None  # seconds of workers that its attempts took; None: no attempt has ended yet
+    foretold: Foretold | None = None
 
 
 class JobRef(msgspec.Struct, frozen=True):

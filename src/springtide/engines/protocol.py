@@ -229,3 +229,9 @@ class Engine(ABC, Generic[InputT, OutputT]):
         """Seconds one run is thought to take, from the inputs alone (and what probing says of its files). Used to order
         the queue and to say when a job will be ready. Runs in the gateway: no weights, no I/O."""
         return 1.0
+
+    def features(self, inputs: InputT) -> dict[str, float]:
+        """What the time of a run depends on besides, such as pixels, seconds of sound, frames × steps: not negative,
+        always by the same names, eight at most. How each counts is learnt from the runs on this machine; without any,
+        only how far `estimate` is off. Runs where `estimate` does."""
+        return {}

@@ -91,6 +91,11 @@ class Admission:
         await self.check(model, tenant, look_again=look_again)
         self._queues[model].entering.add(tenant.id, 1)
 
+    def entered(self, model: ModelName) -> int:
+        """Jobs let in since the queue was seen last, those on their way among them."""
+        queue = self._queues[model]
+        return queue.entering.all + queue.entered.all
+
     def leave(self, model: ModelName, tenant: TenantId, *, is_queued: bool) -> None:
         """The job is in the queue now, or will not be."""
         queue = self._queues[model]

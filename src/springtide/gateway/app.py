@@ -104,7 +104,7 @@ def create_app(services: GatewayServices) -> Litestar:
     tenancy = Tenancy(services.tenants, services.settings.tenant_header)
     entrance = Access(services.keyring, tenancy, services.clock, services.settings.keyless)
     outlook = Outlook(services)
-    submission = Submission(services, Admission(services.models, outlook))
+    submission = Submission(services, Admission(services.models, outlook), outlook)
     live = Live(services, outlook)
     hub = Hub(services, live)
     retrying, standings = Retrying(services, submission), Standings(services, outlook)

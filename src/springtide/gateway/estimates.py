@@ -8,17 +8,41 @@ import math
 from pydantic import BaseModel
 
 from springtide.domain.errors import CallerError
+from springtide.domain.job import Foretold
+from springtide.engines.protocol import Engine
 from springtide.gateway.services import ServedModel
+from springtide.policy.cost import MOST_FEATURES
 
 log = logging.getLogger(__name__)
 
 DEFAULT_RUN_S = 1.0  # Engine.estimate's own default, where an estimate fails
 
 
-def estimate(served: ServedModel, bound: BaseModel | None) -> float:
-    """Seconds one run is thought to take; `bound` is None where the inputs are not all known yet."""
+def foretold(served: ServedModel, bound: BaseModel | None) -> Foretold:
+    """What the engine says of one run; `bound` is None where the inputs are not all known yet."""
     if bound is None:
-        return DEFAULT_RUN_S
+        return Foretold(estimate_s=DEFAULT_RUN_S)
+    return Foretold(estimate_s=_estimate(served, bound), features=_features(served, bound))
+
+
+def _features(served: ServedModel, bound: BaseModel) -> dict[str, float]:
+    if type(served.engine).features is Engine.features:
+        return {}
+    try:
+        found = served.engine.features(bound)
+        return {
+            name: round(float(value), 3)
+            for name, value in list(found.items())[:MOST_FEATURES]
+            if math.isfinite(value) and value >= 0
+        }
+    except CallerError:
+        raise
+    except Exception:
+        log.exception("the features of a job of %s cannot be told; its estimate alone counts", served.model.name)
+        return {}
+
+
+def _estimate(served: ServedModel, bound: BaseModel) -> float:
     try:
         found = float(served.engine.estimate(bound))
     except CallerError:

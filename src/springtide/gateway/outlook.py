@@ -15,7 +15,7 @@ import msgspec
 from springtide.domain.errors import SpringtideError
 from springtide.domain.fleet import QueueView
 from springtide.domain.ids import ModelName
-from springtide.domain.job import Job, JobError, JobStatus
+from springtide.domain.job import Foretold, Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob, WorkerState
 from springtide.gateway.disclosure import without_paths
 from springtide.gateway.readiness import Eta, Readiness
@@ -126,6 +126,21 @@ class Outlook:
             return None
         is_seen = view.queued > 0 and job.created_at_s <= view.taken_at_s
         return self._readiness.of_waiting(view, job.predicted_s, ahead=live.ahead if live else None, is_seen=is_seen)
+
+    def predicted_s(self, model: ModelName, foretold: Foretold) -> float:
+        """Run seconds that a job is queued with, of which its engine says this."""
+        return self._readiness.predicted_s(model, foretold)
+
+    def promised(self, job: Job, *, ahead: int) -> Job:
+        """With what is foretold of it now, by the queue as it was seen last and those who have entered it since."""
+        view = self._views.get(job.model)
+        if view is None or job.plan is not None:
+            return job
+        return msgspec.structs.replace(job, foretold=self._readiness.promise(view, job, entered=max(0, ahead)))
+
+    def promise_of(self, job: Job) -> Eta | None:
+        """What its client is told."""
+        return None if job.foretold is None else self._readiness.of_promised(job.model, job.foretold)
 
     def _is_fresh(self) -> bool:
         return self._clock.monotonic_s() - self._asked_at_s < self._kept_s

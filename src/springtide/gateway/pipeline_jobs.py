@@ -20,6 +20,7 @@ def first_step(served: ServedModel, job: Job) -> PlanStep:
         max_attempts=served.max_attempts,
         timeout_s=served.timeout_s,
         predicted_s=job.predicted_s,
+        foretold=job.foretold,
         input_files=job.input_files,
     )
 
@@ -39,5 +40,6 @@ def as_pipeline(job: Job, plan: Plan) -> Job:
         timeout_s=sum(step.timeout_s for step in plan.steps),
         predicted_s=sum(step.predicted_s for step in plan.steps),
         fingerprint=None if job.idempotency_key is None else plan_fingerprint(plan),
+        foretold=None,
         plan=plan,
     )

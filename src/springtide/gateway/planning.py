@@ -24,7 +24,7 @@ from springtide.domain.model import FileField, Model
 from springtide.engines.binding import bind
 from springtide.engines.protocol import InputFile
 from springtide.gateway.envelope import FieldErrors, NextStep
-from springtide.gateway.estimates import estimate
+from springtide.gateway.estimates import foretold
 from springtide.gateway.intake import Intake, named_blobs, take_in
 from springtide.gateway.schema_kinds import value_kinds
 from springtide.gateway.services import GatewayServices, ServedModel
@@ -110,6 +110,7 @@ def _step(served: ServedModel, name: str, wiring: _Wiring, intake: Intake | None
         inputs = {**wiring.restored(kept), **wiring.fed_values}
     except InvalidInput as error:
         wiring.report(error.details.get("errors", []))
+    told = foretold(served, bound)
     step = PlanStep(
         name=name,
         model=served.model.name,
@@ -117,7 +118,8 @@ def _step(served: ServedModel, name: str, wiring: _Wiring, intake: Intake | None
         inputs=inputs,
         max_attempts=served.max_attempts,
         timeout_s=served.timeout_s,
-        predicted_s=estimate(served, bound),
+        predicted_s=told.estimate_s,
+        foretold=told,
         input_files=refs,
         takes=wiring.takes,
     )

@@ -125,7 +125,10 @@ async def answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: flo
             standing = Standing(job=job) if job.plan is None else await gateway.standings.one(job)
             view = standing_view(standing, base, gateway.links)
             return _encoded(view, 200, headers)
-    eta = await gateway.standings.eta(Standing(job=job) if job.plan is None else await gateway.standings.one(job))
+    if inserted.is_new and job.plan is None and wait_s == 0:
+        eta = gateway.outlook.promise_of(job)
+    else:
+        eta = await gateway.standings.eta(Standing(job=job) if job.plan is None else await gateway.standings.one(job))
     return _encoded(accepted_view(job, base, eta=eta), 202, headers)
 
 

@@ -43,7 +43,8 @@ class ErrorView(msgspec.Struct, kw_only=True):
 
 class AcceptedView(msgspec.Struct, kw_only=True):
     """A job just accepted, with every URL it will be asked about by. `eta_s` (seconds until it will have ended, the
-    median) and `eta_range_s` (between which nine of ten should) are null where nothing is known yet."""
+    median), `eta_range_s` (between which nine of ten should) and `eta_likely_s` (half of them) are null where nothing
+    is known yet."""
 
     id: str
     status: str
@@ -57,6 +58,7 @@ class AcceptedView(msgspec.Struct, kw_only=True):
     cancel_url: str
     eta_s: float | None = None
     eta_range_s: tuple[float, float] | None = None
+    eta_likely_s: tuple[float, float] | None = None
 
 
 class ReasonView(msgspec.Struct, kw_only=True):

@@ -7,6 +7,7 @@ same idempotency key never makes two jobs. A broker that is down does not refuse
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,16 +25,17 @@ from springtide.domain.errors import (
     Unavailable,
 )
 from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName
-from springtide.domain.job import BlobRef, Job, JobStatus, Plan, Priority
+from springtide.domain.job import BlobRef, Job, JobStatus, Plan, PlanStep, Priority
 from springtide.domain.lease import Ticket
 from springtide.domain.tenant import Tenant
 from springtide.domain.tickets import ticket_of
 from springtide.engines.binding import bind
 from springtide.gateway.admission import Admission
 from springtide.gateway.envelope import FieldErrors, NextStep
-from springtide.gateway.estimates import DEFAULT_RUN_S, estimate
+from springtide.gateway.estimates import DEFAULT_RUN_S, foretold
 from springtide.gateway.fingerprints import fingerprint
 from springtide.gateway.intake import Intake, named_blobs, take_in
+from springtide.gateway.outlook import Outlook
 from springtide.gateway.pipeline_jobs import as_pipeline, first_step
 from springtide.gateway.planning import Earlier, draft
 from springtide.gateway.services import GatewayServices, ServedModel
@@ -76,8 +78,9 @@ class Prepared(msgspec.Struct, frozen=True):
 class Submission:
     """`submit` does it all; `prepare` and `commit` are its halves, for callers that hold uploads in between."""
 
-    def __init__(self, services: GatewayServices, admission: Admission) -> None:
+    def __init__(self, services: GatewayServices, admission: Admission, outlook: Outlook) -> None:
         self._services = services
+        self._outlook = outlook
         self._admission = admission
 
     async def submit(self, request: SubmitRequest) -> Job:
@@ -100,7 +103,9 @@ class Submission:
             intake = await take_in(self._services, named, fresh=request.files, tenant=tenant)
         bound, inputs = _bind(served, request, intake)
         job = self._job(served, request, inputs, files=_refs_in_order(named, intake))
-        job = msgspec.structs.replace(job, predicted_s=estimate(served, bound))
+        told = foretold(served, bound)
+        predicted_s = self._outlook.predicted_s(served.model.name, told)
+        job = msgspec.structs.replace(job, predicted_s=predicted_s, foretold=told)
         fresh = frozenset(ref.id for ref in job.input_files if ref.id in request.files)
         try:
             ticket = ticket_of(job)
@@ -124,7 +129,7 @@ class Submission:
             raise wrong
         if prepared is None or drafted.errors:
             raise _invalid([*(wrong.details.get("errors", []) if wrong else []), *drafted.errors])
-        plan = Plan(steps=(first_step(served, prepared.job), *drafted.steps))
+        plan = Plan(steps=(first_step(served, prepared.job), *map(self._sized, drafted.steps)))
         job = as_pipeline(prepared.job, plan)
         begun = step_job(job, 0, [None] * len(plan.steps), job.created_at_s)
         fresh = frozenset(ref.id for ref in job.input_files if ref.id in request.files)
@@ -140,6 +145,7 @@ class Submission:
             return _or_raise(*await self._known([(prepared, refusal)]))
         is_queued = False
         try:
+            job = self._outlook.promised(job, ahead=self._admission.entered(prepared.ticket.model) - 1)
             [inserted] = await self._services.ledger.insert([job])
             if not inserted.is_new:
                 return _or_raise(_replayed(prepared, inserted))
@@ -166,7 +172,7 @@ class Submission:
         results: dict[int, Inserted | SpringtideError] = {}
         queued: dict[int, Prepared] = {}
         try:
-            inserted = await self._services.ledger.insert_each([one.job for one in entered.values()])
+            inserted = await self._services.ledger.insert_each(self._promised(entered.values()))
             for (place, one), result in zip(entered.items(), inserted, strict=True):
                 results[place] = _replayed(one, result) if isinstance(result, Inserted) else result
                 if isinstance(result, Inserted) and result.is_new:
@@ -232,6 +238,22 @@ class Submission:
                 f"There is no model {name[:64]!r}. Served here: {listed}.", code="unknown_model", models=known
             )
         return served
+
+    def _promised(self, prepared: Iterable[Prepared]) -> list[Job]:
+        """Jobs that have all entered, each told of those before it."""
+        prepared = list(prepared)
+        left = Counter(one.ticket.model for one in prepared)
+        ahead = {model: self._admission.entered(model) - many for model, many in left.items()}
+        promised: list[Job] = []
+        for one in prepared:
+            promised.append(self._outlook.promised(one.job, ahead=ahead[one.ticket.model]))
+            ahead[one.ticket.model] += 1
+        return promised
+
+    def _sized(self, step: PlanStep) -> PlanStep:
+        if step.foretold is None:
+            return step
+        return msgspec.structs.replace(step, predicted_s=self._outlook.predicted_s(step.model, step.foretold))
 
     def _job(self, served: ServedModel, request: SubmitRequest, inputs: dict[str, Any], *, files: list[BlobRef]) -> Job:
         now_s = self._services.clock.now_s()

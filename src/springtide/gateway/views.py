@@ -51,7 +51,10 @@ def accepted_view(job: Job, base: str, *, eta: Eta | None) -> AcceptedView:
 
 
 def _when(eta: Eta | None) -> dict[str, Any]:
-    return {} if eta is None else {"eta_s": eta.s, "eta_range_s": (eta.low_s, eta.high_s)}
+    if eta is None:
+        return {}
+    likely_s = (eta.likely_low_s, eta.likely_high_s)
+    return {"eta_s": eta.s, "eta_range_s": (eta.low_s, eta.high_s), "eta_likely_s": likely_s}
 
 
 def standing_view(

@@ -43,7 +43,7 @@ from sqlalchemy.sql.type_api import TypeEngine
 
 from springtide.ledger.rows import Row
 
-MAX_ROWS = 512  # 29 columns of a job make 14,848 variables; SQLite allows 32,766
+MAX_ROWS = 512  # 31 columns of a job make 15,872 variables; SQLite allows 32,766
 
 MOST_FORMS = 32  # of one statement, by which columns are empty: each is prepared once on every connection
 

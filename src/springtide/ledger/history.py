@@ -16,6 +16,7 @@ import msgspec
 
 from springtide.domain.fleet import Decision
 from springtide.domain.ids import JobId, ModelName, TenantId
+from springtide.domain.job import Foretold
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,9 +40,11 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     id: JobId
     model: ModelName
-    predicted_s: float  # the engine's own estimate
+    predicted_s: float  # as it was queued
     wait_s: float  # from its creation to the start of its last attempt
     run_s: float  # of that attempt
+    took_s: float = 0.0  # from its creation to its end
+    foretold: Foretold | None = None  # when it was accepted
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +92,19 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cost_memory(model: ModelName) -> str:
-    """What is known of how long jobs of a model run: a `policy.cost.CostMemory`."""
+    """What is known of how long jobs of a model run by what was predicted of them: a `policy.cost.CostMemory`. It puts
+    right what the queue holds, whenever that was predicted."""
     return f"cost:{model}"
+
+
+def features_memory(model: ModelName) -> str:
+    """What is known of how long they run by the engine's estimate and features: a `policy.cost.CostMemory`."""
+    return f"features:{model}"
+
+
+def eta_memory(model: ModelName) -> str:
+    """How far what clients were promised is off: a `policy.eta.Calibration`."""
+    return f"eta:{model}"
 
 
 def starts_memory(name: ModelName) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobStatus, Plan, Priority
+from springtide.domain.job import BlobRef, Checkpoint, Foretold, Job, JobError, JobStatus, Plan, Priority
 from springtide.domain.lease import LiveJob, Outcome
 from springtide.ledger.protocol import Attempt, PendingUpload, StoredBlob
 
@@ -25,6 +25,7 @@ _files = msgspec.json.Decoder(tuple[BlobRef, ...])
 _error = msgspec.json.Decoder(JobError)
 _checkpoint = msgspec.json.Decoder(Checkpoint)
 _plan = msgspec.json.Decoder(Plan)
+foretold_from = msgspec.json.Decoder(Foretold).decode
 _blob = msgspec.json.Decoder(BlobRef)
 _upload = msgspec.json.Decoder(PendingUpload)
 
@@ -62,6 +63,7 @@ def job_row(job: Job) -> Row:
         job.retry_of,
         job.cancel_asked_at_s,
         job.used_s,
+        _text_or_none(job.foretold),
     )
 
 
@@ -97,6 +99,7 @@ def job_from(row: Row) -> Job:
         retry_of=None if row[27] is None else JobId(row[27]),
         cancel_asked_at_s=row[28],
         used_s=row[29],
+        foretold=None if row[30] is None else foretold_from(row[30]),
     )
 
 

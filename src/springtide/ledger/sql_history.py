@@ -13,7 +13,7 @@ from sqlalchemy.dialects import sqlite
 from springtide.domain.ids import JobId, ModelName, TenantId, first_job_id_at
 from springtide.domain.job import JobStatus
 from springtide.ledger.history import Arrived, Attained, Ended, FleetSample, Memory, Ran, Scaled
-from springtide.ledger.rows import Row
+from springtide.ledger.rows import Row, foretold_from
 from springtide.ledger.tables import decisions, jobs, memories, samples
 
 R = TypeVar("R")
@@ -46,7 +46,15 @@ _ATTAINED = select(  # jobs_pk
     or_(jobs.c.status != JobStatus.CANCELLED.value, jobs.c.started_at_s.is_not(None)),
 )
 _ENDED = (  # jobs_pk, from its end
-    select(jobs.c.id, jobs.c.model, jobs.c.predicted_s, jobs.c.created_at_s, jobs.c.started_at_s, jobs.c.finished_at_s)
+    select(
+        jobs.c.id,
+        jobs.c.model,
+        jobs.c.predicted_s,
+        jobs.c.created_at_s,
+        jobs.c.started_at_s,
+        jobs.c.finished_at_s,
+        jobs.c.foretold,
+    )
     .where(
         jobs.c.id >= bindparam("first_id"),
         jobs.c.status == JobStatus.COMPLETED.value,
@@ -136,8 +144,10 @@ class SqlHistory:
                 predicted_s=predicted_s,
                 wait_s=max(0.0, began - came),
                 run_s=max(0.0, ended - began),
+                took_s=max(0.0, ended - came),
+                foretold=None if foretold is None else foretold_from(foretold),
             )
-            for job, model, predicted_s, came, began, ended in found
+            for job, model, predicted_s, came, began, ended, foretold in found
         ]
 
     async def ran(self, *, since_s: float, after: JobId | None, limit: int) -> list[Ran]:

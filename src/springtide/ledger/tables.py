@@ -60,6 +60,7 @@ jobs = Table(
     Column("retry_of", IdText),
     Column("cancel_asked_at_s", Double),
     Column("used_s", Double),
+    Column("foretold", Text),
 )
 
 # insert: has this tenant used this key already? Holds only the few jobs that came with a key.

@@ -23,10 +23,13 @@ FIRST_ERROR = 0.5  # assumed spread of log seconds about an engine's estimate: a
 INTERCEPT_VARIANCE = 4.0  # an estimate may be wrong by any factor
 SLOPE_VARIANCE = 0.1  # but is seldom wrong in how it grows
 SHIFT_RUNS = 8  # by chance all but one of so many are off to the same side, and far, once in thousands of jobs
-MOST_SPREAD = 5.0  # bound of the weights' variance: forgetting must not blow up what is never excited
+FEATURE_VARIANCE = 30.0  # features come as a tenth of their logarithm: half a power either way
+MOST_SPREAD = 40.0  # bound of the weights' variance: forgetting must not blow up what is never excited
 LEAST_S, MOST_S = 0.001, 7 * 86_400.0
 Z90 = 1.2816  # the normal quantile of 0.9
 USEFUL_AFTER = 5  # runs
+FAR = 2.3  # a factor of ten
+MOST_FEATURES = 8  # each makes learning a little dearer, and needs runs of its own to be told from the others
 
 
 class CostMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,8 @@ class CostMemory(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[float, ...] = ()  # log seconds, as foretold less as they were, newest last
     scale: float = FIRST_ERROR
     jobs: int = 0
+    least_off: float = 0.0  # log seconds, as they were less the engine's estimate: the least
+    most_off: float = 0.0  # and the most
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,16 +58,30 @@ def predict(memory: CostMemory, features: Mapping[str, float], estimate_s: float
     estimate_s = _sane(estimate_s)
     if not memory.jobs:
         return Prediction(median_s=estimate_s, p90_s=_sane(estimate_s * math.exp(Z90 * FIRST_ERROR)), jobs=0)
+    middle = _middle(memory, features, estimate_s)
+    return Prediction(median_s=_raised(middle), p90_s=_raised(middle + _above(memory)), jobs=memory.jobs)
+
+
+def middle_s(memory: CostMemory, features: Mapping[str, float], estimate_s: float) -> float:
+    """The median alone: a third of the time, for whoever asks with every job."""
+    estimate_s = _sane(estimate_s)
+    return _raised(_middle(memory, features, estimate_s)) if memory.jobs else estimate_s
+
+
+def _middle(memory: CostMemory, features: Mapping[str, float], estimate_s: float) -> float:
+    """Logarithm of the median."""
     inputs = _inputs(memory.names, features, estimate_s)
-    middle = sum(weight * one for weight, one in zip(memory.weights, inputs, strict=True))
+    middle = sum(map(_product, memory.weights, inputs))
     # however odd the features: not further from the engine's own figure than any run has been, and a factor of ten
-    middle = max(
-        math.log(estimate_s) + memory.weights[0] - 2.3, min(math.log(estimate_s) + memory.weights[0] + 2.3, middle)
-    )
+    return max(inputs[1] + memory.least_off - FAR, min(inputs[1] + memory.most_off + FAR, middle))
+
+
+def _above(memory: CostMemory) -> float:
+    """How far the 90 % quantile is above that."""
     ordered = sorted(memory.errors)
     high = ordered[min(len(ordered) - 1, math.ceil(0.9 * (len(ordered) + 1)) - 1)] if ordered else 0.0
     doubt = Z90 * memory.scale * (1 + USEFUL_AFTER / memory.jobs) if len(ordered) < 2 * USEFUL_AFTER else 0.0
-    return Prediction(median_s=_raised(middle), p90_s=_raised(middle + max(high, doubt, 0.02)), jobs=memory.jobs)
+    return max(high, doubt, 0.02)
 
 
 def learn(memory: CostMemory, features: Mapping[str, float], estimate_s: float, *, run_s: float) -> CostMemory:
@@ -70,8 +89,10 @@ def learn(memory: CostMemory, features: Mapping[str, float], estimate_s: float, 
     if not (math.isfinite(run_s) and run_s > 0):
         return memory
     estimate_s = _sane(estimate_s)
-    if memory.names != _named(features) or not memory.weights:
-        memory = _begin(_named(features))
+    if not memory.weights:
+        memory = _begin(_named(features)[:MOST_FEATURES])
+    elif not features.keys() <= set(memory.names):
+        memory = _extended(memory, features)
     shifted = _shifted(memory)
     if shifted:
         fresh = _begin(memory.names)
@@ -80,6 +101,7 @@ def learn(memory: CostMemory, features: Mapping[str, float], estimate_s: float, 
     spread = [sum(map(_product, row, inputs)) for row in memory.variance]
     gain_below = KEPT + sum(map(_product, spread, inputs)) / max(memory.scale, 0.05) ** 2
     error = math.log(_sane(run_s)) - sum(map(_product, memory.weights, inputs))
+    off = math.log(_sane(run_s)) - inputs[1]
     limit = CLIP * memory.scale * (1 + USEFUL_AFTER / (memory.jobs + 1))
     clipped = max(-limit, min(limit, error)) if memory.jobs >= 2 and not shifted else error
     noise = max(memory.scale, 0.05) ** 2
@@ -102,6 +124,8 @@ def learn(memory: CostMemory, features: Mapping[str, float], estimate_s: float, 
         errors=(*memory.errors, error)[-ERRORS:],
         scale=max(0.02, scale),
         jobs=memory.jobs + 1,
+        least_off=min(memory.least_off, off) if memory.jobs else off,
+        most_off=max(memory.most_off, off) if memory.jobs else off,
     )
 
 
@@ -114,12 +138,24 @@ def _shifted(memory: CostMemory) -> bool:
 def _begin(names: tuple[str, ...]) -> CostMemory:
     """The engine's estimate as it is: weight one on it, none on the rest."""
     size = len(names) + 2
-    own = [INTERCEPT_VARIANCE] + [SLOPE_VARIANCE] * (size - 1)
+    own = [INTERCEPT_VARIANCE, SLOPE_VARIANCE, *([FEATURE_VARIANCE] * len(names))]
     return CostMemory(
         names=names,
         weights=(0.0, 1.0, *([0.0] * len(names))),
         variance=tuple(tuple(own[i] if i == j else 0.0 for j in range(size)) for i in range(size)),
     )
+
+
+def _extended(memory: CostMemory, features: Mapping[str, float]) -> CostMemory:
+    """With features that were not known before: what is learnt of the others stays."""
+    names = (*memory.names, *(name for name in _named(features) if name not in memory.names))[:MOST_FEATURES]
+    fresh, old = _begin(names), len(memory.weights)
+    variance = tuple(
+        (*memory.variance[i], *([0.0] * (len(fresh.weights) - old))) if i < old else fresh.variance[i]
+        for i in range(len(fresh.weights))
+    )
+    weights = (*memory.weights, *fresh.weights[old:])
+    return msgspec.structs.replace(memory, names=names, weights=weights, variance=variance)
 
 
 def _inputs(names: tuple[str, ...], features: Mapping[str, float], estimate_s: float) -> list[float]:

@@ -52,7 +52,6 @@ class Band(msgspec.Struct, frozen=True, kw_only=True):
     high50_s: float
     low90_s: float
     high90_s: float
-    start_s: float
     middle_s: float  # as laid out, before calibration
     spread: float
     waits: bool
@@ -60,13 +59,18 @@ class Band(msgspec.Struct, frozen=True, kw_only=True):
 
 def foretell(place: Place, calibration: Calibration | None = None) -> Band:
     """The band for one job."""
-    calibration = calibration or Calibration()
     start_s = start(place)
     waits = start_s > 0
     middle_s = max(0.001, start_s + place.run_s)
     own_s = max(0.02 * place.run_s, (place.run_p90_s - place.run_s) / 1.2816)
     queue_s = 0.35 * start_s  # a third: what comes after, sizes, replicas that come or go
     spread = min(2.0, math.hypot(own_s, queue_s) / middle_s)
+    return band_of(middle_s, spread, waits=waits, calibration=calibration)
+
+
+def band_of(middle_s: float, spread: float, *, waits: bool, calibration: Calibration | None = None) -> Band:
+    """The band about a promise as it was laid out."""
+    calibration = calibration or Calibration()
     z = calibration.queued if waits else calibration.served
     at = sorted(middle_s * math.exp(one * spread) for one in z)
     return Band(
@@ -75,7 +79,6 @@ def foretell(place: Place, calibration: Calibration | None = None) -> Band:
         high50_s=at[3],
         low90_s=at[0],
         high90_s=at[4],
-        start_s=start_s,
         middle_s=middle_s,
         spread=spread,
         waits=waits,

@@ -106,6 +106,7 @@ def step_job(pipeline: Job, number: int, steps: Steps, now_s: float) -> Job:
         traceparent=pipeline.traceparent,
         parent=pipeline.id,
         step=number,
+        foretold=step.foretold,
     )
 
 

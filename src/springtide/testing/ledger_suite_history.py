@@ -6,7 +6,7 @@ from typing import Any
 
 from springtide.domain.fleet import Decision
 from springtide.domain.ids import ModelName, first_job_id_at, step_id
-from springtide.domain.job import Job, JobStatus
+from springtide.domain.job import Foretold, Job, JobStatus
 from springtide.ledger.history import Arrived, Attained, FleetSample, Memory, Scaled
 from springtide.ledger.sql import SqlLedger
 from springtide.testing.ledger_cases import MATTING, NOW_S, SPEECH, Reopen, job, pipeline
@@ -64,7 +64,8 @@ class HistoryContract:
             times = {"created_at_s": NOW_S, "started_at_s": NOW_S + number, "finished_at_s": NOW_S + 3.0 * number}
             return job(number, id=made_at(NOW_S + number, number), **(times | changed))
 
-        jobs = [ran(n, status=JobStatus.COMPLETED, predicted_s=float(n)) for n in (1, 2, 3)]
+        told = Foretold(estimate_s=0.7, features={"pixels": 1e6}, done_s=4.5, spread=0.25, waits=True)
+        jobs = [ran(n, status=JobStatus.COMPLETED, predicted_s=float(n), foretold=told) for n in (1, 2, 3)]
         await ledger.insert([*jobs, ran(4, status=JobStatus.FAILED), ran(5, model=SPEECH, status=JobStatus.COMPLETED)])
         found = await ledger.history.ended(since_s=NOW_S + 2.0, limit=9)
         assert [(one.model, one.predicted_s, round(one.wait_s, 3), round(one.run_s, 3)) for one in found] == [
@@ -72,6 +73,8 @@ class HistoryContract:
             (MATTING, 3.0, 3.0, 6.0),
             (MATTING, 2.0, 2.0, 4.0),
         ]
+        assert [(one.foretold, round(one.took_s, 3)) for one in found[:2]] == [(None, 15.0), (told, 9.0)]
+        assert [one.foretold for one in await ledger.get([jobs[0].id]) if one is not None] == [told]
         assert len(await ledger.history.ended(since_s=0.0, limit=1)) == 1
 
     async def test_the_past_is_told_page_by_page_over_all_models(self, ledger: SqlLedger) -> None:

@@ -155,6 +155,13 @@ class DigitalHuman(Engine[Input, Output]):
         frame_s = PER_FRAME_S + PER_MEGAPIXEL_FRAME_S * megapixels + (PER_FILMED_FRAME_S if inputs.video else 0.0)
         return FIXED_S + sound_s * (PER_SOUND_S + (inputs.fps or PHOTO_FPS) * frame_s)
 
+    def features(self, inputs: Input) -> dict[str, float]:
+        given = inputs.image or inputs.video
+        assert given is not None  # the schema says so
+        sound_s = inputs.audio.duration_s or ANNOUNCED_S
+        pixels = (given.width or USUAL_LONGER) * (given.height or USUAL_LONGER)
+        return {"sound_s": sound_s, "frames": sound_s * (inputs.fps or PHOTO_FPS), "pixels": float(pixels)}
+
 
 def _notes(inputs: Input, subject: Subject, curves: Curves) -> list[str]:
     notes = [RENDERER]

@@ -13,6 +13,14 @@ FRAME_S = {Quality.BEST: 1.9, Quality.FAST: 0.015}
 PER_MEGAPIXEL_S = {Format.PNG: 0.16, Format.WEBP: 0.3, Format.WEBM: 0.11, Format.MOV: 0.14, Format.MP4: 0.07}
 
 
+def features_of(inputs: Input) -> dict[str, float]:
+    """What a run's time depends on: pixels of a frame, frames."""
+    file = inputs.video or inputs.image
+    pixels = (file.width or 0) * (file.height or 0) if file is not None else 0
+    frames = 1.0 if inputs.video is None else (inputs.video.duration_s or USUAL_S) * USUAL_FPS
+    return {"pixels": float(pixels or USUAL_PIXELS), "frames": frames}
+
+
 def estimated_s(inputs: Input) -> float:
     """Seconds: the network once a frame, and all else by pixels."""
     file = inputs.video or inputs.image

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from springtide.engines.matting.costs import estimated_s
+from springtide.engines.matting.costs import estimated_s, features_of
 from springtide.engines.matting.schema import Input, Output, Quality
 from springtide.engines.matting.settings import MattingSettings
 from springtide.engines.onnx import open_session
@@ -102,6 +102,9 @@ class IsnetMatting(Engine[Input, Output]):
 
     def estimate(self, inputs: Input) -> float:
         return estimated_s(inputs)
+
+    def features(self, inputs: Input) -> dict[str, float]:
+        return features_of(inputs)
 
     def _cut(self, inputs: Input, progress: Progress, network: Network) -> Output:
         from springtide.engines.matting.clips import cut_video

@@ -128,6 +128,10 @@ class FaceRestoration(Engine[Input, Output]):
         coding = pixels / 1e6 * (PER_MEGAPIXEL_S + inputs.scale**2 * PER_MEGAPIXEL_WRITTEN_S)
         return USUAL_FACES * FACE_S + around + coding
 
+    def features(self, inputs: Input) -> dict[str, float]:
+        pixels = (inputs.image.width or 1024) * (inputs.image.height or 1024)
+        return {"pixels": float(pixels), "pixels_written": float(pixels * inputs.scale**2)}
+
     def _background(self, parts: Parts, inputs: Input, progress: Progress) -> tuple[NDArray[np.uint8], float]:
         """The picture at its new size, and what fraction of the job is done with it."""
         from springtide.engines.upscaling.pictures import resized

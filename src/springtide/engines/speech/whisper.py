@@ -153,6 +153,9 @@ class WhisperSpeech(Engine[Input, Output]):
     def estimate(self, inputs: Input) -> float:
         return LOAD_AND_DETECT_S + (inputs.audio.duration_s or 60.0) * PER_SECOND_S[inputs.quality]
 
+    def features(self, inputs: Input) -> dict[str, float]:
+        return {"sound_s": inputs.audio.duration_s or 60.0}
+
     def _write_down(
         self, inputs: Input, language: str | None, place: Place, progress: Progress, *, made_by: str
     ) -> tuple[Recording, Place, list[str]]:

@@ -109,6 +109,9 @@ class Synthetic(Engine[Input, Output]):
     def estimate(self, inputs: Input) -> float:
         return inputs.seconds
 
+    def features(self, inputs: Input) -> dict[str, float]:
+        return {"steps": float(inputs.steps)}
+
     def _end(self, job: Input, progress: Progress, begun: int) -> Output | Exception:
         match job.outcome:
             case Outcome.OK:

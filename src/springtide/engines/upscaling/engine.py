@@ -89,6 +89,13 @@ class Upscale(Engine[Input, Output]):
         once += pixels * inputs.scale**2 / 1e6 * PER_MEGAPIXEL_WRITTEN_S
         return once if inputs.video is None else once * max(1.0, (file.duration_s or 1.0) * USUAL_FPS)
 
+    def features(self, inputs: Input) -> dict[str, float]:
+        file = inputs.image or inputs.video
+        assert file is not None
+        pixels = (file.width or 1024) * (file.height or 1024)
+        frames = 1.0 if inputs.video is None else max(1.0, (file.duration_s or 1.0) * USUAL_FPS)
+        return {"pixels": float(pixels), "pixels_written": float(pixels * inputs.scale**2), "frames": frames}
+
 
 def _picture(inputs: Input, network: Upscaler, progress: Progress) -> Enlarged:
     from springtide.engines.upscaling.films import Enlarged

@@ -134,6 +134,12 @@ class ParallaxPreview(Engine[Input, Output]):
         one = FRAME_S_PER_MEGAPIXEL + EFFECT_S_PER_MEGAPIXEL * len(understand(inputs.prompt).effects)
         return PART_S_PER_MEGAPIXEL * megapixels + frames * megapixels * one + (0.0 if image is None else MATTE_S)
 
+    def features(self, inputs: Input) -> dict[str, float]:
+        image = inputs.image
+        width, height = film_size(inputs, None if image is None else (image.width or 1024, image.height or 1024))
+        effects = len(understand(inputs.prompt).effects)
+        return {"pixels": float(width * height), "frames": float(frame_count(inputs)), "effects": float(effects)}
+
     def _made(self, began_s: float, source: Path | None) -> Made:
         return Made(**self.made(began_s, engine=NAME, model="none" if source is None else ISNET_NAME))
 
