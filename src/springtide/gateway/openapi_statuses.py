@@ -57,7 +57,7 @@ _OWN = {
 
 
 def describe_errors(paths: Document) -> None:
-    """Add them to every operation but OpenAI's. What keys are refused with is told where access is (`openapi_access`)."""
+    """Add them to every operation but OpenAI's. What is refused for want of a key is in `openapi_access`."""
     for path, operations in paths.items():
         if is_openai(path):
             continue
