@@ -16,8 +16,10 @@ from springtide.policy.elastic import queue, schedule, tide, trisignal, utilizat
 from springtide.policy.elastic.behavior import Behavior, BehaviorMemory, Rule, Scaling, behave, from_utilization
 from springtide.policy.elastic.bounds import Bounds
 from springtide.policy.elastic.composed import Composed
+from springtide.policy.elastic.forecast import ForecastMemory, forecast, observe
 from springtide.policy.elastic.named import bound
 from springtide.policy.elastic.patience import Patient
+from springtide.policy.elastic.season import rates
 from springtide.policy.elastic.view import Advice, PoolView, Reason
 
 Decide = Callable[[PoolView, Any, Any], tuple[Advice, Any]]
@@ -348,3 +350,56 @@ def test_patience_keeps_replicas_that_were_busy_lately_and_is_no_excuse_before_a
     assert "300 s" in held.message
     ceiling, _ = patient.decide(idle(1.0, 1.0, 1.0, 1.0), None)
     assert (ceiling.replicas, ceiling.reason) == (3, Reason.CEILING)
+
+
+# --- what tide knows of the season ------------------------------------------------------------------------------------
+
+
+def counted(day_s: float) -> float:
+    """Jobs a second at a time of the day: ten a minute from nine to ten, one in five minutes else."""
+    return 10 / 60 if 9 <= day_s % 86_400 / 3600 < 10 else 1 / 300
+
+
+def watched(days: float, memory: ForecastMemory | None = None, since_s: float = 0.0) -> ForecastMemory:
+    """What is known after so many days of that, a look every five minutes."""
+    memory, came = memory or ForecastMemory(), 0.0
+    arrived = memory.arrived
+    for look in range(1, int(days * 288) + 1):
+        at_s = since_s + 300.0 * look
+        came += 300 * counted(at_s - 150)
+        memory = observe(memory, at_s, arrived + int(came))
+    return memory
+
+
+def test_the_first_day_is_planned_from_what_comes_and_the_season_has_no_say() -> None:
+    memory = watched(0.4)  # half past nine
+    ahead = forecast(memory, memory.at_s)
+    assert 6 / 60 < ahead.rate < 12 / 60, "it follows what has come this half hour"
+    assert abs(ahead.season_ahead) < 1e-4
+    quiet = watched(0.3)
+    assert forecast(quiet, quiet.at_s).rate < 1 / 100
+
+
+def test_the_season_is_known_after_some_days_and_survives_a_restart() -> None:
+    before = watched(6 + 8.95 / 24)  # three minutes to nine
+    after = msgspec.json.decode(msgspec.json.encode(before), type=ForecastMemory)
+    assert forecast(after, before.at_s + 5) == forecast(before, before.at_s + 5)
+    assert len(msgspec.json.encode(after)) < 60_000
+    assert forecast(after, before.at_s + 5).season_ahead > 0, "before the first job of nine o'clock has come"
+    assert forecast(watched(8.95 / 24), 8.95 * 3600).season_ahead == 0.0, "which the first day could not know"
+    for _ in range(6):
+        after = observe(after, after.at_s + 300, after.arrived)  # though nobody comes today
+    assert rates(after.season, after.at_s, after.mean_rate)[0] > 8 / 60
+
+
+def test_where_nothing_came_and_nothing_waits_nothing_is_thought_anew() -> None:
+    own = tide.TideSettings(bounds=Bounds(max_replicas=9))
+    view = PoolView(now_s=1000.0, waiting=0, arrived=60, arrived_s=1800.0, arrived_s2=54_000.0, busy_left_s=(9.0, 20.0))
+    first, memory = tide.decide(view, None, own)
+    quiet, same = tide.decide(msgspec.structs.replace(view, now_s=1005.0), memory, own)
+    assert same is memory
+    assert (quiet.replicas, quiet.reason, quiet.figures) == (2, Reason.HOLD, first.figures)
+    _, later = tide.decide(msgspec.structs.replace(view, now_s=1015.0), memory, own)
+    assert later.grew_at_s == 1015.0, "but every fifteen seconds: a season may rise"
+    came = msgspec.structs.replace(view, now_s=1005.0, arrived=61, arrived_s=1830.0)
+    assert tide.decide(came, memory, own)[1].grew_at_s == 1005.0

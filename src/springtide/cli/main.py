@@ -158,7 +158,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Of what is drawn by chance.")] = 1,
     html: Annotated[Path | None, typer.Option(help="Write a report with charts.")] = None,
     as_json: JsonOption = False,
-    tune: Annotated[bool, typer.Option("--tune", help="Find bounds for the objective, as springtide.toml.")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Find settings for the objective, as springtide.toml.")] = False,
 ) -> None:
     """Run scaling policies on a trace, side by side: what they cost and how long jobs wait."""
     from springtide.cli.simulate import Wish, run_simulation

@@ -20,7 +20,7 @@ from rich.table import Column, Table
 from springtide.cli.retry import seconds
 from springtide.config import Config
 from springtide.domain.errors import ConfigError, InvalidInput
-from springtide.sim.pool.compare import Comparison, Objective, Told, compare
+from springtide.sim.pool.compare import LEAD_IN_S, Comparison, Objective, Told, compare
 from springtide.sim.pool.engine import Setup
 from springtide.sim.pool.families import invent
 from springtide.sim.pool.jobs import Jobs
@@ -64,7 +64,7 @@ def run_simulation(wish: Wish) -> None:
     jobs = _jobs(wish)
     with _progress() as told:
         if wish.tune:
-            _say_tuned(tune(jobs, objective, setup, told=told), objective, as_json=wish.as_json)
+            _say_tuned(tune(jobs, objective, setup, told=told), as_json=wish.as_json)
             return
         names = [name.strip() for name in wish.policies.split(",") if name.strip()]
         comparison = compare(jobs, names, objective, setup, told=told)
@@ -97,7 +97,7 @@ def _jobs(wish: Wish) -> Jobs:
 def _setup(wish: Wish) -> Setup:
     spread, _, cv = wish.cold_start.partition("~")
     weather = Weather(cold_start_s=_span(spread), cold_start_cv=float(cv) if cv else 0.0)
-    return Setup(weather=weather, accelerators=wish.accelerators, seed=wish.seed)
+    return Setup(weather=weather, accelerators=wish.accelerators, seed=wish.seed, lead_in_s=LEAD_IN_S)
 
 
 def _objective(text: str) -> Objective:
@@ -145,37 +145,43 @@ def _progress() -> Generator[Told]:
 
 
 def _show(comparison: Comparison) -> None:
-    columns = ("policy", "hours", "x bound", "used", "mean", "P95", "P99", "in time", "events", "stopped")
-    table = Table(*(Column(name, justify="left" if name == "policy" else "right", no_wrap=True) for name in columns))
+    names = ("policy", "hours", "×bound", "used", "mean", "P50", "P95", "P99", "in time", "events", "stopped")
+    columns = [Column(name, justify="left" if name == "policy" else "right", no_wrap=True) for name in names]
+    table = Table(*columns, box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for one in comparison.outcomes:
         colour = "green" if one.attained >= comparison.share else "red"
         table.add_row(
             one.policy,
-            f"{one.replica_hours:,.1f}",
+            f"{one.replica_hours:,.0f}" if one.replica_hours >= 1000 else f"{one.replica_hours:.1f}",
             f"{one.replica_hours / comparison.bound_hours:.2f}" if comparison.bound_hours else "-",
             f"{one.utilization:.0%}",
-            *(f"{wait_s:.1f} s" for wait_s in (one.wait_mean_s, one.wait_p95_s, one.wait_p99_s)),
+            *(_wait(wait_s) for wait_s in (one.wait_mean_s, one.wait_p50_s, one.wait_p95_s, one.wait_p99_s)),
             f"[{colour}]{one.attained:.2%}[/]",
             f"{one.scale_events:,}",
             f"{one.stopped_busy:,}",
         )
-    _out.print(f"{comparison.trace}: {comparison.subtitle}", soft_wrap=True)
+    _out.print(f"{comparison.trace}: {comparison.subtitle}\n", soft_wrap=True)
     _out.print(table)
-    _out.print(comparison.summary, soft_wrap=True)
+    _out.print(f"\n{comparison.summary}", soft_wrap=True)
     _out.print(
-        f"{comparison.note}. hours: of replicas; stopped: busy replicas told to go.", style="dim", soft_wrap=True
+        f"{comparison.note}. hours: of replicas; used: share of them; mean to P99: seconds of waiting; stopped: busy "
+        "replicas told to go.",
+        style="dim",
+        soft_wrap=True,
     )
 
 
-def _say_tuned(found: Tuned, objective: Objective, *, as_json: bool) -> None:
+def _wait(wait_s: float) -> str:
+    return f"{wait_s:,.0f}" if wait_s >= 100 else f"{wait_s:.1f}"
+
+
+def _say_tuned(found: Tuned, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
-    _err.print(
-        f"{found.tried} settings tried on {found.trace}; the best keeps {objective.wait_s:g} s for "
-        f"{found.attained:.2%} of jobs at {found.replica_hours:,.1f} replica hours, peak {found.peak}"
-    )
-    print(found.lines)
+    kept = "the cheapest that keeps the objective" if found.keeps else "none keeps the objective; the nearest"
+    _err.print(f"{found.tried} settings tried on {found.trace}; {kept}, for springtide.toml:", soft_wrap=True)
+    sys.stdout.write(found.lines + "\n")
 
 
 # --- one's own history ------------------------------------------------------------------------------------------------

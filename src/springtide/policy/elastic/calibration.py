@@ -11,16 +11,17 @@ import math
 
 import msgspec
 
-AIM = 0.83  # of the late jobs that the objective allows: the rest is for what the last hour may bring
+AIM = 0.75  # of the late jobs that the objective allows: the rest is for what the last hour may bring
 FIRST_CARE = 0.25  # for 99 % in time, over all families of arrivals in sim/pool/families.py; see docs/elasticity.md
 CARE_PER_FACTOR = 0.5  # more care for each factor e fewer late jobs: measured on the same
 PROPORTIONAL = 0.6
 INTEGRAL = 1.0
+INTEGRAL_DOWN = 3.0  # faster where too few are late: what a bad hour taught is not kept all day
 LATE_JOBS_TO_TRUST = 10.0  # allowed late jobs that must have been possible before the share means something
 LATE_JOBS_KEPT = 200.0  # and after which older ones begin to be forgotten
-MOST_EXCESS = 1.0  # of the late jobs allowed: a catastrophe is not paid for with idle replicas all through the night
-LEAST_CARE, MOST_CARE = -3.0, 3.5
-MOST_LEARNT = 2.5
+MOST_EXCESS = 2.0  # of the late jobs allowed: what is late all day is learnt soon, a catastrophe not paid for all night
+LEAST_CARE, MOST_CARE = -3.0, 6.0
+MOST_LEARNT = 5.0
 
 
 class Care(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ def observe(care: Care, *, started: int, late: int, share: float) -> Care:
     trusted = jobs + LATE_JOBS_TO_TRUST / (1 - share)
     debt = min(care.debt * kept + missed - allowed * began, MOST_EXCESS * allowed * trusted)
     excess = max(-1.0, min(MOST_EXCESS, debt / (allowed * trusted)))
-    learnt = care.learnt + INTEGRAL * excess * began / trusted
+    learnt = care.learnt + (INTEGRAL if excess > 0 else INTEGRAL_DOWN) * excess * began / trusted
     learnt = max(-MOST_LEARNT, min(MOST_LEARNT, learnt))
     return Care(started=started, late=late, jobs=jobs, debt=debt, learnt=learnt)
 

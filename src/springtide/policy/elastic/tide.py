@@ -36,7 +36,7 @@ RESTED = 0.4  # of a cold start that a replica must have been idle before it goe
 RESTED_S = 45.0  # or so long where starts take no time: coming and going is no end in itself
 SIZES_KEPT = 0.995  # of what is known of run times, with each job: two hundred count
 SIZES_PRIOR = 5.0  # jobs' worth of trust in the configured run time
-Z_LEAST, Z_MOST = -2.5, 6.0
+Z_LEAST, Z_MOST = -2.5, 9.0
 
 
 class TideSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +220,8 @@ def _supply(view: PoolView, plan: Plan, points: int) -> list[float]:
     """X: what the replicas that are there can have done by so many of the horizons."""
     rest_s = LATE_REST * plan.mean_s
     free_in_s = [left_s if left_s > 0 else rest_s for left_s in view.busy_left_s]
-    return capacity([*free_in_s, *view.loading_left_s], len(view.idle_for_s), plan.at.step_s, points)
+    free_in_s += view.loading_left_s
+    return capacity(free_in_s, len(view.idle_for_s), plan.at.step_s, points)
 
 
 def _demand(view: PoolView, plan: Plan, z: float, points: int) -> tuple[list[float], list[float]]:

@@ -51,12 +51,10 @@ def arriving_work(ahead: Forecast, at: Horizons, z: float, points: int) -> list[
 
 def delayed(curve: Sequence[float], steps: float) -> list[float]:
     """The same curve so many steps later."""
-    whole = int(steps)
+    whole = min(int(steps), len(curve))
     share = steps - whole
-    later = [0.0] * min(whole, len(curve)) + list(curve[: len(curve) - whole] if whole < len(curve) else [])
-    if share:
-        later = [now + share * (before - now) for before, now in zip([0.0, *later], later, strict=False)]
-    return later
+    later = [0.0] * whole + list(curve[: len(curve) - whole])
+    return [now + share * (before - now) for before, now in zip([0.0, *later], later, strict=False)] if share else later
 
 
 def queued_work(waiting: int, work_s: float, oldest_s: float, wait_s: float, grid: Sequence[float]) -> list[float]:

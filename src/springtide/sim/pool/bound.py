@@ -1,9 +1,9 @@
-"""What a fleet would cost that knows the future: `greedy`, which is feasible, and `fluid`, which nothing can beat.
+"""What a fleet would cost that knows the future: `greedy`, which is feasible, and `relaxed`, which nothing can beat.
 
 Both know every arrival and run time, pay for a replica from its launch to its end, cold start included, and start every
 job within its wait. `greedy` packs jobs into replicas' lives and is an upper estimate of the optimum for the objective
-of every job; `fluid` is a linear program on work instead of jobs, with the share of jobs that may be late: a lower
-bound.
+of every job; `relaxed` is a linear program in which jobs and replicas can be split, with the share of jobs that may be
+late: a lower bound.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import msgspec
 from springtide.domain.errors import ConfigError
 from springtide.sim.pool.jobs import Jobs
 
-MOST_STEPS = 60_000  # of the linear program: more take minutes
+MOST_STARTS = 400_000  # of the linear program: more take many minutes
+MOST_WAITS = 10.0  # of the objective's wait: nobody is put off for longer
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,11 +60,17 @@ def greedy(jobs: Jobs, *, wait_s: float, cold_start_s: float, share: float = 1.0
     return Cost(replica_hours=cost_s / 3600, launches=launches)
 
 
-def fluid(jobs: Jobs, *, wait_s: float, cold_start_s: float, share: float = 1.0, step_s: float = 10.0) -> Cost:
-    """Least replica seconds such that the work done lies between what must and what can be done, on steps.
+def relaxed(jobs: Jobs, *, wait_s: float, cold_start_s: float, share: float = 1.0, step_s: float = 20.0) -> Cost:
+    """Less than any schedule costs that starts this share of jobs within their wait and the others within ten times it.
 
-    Minimise Σ step·x + cold·u with S(t) − S(t−1) <= step·x(t), u(t) >= x(t) − x(t−1), D(t) <= S(t) <= U(t); a share
-    of the jobs may be taken out of D until ten times their wait. Needs scipy (HiGHS); raises ConfigError without it.
+    Jobs run whole and without a break, but a job may be split between starting times, and replicas come in fractions.
+    Variables: y, how much of a job begins at each time that matters; f, how much of it is late; z, late work in a step,
+    wherever it is cheapest; x, mean replicas up in a step; u, launches. Minimise Σ step·x + cold·u with Σ y + f = 1 for
+    each job, Σ f <= (1 − share) n, Σ occupied·y + z <= x and u >= x − x before, for each step. It is a lower bound
+    whatever the step: occupied seconds of a step are linear in the start between the times taken (those at which start
+    or end cross an edge), so each start is a mixture of two of them; means over steps grow no more often than what they
+    are means of. What comes after the last arrival is free, and so are replicas that are up at the begin. Needs scipy
+    (HiGHS); raises ConfigError without it.
     """
     try:
         import numpy as np
@@ -71,64 +78,59 @@ def fluid(jobs: Jobs, *, wait_s: float, cold_start_s: float, share: float = 1.0,
         from scipy.optimize import linprog
     except ImportError as error:
         raise ConfigError("the lower bound needs scipy: pip install scipy") from error
-    at, run = np.asarray(jobs.at_s), np.asarray(jobs.run_s)
-    end_s = float((at + run).max()) + 10 * wait_s + 2 * step_s
-    steps = math.ceil(end_s / step_s)
-    if steps > MOST_STEPS:
-        raise ConfigError(f"{steps} steps are too many for the linear program (at most {MOST_STEPS}); take longer ones")
-    edges = step_s * np.arange(1, steps + 1)
-    can, must = _work(np, at, run, edges), _work(np, at + wait_s, run, edges)
-    latest = _work(np, at + 10 * wait_s, run, edges)
+    steps, count = int(jobs.span_s // step_s), len(jobs)
+    begins, occupied = _starts(jobs, wait_s=wait_s, step_s=step_s, steps=steps)
+    if steps < 2 or len(occupied) > MOST_STARTS:
+        raise ConfigError(
+            f"{count} jobs in {steps} steps make no linear program to be solved in minutes; take another step"
+        )
+    owner = np.asarray(begins)
+    cells = [(row, column, value) for column, one in enumerate(occupied) for row, value in one]
+    rows, columns, values = (np.asarray(one) for one in zip(*cells, strict=True))
+    runs: Any = sp.csr_matrix((values, (rows, columns)), shape=(steps, len(owner)))
     one: Any = sp.identity(steps, format="csr")
-    change: Any = one - sp.eye(steps, k=-1, format="csr")
-    none: Any = sp.csr_matrix((steps, steps))
-    relief, whole = _relief(np, sp, at, run, wait_s=wait_s, step_s=step_s, steps=steps)
-    # variables: S, x, u, E = D less what is relieved, f = share of each job that is late
-    rows = sp.vstack(
+    rise: Any = (one - sp.eye(steps, k=-1, format="csr"))[1:]
+    each: Any = sp.csr_matrix((np.ones(len(owner)), (owner, np.arange(len(owner)))), shape=(count, len(owner)))
+    at, run = np.asarray(jobs.at_s), np.asarray(jobs.run_s)
+    postponed = np.where(at + MOST_WAITS * wait_s + run <= steps * step_s, run, 0.0)
+    # y, f, z, x, u
+    less = sp.bmat(
         [
-            sp.hstack([change, -step_s * one, none, none, sp.csr_matrix((steps, len(at)))]),
-            sp.hstack([none, change, -one, none, sp.csr_matrix((steps, len(at)))]),
-            sp.hstack([-one, none, none, one, sp.csr_matrix((steps, len(at)))]),
-            sp.hstack([sp.csr_matrix((1, 4 * steps)), np.ones((1, len(at)))]),
-        ]
-    ).tocsr()
-    limits = np.concatenate([np.zeros(3 * steps), [(1 - share) * len(at)]])
-    equal = sp.hstack([none, none, none, change, relief]).tocsr()
+            [runs, None, one, -one, None],
+            [None, None, None, rise, -sp.identity(steps - 1)],
+            [None, sp.csr_matrix(np.ones((1, count))), None, None, None],
+            [None, sp.csr_matrix(postponed[None, :]), sp.csr_matrix(np.full((1, steps), -step_s)), None, None],
+        ],
+        format="csr",
+    )
+    limits = np.concatenate([np.zeros(2 * steps - 1), [(1 - share) * count, 0.0]])
+    whole = sp.hstack([each, sp.identity(count), sp.csr_matrix((count, 3 * steps - 1))], format="csr")
     price = np.concatenate(
-        [np.zeros(steps), np.full(steps, step_s), np.full(steps, cold_start_s), np.zeros(steps + len(at))]
+        [np.zeros(len(owner) + count + steps), np.full(steps, step_s), np.full(steps - 1, cold_start_s)]
     )
-    low = np.concatenate([np.minimum(latest, can), np.zeros(2 * steps), np.full(steps, -np.inf), np.zeros(len(at))])
-    high = np.concatenate([can, np.full(3 * steps, np.inf), np.ones(len(at))])
-    found = linprog(
-        price, A_ub=rows, b_ub=limits, A_eq=equal, b_eq=whole, bounds=np.stack([low, high], axis=1), method="highs-ipm"
-    )
+    found = linprog(price, A_ub=less, b_ub=limits, A_eq=whole, b_eq=np.ones(count), method="highs-ipm")
     if found.status != 0:
         raise ConfigError(f"the linear program was not solved: {found.message}")
-    del must
     return Cost(replica_hours=float(found.fun) / 3600)
 
 
-def _work(np: Any, at: Any, run: Any, edges: Any) -> Any:
-    """Σ min(max(t − a, 0), s) on the edges, in O((n + t) log n)."""
-    begin, end = np.sort(at), np.sort(at + run)
-    begins, ends = np.concatenate([[0.0], np.cumsum(begin)]), np.concatenate([[0.0], np.cumsum(end)])
-    i, j = np.searchsorted(begin, edges, "right"), np.searchsorted(end, edges, "right")
-    return (i * edges - begins[i]) - (j * edges - ends[j])
-
-
-def _relief(np: Any, sp: Any, at: Any, run: Any, *, wait_s: float, step_s: float, steps: int) -> tuple[Any, Any]:
-    """How much of D's growth in each step is due to each job, and that growth in all."""
-    rows: list[int] = []
-    columns: list[int] = []
-    values: list[float] = []
-    for i, (at_s, run_s) in enumerate(zip(at.tolist(), run.tolist(), strict=True)):
-        due_s = at_s + wait_s
-        first, last = int(due_s // step_s), min(steps - 1, int((due_s + run_s) // step_s))
-        for j in range(first, last + 1):
-            overlap = min(due_s + run_s, (j + 1) * step_s) - max(due_s, j * step_s)
-            if overlap > 1e-9:
-                rows.append(j)
-                columns.append(i)
-                values.append(overlap)
-    matrix = sp.csr_matrix((values, (rows, columns)), shape=(steps, len(at)))
-    return matrix, np.asarray(matrix.sum(axis=1)).ravel()
+def _starts(jobs: Jobs, *, wait_s: float, step_s: float, steps: int) -> tuple[list[int], list[list[tuple[int, float]]]]:
+    """Every start that matters: whose it is, and the share of each step that the run then takes."""
+    begins: list[int] = []
+    occupied: list[list[tuple[int, float]]] = []
+    for job, (at_s, run_s) in enumerate(zip(jobs.at_s, jobs.run_s, strict=True)):
+        times = {at_s, at_s + wait_s}
+        for moved_s in (0.0, run_s):  # when its begin, and when its end is on an edge
+            first = math.ceil((at_s + moved_s) / step_s) * step_s - moved_s
+            times.update(first + i * step_s for i in range(int((at_s + wait_s - first) // step_s) + 1))
+        for begin_s in times:
+            end_s = begin_s + run_s
+            begins.append(job)
+            occupied.append(
+                [
+                    (step, (min(end_s, (step + 1) * step_s) - max(begin_s, step * step_s)) / step_s)
+                    for step in range(int(begin_s // step_s), min(steps, int(end_s // step_s) + 1))
+                    if min(end_s, (step + 1) * step_s) > max(begin_s, step * step_s)
+                ]
+            )
+    return begins, occupied

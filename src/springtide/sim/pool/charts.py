@@ -27,13 +27,13 @@ def chart(
     lines: Sequence[Line],
     *,
     x_ticks: Sequence[tuple[float, str]],
-    unit: str,
+    figure: Callable[[float], str] | None = None,
     top: float | None = None,
     bottom: float = 0.0,
     mark: tuple[float, str] | None = None,
 ) -> str:
-    """An <svg>. x_ticks: where, and what to write there. top: of the y axis; None: the greatest value. mark: a vertical
-    line with its label."""
+    """An <svg>. x_ticks: where, and what to write there. figure: how to write the y axis. top: of it; None: the
+    greatest value. mark: a vertical line with its label."""
     xs = [x for line in lines for x, _ in line.points]
     if not xs:
         return "<p>nothing to show</p>"
@@ -47,18 +47,19 @@ def chart(
         share_y = (min(max(y, bottom), ceiling) - bottom) / (ceiling - bottom)
         return LEFT + share_x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share_y * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" preserveAspectRatio="none">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
     value = bottom
     while value <= ceiling + 1e-9:
         _, y = at(low, value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_figure(value)}{unit}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{(figure or _figure)(value)}</text>')
         value += step
     for where, label in x_ticks:
         if low <= where <= high:
             x, _ = at(where, bottom)
             parts.append(f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(label)}</text>')
+            anchor = "end" if x > WIDTH - RIGHT - 20 else "middle"  # the last one would be cut off
+            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(label)}</text>')
     parts += [_drawn(line, at, bottom) for line in lines]
     if mark is not None:
         x, _ = at(mark[0], bottom)

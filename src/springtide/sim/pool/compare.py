@@ -11,10 +11,12 @@ from springtide.domain.errors import ConfigError
 from springtide.sim.pool.bound import greedy
 from springtide.sim.pool.contenders import named
 from springtide.sim.pool.engine import Setup, simulate
+from springtide.sim.pool.grids import TUNED, cheapest, grid
 from springtide.sim.pool.jobs import Jobs
 from springtide.sim.pool.outcome import Outcome
 
 Told = Callable[[str, float], None]
+LEAD_IN_S = 600.0  # ten windows of what reacts slowest by default (Knative's stable one)
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +37,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float
     share: float
     cold_start_s: float
+    lead_in_s: float
     bound_hours: float  # greedy with perfect knowledge, every job in time; 0: not asked for
     outcomes: tuple[Outcome, ...]
-    settings: dict[str, str] = {}
 
     @property
     def kept(self) -> list[Outcome]:
@@ -72,12 +74,20 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return f"{said}, {less:.0%} less than the next that does ({others[0].policy}, {others[0].replica_hours:,.0f})."
 
     @property
+    def _tuned(self) -> str:
+        if not any(one.policy.endswith(TUNED) for one in self.outcomes):
+            return ""
+        return " Of a policy called tuned, the cheapest of several settings that keeps the objective here is shown."
+
+    @property
     def described(self) -> str:
         return (
-            f"Simulated in discrete events with the policies of the product and rebuilt ones of others. {self.note}. "
+            f"Simulated in discrete events with the policies of the product and rebuilt ones of others. "
+            f"{self.note[:1].upper()}{self.note[1:]}. "
             "A replica runs one job at a time and is paid for from launch to end. Jobs wait in one queue: tenants by "
             "weight, shortest predicted first with ageing. A replica that is told to go finishes its job first, in "
-            "every policy."
+            f"every policy. The first {self.lead_in_s:g} seconds are run once before, with the replicas that they keep "
+            "busy, and count in no figure: a trace is cut out of a service's life." + self._tuned
         )
 
 
@@ -94,12 +104,17 @@ def compare(
     nobody has, and for a trace without jobs."""
     if not len(jobs):
         raise ConfigError(f"the trace {jobs.name} has no jobs")
-    contenders = [named(name, objective.wait_s, objective.share, setup.weather) for name in policies]
+    contenders = [
+        grid(name, jobs) or [named(name, objective.wait_s, objective.share, setup.weather)] for name in policies
+    ]
     setup = msgspec.structs.replace(setup, wait_s=objective.wait_s)
     outcomes: list[Outcome] = []
-    for name, contender in zip(policies, contenders, strict=True):
-        heard = partial(told, name) if told is not None else None
-        outcomes.append(msgspec.structs.replace(simulate(jobs, contender, setup, told=heard), policy=name))
+    for name, several in zip(policies, contenders, strict=True):
+        tried: list[Outcome] = []
+        for contender in several:
+            heard = partial(_part, told, name, (len(tried), len(several))) if told is not None else None
+            tried.append(simulate(jobs, contender, setup, told=heard))
+        outcomes.append(msgspec.structs.replace(cheapest(tried, objective.share), policy=name))
     cold_start_s = setup.weather.expected_s
     bound = greedy(jobs, wait_s=objective.wait_s, cold_start_s=cold_start_s).replica_hours if with_bound else 0.0
     return Comparison(
@@ -111,6 +126,12 @@ def compare(
         wait_s=objective.wait_s,
         share=objective.share,
         cold_start_s=cold_start_s,
+        lead_in_s=min(setup.lead_in_s, jobs.span_s),
         bound_hours=bound,
         outcomes=tuple(outcomes),
     )
+
+
+def _part(told: Told, name: str, part: tuple[int, int], share: float) -> None:
+    """How far a policy is of which several settings are tried."""
+    told(name, (part[0] + share) / part[1])

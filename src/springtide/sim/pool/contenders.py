@@ -5,36 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from springtide.domain.errors import ConfigError
 from springtide.policy.elastic import queue, tide, trisignal, utilization
 from springtide.policy.elastic.bounds import Bounds
-from springtide.policy.elastic.named import Bound, bound
+from springtide.policy.elastic.named import bound
+from springtide.policy.elastic.view import Policy
 from springtide.sim.pool.engine import Contender
 from springtide.sim.pool.peers.kubernetes import Hpa, Keda
 from springtide.sim.pool.peers.serving import IdleTimeout, Kpa, RayServe, Static
 from springtide.sim.pool.weather import Weather
 
 
-class Ours(Bound, frozen=True, kw_only=True):
-    """A policy of the product: idle replicas are drained first, what loads is waited for."""
+class Ours(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy of the product as a contender: idle replicas are drained first, what loads is waited for."""
 
+    policy: Policy
     initial: int = 0
     cancels_loading: bool = False
-
-    @property
-    def policy(self) -> Bound:
-        return self
-
-
-def ours(policy: Bound, *, initial: int = 0) -> Ours:
-    """A policy of the product as a contender."""
-    return Ours(**{field: getattr(policy, field) for field in Bound.__struct_fields__}, initial=initial)
 
 
 def tide_for(wait_s: float, share: float, weather: Weather | None = None, **changed: Any) -> Ours:
     """The default policy for an objective."""
     cold_start_s = weather.expected_s if weather is not None else tide.TideSettings().cold_start_s
-    return ours(bound(tide.TideSettings(wait_s=wait_s, share=share, cold_start_s=cold_start_s, **changed)))
+    return Ours(policy=bound(tide.TideSettings(wait_s=wait_s, share=share, cold_start_s=cold_start_s, **changed)))
 
 
 PEERS: dict[str, Callable[[], Contender]] = {
@@ -59,12 +54,12 @@ def named(name: str, wait_s: float, share: float, weather: Weather) -> Contender
         case "tide":
             return tide_for(wait_s, share, weather)
         case "queue":
-            return ours(bound(queue.QueueSettings()))
+            return Ours(policy=bound(queue.QueueSettings()))
         case "utilization":
-            return ours(bound(utilization.UtilizationSettings()), initial=1)
+            return Ours(policy=bound(utilization.UtilizationSettings()), initial=1)
         case "trisignal":
             settings = trisignal.TrisignalSettings(bounds=Bounds(min_replicas=1, max_replicas=1000))
-            return ours(bound(settings), initial=1)
+            return Ours(policy=bound(settings), initial=1)
         case _:
-            there = ", ".join([*OWN, *PEERS, "static-N", "idle-SECONDS"])
+            there = ", ".join([*OWN, *PEERS, "static-N", "idle-SECONDS", "PEER-tuned"])
             raise ConfigError(f"no policy is called {name!r}; there are: {there}")

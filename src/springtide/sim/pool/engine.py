@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from springtide.policy.elastic.sharing import Claim, ShareMemory, ShareSettings,
 from springtide.policy.elastic.view import Advice, PoolView
 from springtide.sim.pool.chance import seeded
 from springtide.sim.pool.foretelling import Foretelling
-from springtide.sim.pool.jobs import Jobs
+from springtide.sim.pool.jobs import Jobs, led_in
 from springtide.sim.pool.line import Line
 from springtide.sim.pool.outcome import Outcome, Recorder
 from springtide.sim.pool.pool import Phase, Pool, Replica
@@ -66,8 +67,12 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     weights: Sequence[float] = ()  # of tenants
     in_order: bool = False  # first come, first served
     seed: int = 1
-    points: int = 360  # of each chart
-    measure_from_s: float = 0.0  # what came before counts in no figure
+    points: int = 160  # of each chart: a line that can be told from the others
+    lead_in_s: float = (
+        0.0  # the first seconds of the trace are run once before it, with the replicas that they keep busy
+    )
+    # from the begin; what happens then counts in no figure. A trace is cut out of a service's life: it does not begin
+    # at full load with nobody there
     foretells: bool = False  # tell every job when it will be done, and see whether that was so
 
 
@@ -76,6 +81,8 @@ class Simulation:
 
     def __init__(self, jobs: Jobs, contender: Contender, setup: Setup, *, told: Callable[[float], None] | None = None):
         """told: hears now and then how far it is, 0 to 1."""
+        setup = msgspec.structs.replace(setup, lead_in_s=max(0.0, min(setup.lead_in_s, jobs.span_s)))
+        jobs = led_in(jobs, setup.lead_in_s) if setup.lead_in_s else jobs
         self._jobs, self._contender, self._setup, self._told = jobs, contender, setup, told
         self._chance = seeded("fleet", setup.seed)
         self._pools = [
@@ -103,8 +110,8 @@ class Simulation:
     def run(self) -> Outcome:
         """Until every job has run."""
         at_s, model, pools, heap = self._jobs.at_s, self._jobs.model, self._pools, self._heap
-        for pool in pools:
-            for _ in range(self._contender.initial):
+        for number, pool in enumerate(pools):
+            for _ in range(max(self._contender.initial, self._kept_busy(number))):
                 self._become_ready(pool.launch(0.0), 0.0)
         self._push(0.0, _LOOK, None)
         coming, total = 0, len(at_s)
@@ -137,6 +144,14 @@ class Simulation:
         if (told := self._foretelling) is None or not told.jobs:
             return found
         return msgspec.structs.replace(found, eta_held50=told.held50 / told.jobs, eta_held90=told.held90 / told.jobs)
+
+    def _kept_busy(self, number: int) -> int:
+        """Replicas that the jobs of the lead-in keep busy."""
+        lead_s, jobs = self._setup.lead_in_s, self._jobs
+        if not lead_s:
+            return 0
+        first = range(bisect_left(jobs.at_s, lead_s))
+        return math.ceil(sum(jobs.run_s[i] for i in first if (jobs.model[i] if jobs.model else 0) == number) / lead_s)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -203,15 +218,15 @@ class Simulation:
 
     def _bill(self, replica: Replica, now_s: float) -> None:
         replica.phase = Phase.GONE
-        begin_s, end_s = max(replica.born_s, self._setup.measure_from_s), min(now_s, self._end_s)
+        begin_s, end_s = max(replica.born_s, self._setup.lead_in_s), min(now_s, self._end_s)
         replica.pool.billed_s += max(0.0, end_s - begin_s)
 
     # --- what is decided ----------------------------------------------------------------------------------------------
 
     def _look(self, now_s: float) -> None:
+        decide, memory, said = self._policy.decide, self._memory, self._advice
         for number, pool in enumerate(self._pools):
-            view = pool.view(now_s)
-            self._advice[number], self._memory[number] = self._policy.decide(view, self._memory[number])
+            said[number], memory[number] = decide(pool.view(now_s), memory[number])
         wanted = self._granted(now_s) if self._setup.accelerators is not None else None
         for number, pool in enumerate(self._pools):
             advice = self._advice[number]
@@ -249,7 +264,7 @@ class Simulation:
         more = wanted - pool.staying
         if not more:
             return
-        pool.events += 1
+        pool.events += now_s >= self._setup.lead_in_s
         if more > 0:
             for _ in range(more):
                 replica = pool.launch(now_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import msgspec
@@ -34,3 +35,33 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
     def load(self) -> float:
         """Mean number of replicas that its work keeps busy."""
         return sum(self.run_s) / self.span_s if self.span_s > 0 else 0.0
+
+
+def led_in(jobs: Jobs, lead_s: float) -> Jobs:
+    """The same jobs, all later by `lead_s`, and before them once more those of its first seconds."""
+    first = bisect_left(jobs.at_s, lead_s)
+    return msgspec.structs.replace(
+        jobs,
+        at_s=[*jobs.at_s[:first], *(at_s + lead_s for at_s in jobs.at_s)],
+        run_s=[*jobs.run_s[:first], *jobs.run_s],
+        predicted_s=[*jobs.predicted_s[:first], *jobs.predicted_s],
+        model=[*jobs.model[:first], *jobs.model],
+        tenant=[*jobs.tenant[:first], *jobs.tenant],
+        origin_s=jobs.origin_s - lead_s,
+    )
+
+
+def newest(jobs: Jobs, most: int) -> Jobs:
+    """The last so many of them, from zero again; all where there are no more."""
+    if len(jobs) <= most:
+        return jobs
+    first_s = jobs.at_s[-most]
+    return msgspec.structs.replace(
+        jobs,
+        at_s=[at_s - first_s for at_s in jobs.at_s[-most:]],
+        run_s=jobs.run_s[-most:],
+        predicted_s=jobs.predicted_s[-most:],
+        model=jobs.model[-most:],
+        tenant=jobs.tenant[-most:],
+        origin_s=jobs.origin_s + first_s,
+    )

@@ -62,8 +62,8 @@ class Recorder:
 
     def __init__(self, setup: Setup, end_s: float) -> None:
         self._setup = setup
-        self._width_s = max(end_s / setup.points, 20.0)
-        self._next_s = self._width_s
+        self._width_s = max((end_s - setup.lead_in_s) / setup.points, 20.0)
+        self._next_s = setup.lead_in_s if setup.lead_in_s else self._width_s  # a row of its own for the lead-in
         self._rows: list[Row] = []
         self._last = (0.0, 0, 0, 0, 0.0, 0.0)
         self._replica_s = self._at_s = 0.0
@@ -77,7 +77,8 @@ class Recorder:
             there += len(pool.loading) + len(pool.idle) + len(pool.busy)
         self._replica_s += there * (now_s - self._at_s)
         self._at_s = now_s
-        self._waiting = max(self._waiting, waiting)
+        if waiting > self._waiting:
+            self._waiting = waiting
         if now_s < self._next_s:
             return
         totals = (
@@ -96,8 +97,8 @@ class Recorder:
         self._next_s = now_s + self._width_s
 
     def outcome(self, jobs: Jobs, policy: str, *, pools: Sequence[Pool], waits: array[float]) -> Outcome:
-        """The figures, over what came from `measure_from_s` on."""
-        since_s = self._setup.measure_from_s
+        """The figures, without those of the lead-in."""
+        since_s = self._setup.lead_in_s
         counted = [number for number, at_s in enumerate(jobs.at_s) if at_s >= since_s]
         ended = sorted(waits[number] for number in counted if not math.isnan(waits[number]))
         work_s = sum(jobs.run_s[number] for number in counted)
@@ -127,7 +128,9 @@ class Recorder:
             stopped_busy=sum(pool.stopped_busy for pool in pools),
             crashes=sum(pool.crashes for pool in pools),
             within=_within(ended, len(counted), self._setup.wait_s),
-            rows=tuple(self._rows),
+            rows=tuple(
+                msgspec.structs.replace(row, until_s=row.until_s - since_s) for row in self._rows[since_s > 0 :]
+            ),
         )
 
 

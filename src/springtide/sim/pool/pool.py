@@ -39,6 +39,7 @@ class Pool:
 
     def __init__(self, jobs: Jobs, line: Line, weather: Weather, *, wait_s: float, chance: Chance) -> None:
         self.jobs, self.line, self.weather, self.wait_s, self._chance = jobs, line, weather, wait_s, chance
+        self._expected_s, self._p90_s = weather.expected_s, weather.p90_s
         self.loading: list[Replica] = []
         self.idle: list[Replica] = []
         self.busy: dict[Replica, None] = {}
@@ -141,6 +142,6 @@ class Pool:
             busy_left_s=left,
             loading_left_s=tuple([replica.ready_s - now_s for replica in self.loading]),
             draining=self.leaving,
-            cold_start_s=self.weather.expected_s,
-            cold_start_s_p90=self.weather.p90_s,
+            cold_start_s=self._expected_s,
+            cold_start_s_p90=self._p90_s,
         )

@@ -21,16 +21,20 @@ h1{font-size:26px;margin:0 0 4px}
 h2{font-size:17px;margin:0 0 2px}
 .lead{font-size:18px;max-width:860px;margin:14px 0 22px}
 .soft{color:var(--soft);font-size:13px;margin:0 0 10px}
-section{background:#fff;border:1px solid var(--line);border-radius:10px;padding:18px 20px;margin:16px 0;overflow-x:auto}
+section{background:#fff;border:1px solid var(--line);border-radius:10px;padding:18px 20px;margin:16px 0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:7px 9px;text-align:right;white-space:nowrap}
+th{white-space:normal;vertical-align:bottom}
 th{font-weight:600;color:var(--soft);font-size:12.5px;border-bottom:1px solid var(--line)}
 td{border-bottom:1px solid #eef2f3}
 th:first-child,td:first-child{text-align:left}
 tr.best td{background:#e9f5f3;font-weight:600}
 .kept{color:var(--good)}
 .missed{color:var(--bad)}
-svg{width:100%;height:auto;display:block}
+svg{width:100%;min-width:640px;height:auto;display:block}
+.scroll{overflow-x:auto}
+.cost{display:inline-block;height:9px;border-radius:2px;margin-right:8px;vertical-align:1px;background:#b8c7cd}
+.cost.ok{background:#0b7a75}
 svg text{font-size:11.5px;fill:var(--soft)}
 .grid{stroke:#e8edef}
 .tick{stroke:#f0f3f4}
@@ -52,11 +56,13 @@ def page(comparison: Comparison) -> str:
         ),
         _section(
             "Replicas",
-            "Paid for, from launch to end; the shaded line is the mean number that the jobs kept busy.",
+            "Paid for, from launch to end; the shaded area is the mean number that the jobs kept busy.",
             _replicas(comparison),
         ),
-        _section("Jobs that wait", "The most at any look.", _over_time(comparison, lambda row, _: float(row.waiting))),
-        _section("Late jobs", "An hour: jobs that waited for longer than the objective.", _late(comparison)),
+        _section(
+            "Queue", "Jobs that wait: the most at any look.", _over_time(comparison, lambda row, _: float(row.waiting))
+        ),
+        _section("Late jobs", "Jobs an hour that waited for longer than the objective.", _late(comparison)),
         _section("How long jobs waited", "Share of jobs that began within so many seconds.", _waits(comparison)),
         _section("How this was made", "", f"<p>{escape(comparison.described)}</p>"),
     ]
@@ -71,32 +77,33 @@ def page(comparison: Comparison) -> str:
 
 def _section(title: str, told: str, body: str) -> str:
     soft = f'<p class="soft">{escape(told)}</p>' if told else ""
-    return f"<section><h2>{escape(title)}</h2>{soft}{body}</section>"
+    return f'<section><h2>{escape(title)}</h2>{soft}<div class="scroll">{body}</div></section>'
 
 
 def _meaning(comparison: Comparison) -> str:
+    kept = f"Green keeps the objective: {100 * comparison.share:.4g} % of jobs begin within {comparison.wait_s:g} s. "
     bound = (
         "“× bound” compares with a fleet that knows the future and starts every job in time. "
         if comparison.bound_hours
         else ""
     )
-    stopped = "“Busy told to stop” are replicas told to go while they ran a job: without a drain those jobs are lost."
-    return f"{bound}{stopped}"
+    stopped = "“Busy workers stopped” were told to go while they ran a job: without a drain those jobs are killed."
+    return f"{kept}{bound}{stopped}"
 
 
 def _table(comparison: Comparison) -> str:
     head = (
         "policy",
         "replica hours",
+        f"begin within {comparison.wait_s:g} s",
         "× bound",
         "in use",
         "wait mean",
-        "P50",
-        "P95",
-        "P99",
-        f"within {comparison.wait_s:g} s",
+        "wait P50",
+        "wait P95",
+        "wait P99",
         "scale events",
-        "busy told to stop",
+        "busy workers stopped",
     )
     rows = "".join(_row(comparison, outcome) for outcome in comparison.outcomes)
     return f"<table><tr>{''.join(f'<th>{escape(one)}</th>' for one in head)}</tr>{rows}</table>"
@@ -104,17 +111,18 @@ def _table(comparison: Comparison) -> str:
 
 def _row(comparison: Comparison, one: Outcome) -> str:
     kept = one.attained >= comparison.share
+    wide = 70 * one.replica_hours / max(1e-9, *(other.replica_hours for other in comparison.outcomes))
     ratio = f"{one.replica_hours / comparison.bound_hours:.2f}" if comparison.bound_hours else "–"
     cells = (
         escape(one.policy),
-        f"{one.replica_hours:,.1f}",
+        f'<i class="cost{" ok" if kept else ""}" style="width:{wide:.0f}px"></i>{one.replica_hours:,.1f}',
+        f'<span class="{"kept" if kept else "missed"}">{one.attained:.2%}</span>',
         ratio,
         f"{one.utilization:.0%}",
         f"{one.wait_mean_s:.1f} s",
         f"{one.wait_p50_s:.1f} s",
         f"{one.wait_p95_s:.1f} s",
         f"{one.wait_p99_s:.1f} s",
-        f'<span class="{"kept" if kept else "missed"}">{one.attained:.2%}</span>',
         f"{one.scale_events:,}",
         f"{one.stopped_busy:,}",
     )
@@ -146,7 +154,7 @@ def _over_time(comparison: Comparison, figure: Callable[[Row, float], float], *,
         )
         for outcome in shown
     ]
-    return ("" if one else legend(lines)) + chart(_front(lines), x_ticks=_clock(comparison), unit="")
+    return ("" if one else legend(lines)) + chart(_front(lines), x_ticks=_clock(comparison))
 
 
 def _replicas(comparison: Comparison) -> str:
@@ -166,7 +174,7 @@ def _replicas(comparison: Comparison) -> str:
         filled=True,
         width=0.8,
     )
-    return legend([*lines, used]) + chart([used, *_front(lines)], x_ticks=_clock(comparison), unit="")
+    return legend([*lines, used]) + chart([used, *_front(lines)], x_ticks=_clock(comparison))
 
 
 def _late(comparison: Comparison) -> str:
@@ -179,7 +187,9 @@ def _waits(comparison: Comparison) -> str:
     bottom = int(worst * 10) / 10
     ticks = [(comparison.wait_s * step, f"{comparison.wait_s * step:g} s") for step in range(6)]
     mark = (comparison.wait_s, f"objective: {comparison.share:.1%} here")
-    return legend(lines) + chart(_front(lines), x_ticks=ticks, unit="", top=1.0, bottom=bottom, mark=mark)
+    return legend(lines) + chart(
+        _front(lines), x_ticks=ticks, figure=lambda share: f"{share:.0%}", top=1.0, bottom=bottom, mark=mark
+    )
 
 
 def _front(lines: Sequence[Line]) -> list[Line]:

@@ -13,7 +13,7 @@ from springtide.sim.pool.peers.kubernetes import advise
 class Static:
     """Always the same number."""
 
-    interval_s = 3600.0
+    interval_s = 60.0  # nothing to decide: for the charts
     cancels_loading = True
 
     def __init__(self, replicas: int, *, name: str = "static") -> None:
@@ -119,6 +119,7 @@ class RayServe:
     def decide(self, view: PoolView, memory: Any) -> tuple[Advice, Any]:
         if memory is None:
             self._reset()
+            self._replicas = max(self._floor, view.replicas)
         self._seen.append((view.now_s, view.inside_s))
         if len(self._seen) > self._look + 1:
             self._seen.popleft()
