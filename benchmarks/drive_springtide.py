@@ -186,6 +186,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
                 history=ledger.history,
                 keyring=Keyring(None, clock),
                 batches=ledger.batches,
+                webhooks=ledger.webhooks,
                 broker=broker,
                 blobs=blobs,
                 inspector=inspector,

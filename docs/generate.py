@@ -21,6 +21,7 @@ from springtide.config import (
     ScalingConfig,
     ServerConfig,
     TenantConfig,
+    WebhooksConfig,
     WorkersConfig,
 )
 from springtide.config.sections import FloorConfig, OpenAiConfig, ProvenanceConfig, RetryConfig
@@ -34,6 +35,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("ledger", LedgerConfig),
     ("blobs", BlobsConfig),
     ("egress", EgressConfig),
+    ("webhooks", WebhooksConfig),
     ("provenance", ProvenanceConfig),
     ("models.NAME", ModelConfig),
     ("models.NAME.retry", RetryConfig),

@@ -230,6 +230,7 @@ async def gateway_world(
         history=ledger.history,
         keyring=keyring,
         batches=ledger.batches,
+        webhooks=ledger.webhooks,
         broker=broker,
         blobs=blobs,
         inspector=inspector,

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, event, text
 
 from springtide.domain.ids import BatchId, BlobId, JobId, ModelName, TenantId
 from springtide.domain.job import JobStatus
-from springtide.ledger import keeping, reads, sql_batches, sql_history
+from springtide.domain.webhook import MessageId, WebhookId
+from springtide.ledger import keeping, reads, sql_batches, sql_history, sql_webhooks
 from springtide.ledger.protocol import JobFilter
 from springtide.ledger.sql import SqlLedger
 from springtide.testing.ledger_cases import job
@@ -95,6 +96,16 @@ QUERIES: dict[str, tuple[Query, str]] = {
     ),
     "samples": (partial(sql_history.samples_of, model=ModelName("matting"), since_s=1.0, limit=5), "samples_pk"),
     "memories": (partial(sql_history.memories_by_name, names=["tide:matting", "b"]), "memories_pk"),
+    "a tenant's webhooks": (partial(sql_webhooks.webhooks_of, tenant=ANN), "webhooks_by_tenant"),
+    "webhooks with something to send": (partial(sql_webhooks.webhooks_due, now_s=1e12), "deliveries_due"),
+    "what is due for a webhook": (
+        partial(sql_webhooks.deliveries_due, webhook=WebhookId("w"), now_s=1e12, limit=5),
+        "deliveries_due",
+    ),
+    "a webhook's log": (
+        partial(sql_webhooks.deliveries_of, webhook=WebhookId("w"), state=None, after=MessageId("m"), limit=5),
+        "deliveries_of",
+    ),
     "blobs": (partial(reads.blobs_by_ids, ids=["b1", "b2"]), "blobs_pk"),
 }
 

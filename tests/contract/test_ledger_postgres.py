@@ -186,7 +186,7 @@ async def test_new_jobs_whose_commit_was_not_heard_of_are_new(ledger: Ledger, mo
         assert await ledger.insert(plain[1:]) == [Inserted(plain[1], True), Inserted(plain[2], True)]
         ends = [outcome(each, JobStatus.COMPLETED, output_files=()) for each in plain]
         await ledger.record(ends)
-    assert cut == ["INSERT", "UPDATE"]
+    assert cut == ["INSERT", "WITH"]  # the second ends jobs and notes who is to be told, in one statement
     assert [each.status for each in await ledger.get([each.id for each in plain]) if each] == [JobStatus.COMPLETED] * 3
     assert await ledger.insert(plain) == [Inserted(each, False) for each in await ledger.get([j.id for j in plain])]
 

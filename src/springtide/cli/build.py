@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
     from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
+    from springtide.controller.webhooks import WebhookSettings
     from springtide.domain.ids import TenantId
     from springtide.domain.tenant import Discipline, Tenant
     from springtide.egress.client import Egress
@@ -199,6 +200,8 @@ def gateway_settings(config: Config) -> GatewaySettings:
         max_upload_bytes=server.max_upload_mb << 20,
         tenant_header=server.tenant_header,
         fetch_s=config.egress.fetch_s,
+        webhook_timeout_s=config.webhooks.timeout_s,
+        max_webhooks=config.webhooks.max_per_tenant,
         keep_s=config.ledger.keep_s,
         keep_orphans_s=config.blobs.keep_orphans_s,
         presigned_uploads=config.blobs.presigned_uploads,
@@ -218,6 +221,13 @@ def egress(config: Config) -> Egress:
         allow=tuple(given.allow), ports=tuple(given.ports), plain_http=given.plain_http, ca_file=given.ca_file
     )
     return Egress(settings)
+
+
+def webhook_settings(config: Config) -> WebhookSettings:
+    from springtide.controller.webhooks import WebhookSettings
+
+    given = config.webhooks
+    return WebhookSettings(timeout_s=given.timeout_s, disable_after_s=given.disable_after_s, keep_s=given.keep_s)
 
 
 def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:

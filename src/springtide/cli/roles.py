@@ -82,8 +82,7 @@ async def run_gateway(
         if build.is_embedded(config):
             broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock, ends=ends))
         else:
-            broker = build.client_broker(config)
-            await stack.enter_async_context(started(broker, "broker", stop))
+            await stack.enter_async_context(started(broker := build.client_broker(config), "broker", stop))
             if with_controller:
                 kept = record_keeping(config, broker, ledger, blobs=blobs, clock=clock, on_ends=ends.tell)
                 await stack.enter_async_context(kept)
@@ -96,6 +95,7 @@ async def run_gateway(
                 keyring=keyring,
                 batches=ledger.batches,
                 link_key=await _link_key(ledger),
+                webhooks=ledger.webhooks,
                 broker=broker,
                 blobs=blobs,
                 inspector=await _started(stack, Inspector()),
@@ -168,21 +168,26 @@ async def record_keeping(
     clock: SystemClock,
     on_ends: Callable[[Iterable[Outcome]], None] | None = None,
 ) -> AsyncGenerator[None]:
-    """Recorder, conductor, reaper and sweep, started and stopped together. on_ends: see `Recorder`."""
+    """Recorder, conductor, reaper, sweep and the delivery of webhooks, started and stopped together. on_ends: see
+    `Recorder`."""
     from springtide.controller.conductor import Conductor
     from springtide.controller.costs import Costs
     from springtide.controller.reaper import Reaper
     from springtide.controller.recorder import Recorder
     from springtide.controller.sweeper import Sweeper
+    from springtide.controller.webhooks import WebhookDelivery
 
     models = build.model_names(config)
     conductor = Conductor(broker, ledger, clock)
+    egress = build.egress(config)
     services = [
+        egress,
         Recorder(broker, ledger, models, clock, blobs=blobs, on_steps=conductor.nudge, on_ends=on_ends),
         conductor,
         Reaper(broker, models, clock),
         Costs(ledger.history, models, clock),
         Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config)),
+        WebhookDelivery(ledger.webhooks, ledger, egress, clock, settings=build.webhook_settings(config)),
     ]
     for service in services:
         await service.start()

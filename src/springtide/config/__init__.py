@@ -27,7 +27,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from springtide.config.sections import FloorConfig, OpenAiConfig, ProvenanceConfig, RetryConfig, Section
+from springtide.config.sections import (
+    EgressConfig,
+    FloorConfig,
+    OpenAiConfig,
+    ProvenanceConfig,
+    RetryConfig,
+    Section,
+    WebhooksConfig,
+)
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name, is_tenant_id
 from springtide.domain.tenant import MAX_QUEUED
@@ -155,36 +163,6 @@ class BlobsConfig(Section):
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ValueError("access_key_id and secret_access_key belong together: set both or neither")
         return self
-
-
-class EgressConfig(Section):
-    """Which URLs of callers are followed. Only https:// to public addresses, unless more is allowed here
-    (docs/inputs-by-url.md)."""
-
-    allow: list[str] = Field(
-        default_factory=list,
-        description="What is open though it is not public, on any port and by http://, too: networks (10.0.0.0/8), "
-        "addresses, names (hooks.internal) and all names below one (*.internal).",
-    )
-    ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
-        default=[80, 443, 8080, 8443], description="Ports of public addresses that may be reached."
-    )
-    plain_http: bool = Field(default=False, description="Follow http:// to public addresses, too.")
-    ca_file: Path | None = Field(
-        default=None, description="PEM file with the certificates to trust; default: those of the system."
-    )
-    fetch_s: float = Field(default=120, gt=0, le=3600, description="Longest fetch of one input by URL, seconds.")
-
-    @field_validator("allow")
-    @classmethod
-    def _readable(cls, value: list[str]) -> list[str]:
-        from springtide.egress.addresses import Allowed
-
-        try:
-            Allowed.of(value)
-        except ConfigError as error:
-            raise ValueError(error.message) from error
-        return value
 
 
 class FleetConfig(Section):
@@ -476,6 +454,7 @@ class Config(BaseSettings):
     ledger: LedgerConfig = Field(default_factory=LedgerConfig)
     blobs: BlobsConfig = Field(default_factory=BlobsConfig)
     egress: EgressConfig = Field(default_factory=EgressConfig)
+    webhooks: WebhooksConfig = Field(default_factory=WebhooksConfig)
     provenance: ProvenanceConfig = Field(default_factory=ProvenanceConfig)
     fleet: FleetConfig = Field(default_factory=FleetConfig)
     models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]

@@ -3,15 +3,62 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from springtide.domain.errors import ConfigError
 
 
 class Section(BaseModel):
     """A table of springtide.toml: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class EgressConfig(Section):
+    """Which URLs of callers are followed (inputs, webhooks): https:// to public addresses, and what is allowed here
+    (docs/inputs-by-url.md)."""
+
+    allow: list[str] = Field(
+        default_factory=list,
+        description="What is open though it is not public, on any port and by http://, too: networks (10.0.0.0/8), "
+        "addresses, names (hooks.internal) and all names below one (*.internal).",
+    )
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
+        default=[80, 443, 8080, 8443], description="Ports of public addresses that may be reached."
+    )
+    plain_http: bool = Field(default=False, description="Follow http:// to public addresses, too.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM file with the certificates to trust; default: those of the system."
+    )
+    fetch_s: float = Field(default=120, gt=0, le=3600, description="Longest fetch of one input by URL, seconds.")
+
+    @field_validator("allow")
+    @classmethod
+    def _readable(cls, value: list[str]) -> list[str]:
+        from springtide.egress.addresses import Allowed
+
+        try:
+            Allowed.of(value)
+        except ConfigError as error:
+            raise ValueError(error.message) from error
+        return value
+
+
+class WebhooksConfig(Section):
+    """How patiently webhooks are told of jobs' ends (docs/webhooks.md)."""
+
+    timeout_s: float = Field(default=20, gt=0, le=60, description="Longest wait for an answer to a message, seconds.")
+    disable_after_s: float = Field(
+        default=432_000,
+        ge=3600,
+        description="Seconds of nothing but failures until a webhook is switched off; one message is tried for 76 h.",
+    )
+    keep_s: float = Field(
+        default=2_592_000, ge=3600, description="Seconds that deliveries which are over stay in a webhook's log."
+    )
+    max_per_tenant: int = Field(default=20, ge=0, le=1000, description="Most webhooks of a tenant.")
 
 
 class ProvenanceConfig(Section):

@@ -103,32 +103,31 @@ class Egress:
     async def _answer(
         self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes | None = None
     ) -> AsyncGenerator[httpcore.Response]:
+        asked = target(url)
+        wire = self._made or await self._make()
         import httpcore
 
-        asked = target(url)
-        request = (
-            self._wire()
-            .pool(asked.scheme)
-            .stream(
-                method,
-                httpcore.URL(
-                    scheme=asked.scheme.encode(), host=asked.host.encode(), port=asked.port, target=asked.path.encode()
-                ),
-                headers=[("Host", asked.authority), ("User-Agent", f"Springtide/{__version__}"), *headers],
-                content=body,
-                extensions={"timeout": _WAITS},
-            )
+        place = httpcore.URL(
+            scheme=asked.scheme.encode(), host=asked.host.encode(), port=asked.port, target=asked.path.encode()
         )
+        named = [("Host", asked.authority), ("User-Agent", f"Springtide/{__version__}"), *headers]
+        extensions = {"timeout": _WAITS}
+        request = wire.pool(asked.scheme).stream(method, place, headers=named, content=body, extensions=extensions)
         async with contextlib.AsyncExitStack() as stack:
             with _translated(url):
                 answer = await stack.enter_async_context(request)
             yield answer
 
-    def _wire(self) -> Wire:
-        if self._made is None:
-            from springtide.egress.wire import Wire  # TLS and its certificates: most processes never need them
+    async def _make(self) -> Wire:
+        """Off the loop: loading TLS and the system's certificates would hold up others. Most processes never do."""
 
-            self._made = Wire(self._guard, self._settings.ca_file)
+        def make() -> Wire:
+            from springtide.egress.wire import Wire
+
+            return Wire(self._guard, self._settings.ca_file)
+
+        made = await asyncio.to_thread(make)
+        self._made = self._made or made  # somebody else may have been quicker
         return self._made
 
 

@@ -25,6 +25,7 @@ from springtide.gateway import (
     routes_keys,
     routes_models,
     routes_uploads,
+    routes_webhooks,
     web,
 )
 from springtide.gateway.access import Access, authorize
@@ -90,6 +91,7 @@ ROUTES = [
     routes_keys.list_keys,
     routes_keys.revoke_key,
     *openai_routes.ROUTES,
+    *routes_webhooks.ROUTES,
     routes_health.healthz,
     routes_health.readyz,
     docs.openapi_document,

@@ -22,6 +22,7 @@ from springtide.gateway.openai import described as openai
 from springtide.gateway.openapi_statuses import describe_errors
 from springtide.gateway.schemas import AcceptedView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
+from springtide.gateway.webhook_document import describe_webhooks
 from springtide.policy.pipelines import MAX_STEPS
 
 Document = dict[str, Any]
@@ -64,6 +65,7 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     for path in ("/v1/blobs/{blob_id}", "/v1/jobs/{job_id}/files/{field}"):
         _describe_download(paths[path]["get"])
         paths[path]["get"]["responses"]["307"] = {"description": "The same bytes from the blob store itself."}
+    describe_webhooks(document)
     describe_errors(paths)
     openai.describe(document)
     cancel: Document = paths["/v1/jobs/{job_id}/cancel"]["post"]["responses"]

@@ -52,6 +52,10 @@ _OWN = {
     ("/v1/keys", "get"): ("422",),
     ("/v1/keys", "post"): ("422",),
     ("/v1/keys/{key_id}", "delete"): ("422",),
+    ("/v1/webhooks", "post"): ("409", "422"),
+    ("/v1/webhooks/{webhook_id}", "patch"): ("422",),
+    ("/v1/webhooks/{webhook_id}/rotate", "post"): ("422",),
+    ("/v1/webhooks/{webhook_id}/redeliver", "post"): ("422",),
     ("/readyz", "get"): ("503",),
 }
 

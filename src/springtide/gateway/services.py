@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from springtide.ledger.batches import Batches
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.protocol import Ledger
+    from springtide.ledger.webhooks import Webhooks
     from springtide.media.inspector import Inspector
 
 
@@ -56,6 +57,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_fetches: int = 64  # jobs whose inputs are being fetched from URLs; each holds a file's worth of bandwidth
     max_tenant_fetches: int = 16  # of one tenant, so that slow servers of one leave room for the others
     fetch_s: float = 120.0  # the whole fetching of one input
+    webhook_timeout_s: float = 20.0  # of the test of a webhook
+    max_webhooks: int = 20  # of one tenant
     max_wait_s: float = 60.0  # longest `Prefer: wait`: below what proxies cut off
     max_streams: int = 1000  # live event streams at once; each holds a socket and a waiting read
     max_sockets: int = 4000  # WebSocket clients at once, at about 30 kB each
@@ -101,6 +104,7 @@ class GatewayServices:
     history: FleetHistory
     keyring: Keyring
     batches: Batches
+    webhooks: Webhooks
     broker: Broker
     blobs: Blobs
     inspector: Inspector

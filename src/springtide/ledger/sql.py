@@ -28,6 +28,7 @@ from springtide.ledger.protocol import Attempt, Inserted, JobFilter, PendingUplo
 from springtide.ledger.sql_batches import SqlBatches, SqlSecrets
 from springtide.ledger.sql_history import SqlHistory
 from springtide.ledger.sql_keys import SqlKeys
+from springtide.ledger.sql_webhooks import SqlWebhooks
 from springtide.ledger.sqlite import SqliteDatabase
 from springtide.ledger.writes import Kind, Uncertain, Write
 from springtide.runtime.batching import Batcher
@@ -55,6 +56,7 @@ class SqlLedger:
         self.keys = SqlKeys(self)
         self.batches = SqlBatches(self)
         self.secrets = SqlSecrets(self)
+        self.webhooks = SqlWebhooks(self)
 
     async def start(self) -> None:
         try:

@@ -1,5 +1,6 @@
 """The ledger's tables as SQLAlchemy Core knows them: jobs, the batches they came in, the attempts that gave no result,
-blobs and who has them, uploads under way, the past of the fleet, API keys, what tenants used, and shared secrets.
+blobs and who has them, uploads under way, the past of the fleet, API keys, what tenants used, shared secrets, webhooks
+and what is to be told to them.
 
 Promises: the same columns on SQLite and PostgreSQL, and exactly what the migrations build (a test compares the two).
 JSON is kept as text: it comes back with the key order and the numbers that went in, and PostgreSQL's JSONB would refuse
@@ -250,6 +251,48 @@ secrets = Table(
     Column("name", IdText, primary_key=True),
     Column("body", Text, nullable=False),
 )
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", IdText, primary_key=True),
+    Column("tenant", IdText, nullable=False),
+    Column("is_enabled", Integer, nullable=False),
+    Column("events", Text, nullable=False),  # ",job.completed,job.failed,": a word is found with its commas
+    Column("models", Text, nullable=False),  # the same of models; empty: all
+    Column("failing_since_s", Double),
+    Column("paused_until_s", Double, nullable=False),
+    Column("disabled_at_s", Double),
+    Column("disabled_reason", Text),
+    Column("body", Text, nullable=False),  # what only its owner changes
+)
+# record: who is to be told of a tenant's ends.
+Index("webhooks_by_tenant", webhooks.c.tenant, webhooks.c.id)
+
+deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", IdText, primary_key=True),
+    Column("webhook", IdText, nullable=False),
+    Column("job", IdText, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("model", IdText, nullable=False),
+    Column("ended_at_s", Double, nullable=False),
+    Column("due_at_s", Double),  # NULL: it is over
+    Column("state", Text, nullable=False),
+    Column("tried", Integer, nullable=False),
+    Column("spent", Integer, nullable=False),
+    Column("tries", Text, nullable=False),
+)
+# claim: what is due for a webhook, oldest first. Holds only what is not over.
+Index(
+    "deliveries_due",
+    deliveries.c.webhook,
+    deliveries.c.due_at_s,
+    sqlite_where=text("due_at_s IS NOT NULL"),
+)
+# deliveries: a webhook's log, newest first; forget_deliveries: the oldest of each.
+Index("deliveries_of", deliveries.c.webhook, deliveries.c.id)
 
 
 def tell_postgresql() -> None:

@@ -32,6 +32,7 @@ from springtide.ledger.bulk import MAX_ROWS, BulkStatement, InsertInto
 from springtide.ledger.reads import jobs_by_ids, jobs_by_keys
 from springtide.ledger.rows import Row
 from springtide.ledger.tables import LIVE, attempts, blobs, job_blobs, jobs
+from springtide.ledger.telling import deliveries_of, has_webhooks, returning_what_is_told
 
 Columns = Sequence[Column[Any]]
 
@@ -115,7 +116,7 @@ def alone(operations: Sequence[Write]) -> BulkStatement | None:
     if kinds == {Kind.INSERT}:
         return _INSERT_JOBS_RETURNING
     if kinds == {Kind.OUTCOME} and all(one.row[_STATUS] == JobStatus.COMPLETED for one in operations):
-        return _END_JOBS_RETURNING
+        return _END_JOBS_TELLING
     return None
 
 
@@ -193,8 +194,12 @@ def _record_round(connection: Connection, rows: list[Row], careful: bool) -> lis
     requeued = [row for row in rows if row[_STATUS] == JobStatus.QUEUED]
     ends = [row for row in rows if row[_STATUS] != JobStatus.QUEUED]
     ended: set[str] = set()
-    if ends:
+    if ends and connection.dialect.name == "postgresql":
+        ended = {row[0] for row in _END_JOBS_TELLING.run(connection, ends)}
+    elif ends:
         ended = _changed(connection, (_END_JOBS, _END_JOBS_RETURNING), ends, careful)
+        if ended and has_webhooks(connection):
+            _NOTE_DELIVERIES.run(connection, [(job,) for job in ended])
     unsuccessful = [row for row in requeued if row[_ATTEMPT] > 0]
     unsuccessful += [row for row in ends if row[_ID] in ended and row[_ATTEMPT] > 0 and row[_STATUS] in _WITHOUT_RESULT]
     if unsuccessful:
@@ -331,5 +336,9 @@ _NOTE_RUNNING = BulkStatement(RUNNING_COLUMNS, _note_running)
 _ASK_CANCEL = BulkStatement(CANCEL_COLUMNS, _wish_for_cancel)
 _END_JOBS = BulkStatement(OUTCOME_COLUMNS, _end_jobs)
 _END_JOBS_RETURNING = BulkStatement(OUTCOME_COLUMNS, lambda s, insert: _end_jobs(s, insert).returning(jobs.c.id))
+_END_JOBS_TELLING = BulkStatement(  # one statement, where each is a round trip; SQLite has no such thing
+    OUTCOME_COLUMNS, lambda s, insert: returning_what_is_told(_end_jobs(s, insert), insert)
+)
+_NOTE_DELIVERIES = BulkStatement((Column("id", Text),), deliveries_of)
 _REQUEUE_JOBS = BulkStatement(OUTCOME_COLUMNS, _requeue_jobs)
 _INSERT_ATTEMPTS = BulkStatement(OUTCOME_COLUMNS, _insert_attempts)

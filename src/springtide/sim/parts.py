@@ -35,6 +35,7 @@ from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.gateway.submission import Submission
 from springtide.ledger.history import FleetHistory
 from springtide.ledger.protocol import Ledger
+from springtide.ledger.webhooks import Webhooks
 from springtide.media.inspector import Inspector
 from springtide.policy.elastic.backlog import BacklogSettings
 from springtide.policy.elastic.named import bound
@@ -105,6 +106,10 @@ class Site(msgspec.Struct, kw_only=True):
     def history_link(self, node: Node) -> FleetHistory:
         link = LedgerLink(node, self.database, self.ledger.history, network=self.network, watch=self.watch)
         return cast("FleetHistory", link)
+
+    def webhooks_link(self, node: Node) -> Webhooks:
+        link = LedgerLink(node, self.database, self.ledger.webhooks, network=self.network, watch=self.watch)
+        return cast("Webhooks", link)
 
 
 class Role(Protocol):
@@ -200,6 +205,7 @@ class GatewayRole:
         services = GatewayServices(
             ledger=ledger,
             history=site.history_link(node),
+            webhooks=site.webhooks_link(node),
             keyring=Keyring(None, clock),  # simulated clients come past HTTP
             batches=site.ledger.batches,  # nothing in the simulation comes in batches
             broker=broker,

@@ -36,6 +36,7 @@ from springtide.testing.ledger_suite_batches import BatchContract
 from springtide.testing.ledger_suite_history import HistoryContract
 from springtide.testing.ledger_suite_keys import KeysContract
 from springtide.testing.ledger_suite_pipelines import PipelineContract
+from springtide.testing.ledger_suite_webhooks import WebhookContract
 
 
 class InsertContract:
@@ -559,6 +560,7 @@ class LedgerSuite(
     HistoryContract,
     KeysContract,
     BatchContract,
+    WebhookContract,
 ):
     """All of it, and what is left: kinds of writes together, and the end."""
 
