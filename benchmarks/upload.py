@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -29,12 +30,19 @@ PEER = "fastapi"
 FORM = "springtide, as a form"
 THROUGH = "springtide, S3 through the gateway"
 PAST = "springtide, S3 past the gateway"
+LARGE = "springtide, 2 GiB up and down"
 SIZE = 50 << 20
+LARGE_BYTES = 2 << 30
+CHUNK = 1 << 20
 UPLOADS = 8  # a round; the first warms up and does not count
 ROUNDS = 5
 GOALS = (
     Goal(metric="mb_per_s", bound=1.4, at_least=True, over=PEER, what="50 MB through the gateway, over UploadFile"),
     Goal(metric="rss_growth_mb", bound=10, at_least=False, what="peak memory of an upload over what there was before"),
+    Goal(metric="rss_growth_mb", bound=16, at_least=False, system=LARGE, what="peak memory of 2 GiB up, over before"),
+    Goal(
+        metric="down_growth_mb", bound=16, at_least=False, system=LARGE, what="peak memory of 2 GiB down, over before"
+    ),
     Goal(metric="gateway_mb", bound=1, at_least=False, system=PAST, what="MB between clients and the gateway"),
 )
 NOTES = (
@@ -43,6 +51,7 @@ NOTES = (
     "Springtide's upload is hashed (SHA-256), flushed to disk (fsync) with its name, sniffed, and on record in the "
     "ledger before the answer. FastAPI's is spooled by Starlette and copied to a file: not hashed, not flushed.",
     "rss_growth_mb: the peak of the server process's resident memory during an upload less what it was before it.",
+    "2 GiB up and down: `POST /v1/blobs`, then the signed link; what came is hashed again and compared.",
     "S3 is JuiceFS's gateway (MinIO's server) on the same machine and the same processors; its own speed is most of "
     "what those rows show. cpu_ms is the processor time of the gateway for one upload, completion included.",
     "gateway_mb: what passed between clients and the gateway for one signed upload and one redirected download of it, "
@@ -58,6 +67,7 @@ def measure(plan: Plan) -> Report:
     described = {
         OURS: ("`POST /v1/blobs`, the body is the file, blobs in a folder", "fsync before the answer"),
         FORM: ("the same as multipart/form-data", "fsync before the answer"),
+        LARGE: ("one `POST /v1/blobs` of 2 GiB and its download by the signed link", "fsync before the answer"),
         PEER: ("FastAPI, `UploadFile`, copied to a file, one uvicorn process", "nothing: in the page cache"),
         THROUGH: ("`POST /v1/blobs`, blobs in S3", "as the store does"),
         PAST: ("`POST /v1/blobs/uploads`, PUT to S3, complete", "as the store does"),
@@ -89,6 +99,38 @@ def _ours(plan: Plan, folder: Path) -> dict[str, float]:
 def _form(plan: Plan, folder: Path) -> dict[str, float]:
     with Installation(folder, SYNTHETIC).gateway() as server:
         return _timed(plan, server.pid, _multipart(server.url))
+
+
+def _large(plan: Plan, folder: Path) -> dict[str, float]:
+    size = LARGE_BYTES // 16 if plan.quick else LARGE_BYTES
+    chunk = os.urandom(CHUNK)
+    sent = hashlib.sha256()
+    for _ in range(size // CHUNK):
+        sent.update(chunk)
+    with Installation(folder, SYNTHETIC).gateway() as server, httpx.Client(timeout=600, trust_env=False) as client:
+        client.post(f"{server.url}/v1/blobs", content=chunk).raise_for_status()  # warms up
+        before_mb = rss_mb(server.pid) or 0.0
+        _forget_peak(server.pid)
+        began = time.perf_counter()
+        body = (chunk for _ in range(size // CHUNK))
+        headers = {"content-length": str(size)}
+        blob = client.post(f"{server.url}/v1/blobs", content=body, headers=headers).raise_for_status().json()
+        up_s, up_mb = time.perf_counter() - began, _peak_mb(server.pid) - before_mb
+        before_mb = rss_mb(server.pid) or 0.0
+        _forget_peak(server.pid)
+        got, began = hashlib.sha256(), time.perf_counter()
+        with client.stream("GET", blob["signed_url"]) as answer:
+            for part in answer.iter_raw(CHUNK):
+                got.update(part)
+        down_s, down_mb = time.perf_counter() - began, _peak_mb(server.pid) - before_mb
+    if not got.hexdigest() == sent.hexdigest() == blob["sha256"]:
+        raise RuntimeError("what came back is not what was sent")
+    return {
+        "mb_per_s": size / 1e6 / up_s,
+        "down_mb_per_s": size / 1e6 / down_s,
+        "rss_growth_mb": up_mb,
+        "down_growth_mb": down_mb,
+    }
 
 
 def _peer(plan: Plan, folder: Path) -> dict[str, float]:
@@ -134,7 +176,7 @@ def _past(plan: Plan, folder: Path) -> dict[str, float]:
             return values | {"gateway_mb": line.passed / 1e6}
 
 
-_MEASURES = {OURS: _ours, FORM: _form, PEER: _peer, THROUGH: _through, PAST: _past}
+_MEASURES = {OURS: _ours, FORM: _form, LARGE: _large, PEER: _peer, THROUGH: _through, PAST: _past}
 
 
 @contextlib.contextmanager
