@@ -60,7 +60,7 @@ class Drive:
 
     def __init__(self, services: GatewayServices, config: Config) -> None:
         outlook = Outlook(services)
-        self._submission = Submission(services, Admission(services.models, outlook))
+        self._submission = Submission(services, Admission(services.models, outlook), outlook)
         self._live = Live(services, outlook)
         self._ledger = services.ledger
         self._broker = services.broker

@@ -54,6 +54,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "engines/trial_main.py": ({"time"}, "`models check`, a command: it measures"),
     "fleet/local.py": ({"asyncio.wait"}, _PROCESS),
     "gateway/routes_health.py": ({"asyncio.timeout"}, "bounds the answer to an HTTP request"),
+    "gateway/server.py": ({"call_later", "loop.time"}, _SOCKET),
     "gateway/ws_protocol.py": ({"call_later"}, _SOCKET),
     "media/inspector.py": ({"asyncio.timeout", "loop.time", "call_later", "call_at"}, _PROCESS),
     "sim/clients.py": ({"asyncio.sleep"}, _SIM),

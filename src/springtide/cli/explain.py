@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from springtide.cli.results import as_json
-from springtide.client import Job, Springtide
+from springtide.client import Explanation, Springtide
 from springtide.client.types import Decision
 from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import is_job_id
@@ -57,27 +56,21 @@ def _change(one: Decision) -> str:
 
 
 def explain_job(client: Springtide, job: str, *, json: bool) -> None:
-    """What holds a job up, or what ended it."""
-    found = client.jobs.get(job)
+    """All that holds a job up, or what ended it, and what would help."""
+    found = client.jobs.explain(job)
     if json:
-        told = msgspec.to_builtins(found)
-        keys = ("id", "model", "status", "attempt", "waiting", "eta_s", "error")
-        print(as_json({key: told.get(key) for key in keys}))
+        print(as_json(found))
         return
-    _out.print(f"{found.id} ({found.model}): {found.status}", markup=False, highlight=False)
+    _out.print(f"{found.job} ({found.model}): {found.status}", markup=False, highlight=False)
     for line in _lines(found):
         _out.print(f"  {line}", markup=False, highlight=False)
 
 
-def _lines(job: Job) -> list[str]:
+def _lines(found: Explanation) -> list[str]:
     lines: list[str] = []
-    if job.waiting is not None:
-        lines.append(f"waits: {job.waiting.message} ({job.waiting.code})")
-    if job.error is not None:
-        again = "another attempt may help" if job.error.retryable else "the same again would end the same"
-        lines.append(f"{job.error.message} ({job.error.code}; {again})")
-    if job.progress is not None and job.status == "in_progress":
-        lines.append(f"{job.progress:.0%} done{': ' + job.stage if job.stage else ''}")
-    if job.eta_s is not None:
-        lines.append(f"ready in about {job.eta_s:.0f} s")
+    for reason in found.reasons:
+        lines.append(f"{reason.message} ({reason.code})")
+        lines += [f"  {reason.helps.replace('{id}', found.job)}"] if reason.helps else []
+    if found.eta_s is not None:
+        lines.append(f"ready in about {found.eta_s:.0f} s")
     return lines or ["nothing holds it up"]

@@ -177,6 +177,29 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True):
     next_after: str | None = None
 
 
+class ExplainedReason(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that holds a job up, or that ended it: a stable code, words, figures, and what would help."""
+
+    code: str
+    message: str
+    figures: dict[str, float] = {}
+    helps: str | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job is as it is; what has to change first comes first."""
+
+    job: str
+    model: str
+    status: str
+    summary: str
+    reasons: list[ExplainedReason]
+    attempt: int
+    max_attempts: int
+    eta_s: float | None = None
+    eta_range_s: tuple[float, float] | None = None
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt that ended without a result."""
 

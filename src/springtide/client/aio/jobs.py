@@ -19,7 +19,7 @@ from springtide.client.events import EventReader
 from springtide.client.progress import job_bar
 from springtide.client.requests import Request, id_of
 from springtide.client.retrying import backoff_s
-from springtide.client.types import Attempt, AttemptList, Event, Job, JobPage
+from springtide.client.types import Attempt, AttemptList, Event, Explanation, Job, JobPage
 
 PAGE = 100  # jobs asked for at once
 
@@ -72,6 +72,10 @@ class AsyncJobs:
     async def _page(self, given: builtins.list[tuple[str, str]], after: str | None, limit: int) -> JobPage:
         params = [*given, ("limit", str(limit)), *([("after", after)] if after else [])]
         return await self._http.json(Request(method="GET", path="/v1/jobs", params=params), JobPage)
+
+    async def explain(self, job: Job | str) -> Explanation:
+        """Why it waits, runs or gave no result, and what would help."""
+        return await self._http.json(Request(method="GET", path=f"/v1/jobs/{id_of(job)}/explain"), Explanation)
 
     async def attempts(self, job: Job | str) -> builtins.list[Attempt]:
         """The attempts that gave no result, in order."""

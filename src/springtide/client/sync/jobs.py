@@ -20,7 +20,7 @@ from springtide.client.requests import Request, id_of
 from springtide.client.retrying import backoff_s
 from springtide.client.sync.http import Http, decoded
 from springtide.client.sync.live import watch
-from springtide.client.types import Attempt, AttemptList, Event, Job, JobPage
+from springtide.client.types import Attempt, AttemptList, Event, Explanation, Job, JobPage
 
 PAGE = 100  # jobs asked for at once
 
@@ -73,6 +73,10 @@ class Jobs:
     def _page(self, given: builtins.list[tuple[str, str]], after: str | None, limit: int) -> JobPage:
         params = [*given, ("limit", str(limit)), *([("after", after)] if after else [])]
         return self._http.json(Request(method="GET", path="/v1/jobs", params=params), JobPage)
+
+    def explain(self, job: Job | str) -> Explanation:
+        """Why it waits, runs or gave no result, and what would help."""
+        return self._http.json(Request(method="GET", path=f"/v1/jobs/{id_of(job)}/explain"), Explanation)
 
     def attempts(self, job: Job | str) -> builtins.list[Attempt]:
         """The attempts that gave no result, in order."""
