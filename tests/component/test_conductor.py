@@ -253,3 +253,31 @@ async def test_more_pipelines_than_one_page_are_led_on_in_one_round(world: World
     wholes = [await world.submit() for _ in range(230)]
     await world.conductor.conduct_all()
     assert len(await world.broker.lease(MODELS[0], WORKER, 999, world.clock.now_s())) == len(wholes)
+
+
+async def test_a_step_on_its_way_to_the_record_is_not_overtaken_by_the_end_of_the_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await world.submit()
+    await world.conductor.conduct([whole.id])
+    [lease] = await world.lease("a")
+    await world.complete(lease)
+    await world.recorder.record_once(wait_s=0)
+    under_way, may_go_on = asyncio.Event(), asyncio.Event()
+    insert = world.ledger.insert
+
+    async def late(jobs: Any) -> Any:
+        under_way.set()
+        await may_go_on.wait()
+        return await insert(jobs)
+
+    monkeypatch.setattr(world.ledger, "insert", late)
+    going_on = asyncio.create_task(world.conductor.conduct([whole.id]))
+    await under_way.wait()
+    await world.ledger.ask_cancel(whole.id, world.clock.now_s())
+    ending = asyncio.create_task(world.conductor.conduct_all())
+    await asyncio.wait([ending], timeout=0.1)  # what must not happen has time to
+    assert not (await world.get(whole.id)).status.is_terminal
+    may_go_on.set()
+    await asyncio.gather(going_on, ending)
+    assert await world.steps(whole) == [(0, JobStatus.COMPLETED), (1, JobStatus.QUEUED)]

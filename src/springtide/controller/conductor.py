@@ -40,6 +40,7 @@ class Conductor:
         self._clock = clock
         self._due: dict[JobId, None] = {}  # pipelines to look at, in the order they were named
         self._is_due = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._loops = [
             Loop("conductor", self.conduct_due, every_s=0.0, clock=clock),
             Loop("conductor's round", self.conduct_all, every_s=LOOK_EVERY_S, clock=clock),
@@ -78,14 +79,20 @@ class Conductor:
         """One round over every live pipeline."""
         after: JobId | None = None
         while page := await self._ledger.live_pipelines(after=after, limit=PAGE):
-            await self._lead_on(page)
+            await self._lead_on([job.id for job in page])
             after = page[-1].id
 
     async def conduct(self, pipelines: Sequence[JobId]) -> None:
         """Look at these pipelines once and do what is due."""
-        await self._lead_on([job for job in await self._ledger.get(pipelines) if job is not None and job.plan])
+        await self._lead_on(pipelines)
 
-    async def _lead_on(self, pipelines: Sequence[Job]) -> None:
+    async def _lead_on(self, pipelines: Sequence[JobId]) -> None:
+        # One look at a time: what one has decided must be on record before another ends the whole.
+        async with self._looking:
+            await self._look_and_lead(pipelines)
+
+    async def _look_and_lead(self, ids: Sequence[JobId]) -> None:
+        pipelines = [job for job in await self._ledger.get(ids) if job is not None and job.plan]
         wanted = [step_jobs(pipeline) for pipeline in pipelines]
         found = iter(await self._ledger.get([job for jobs in wanted for job in jobs]))
         now_s = self._clock.now_s()
