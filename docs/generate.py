@@ -133,10 +133,12 @@ def render_openapi() -> str:
 
 
 if __name__ == "__main__":
-    import sync_client  # beside this file
+    import cli_page  # beside this file
+    import sync_client
 
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(render())
     EXAMPLE.write_text(render_example())
     OPENAPI.write_text(render_openapi())
     sync_client.write()
+    cli_page.write()

@@ -1,4 +1,4 @@
-"""The synchronous client is the asynchronous one; a user's program type-checks against the public names."""
+"""The page of commands and the synchronous client are made from code; a user's program type-checks."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ REVEALED = [
 ]  # fmt: skip
 
 
-def _sync_client() -> Any:
-    spec = importlib.util.spec_from_file_location("sync_client", ROOT / "docs" / "sync_client.py")
+def _script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -64,10 +64,16 @@ def _sync_client() -> Any:
 
 
 def test_the_synchronous_client_is_made_from_the_asynchronous_one() -> None:
-    module = _sync_client()
+    module = _script("sync_client")
     made = module.made()
     assert {path.name: path.read_text() for path in module.MADE.glob("*.py")} == made, "run: python docs/generate.py"
     assert [name for name, text in made.items() for word in ("await ", "async ", "asyncio") if word in text] == []
+
+
+def test_the_page_of_commands_is_made_from_them() -> None:
+    page = _script("cli_page")
+    assert page.PAGE.read_text() == page.render(), "run: python docs/generate.py"
+    assert "## springtide run" in page.render() and "`--cancel-on-interrupt`" in page.render()
 
 
 def test_a_users_program_is_typed(tmp_path: Path) -> None:

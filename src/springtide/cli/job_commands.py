@@ -30,7 +30,7 @@ from springtide.cli.options import (
 
 def register(app: typer.Typer, jobs: typer.Typer) -> None:
     """Add them; `springtide jobs` keeps those that look at ended ones."""
-    for command in (run, submit, wait, watch, get, cancel, retry, delete, explain, download):
+    for command in (run, submit, wait, watch, batch, get, cancel, retry, delete, explain, download):
         app.command()(command)
     app.command("list")(list_)
     jobs.command()(retry)
@@ -150,6 +150,35 @@ def watch(
     with connected(Where(url, config)) as client:
         chosen = jobs or [job.id for job in client.jobs.list(model=model, status=ACTIVE)]
         raise typer.Exit(watch_jobs(client, chosen, json=as_json))
+
+
+def batch(
+    model: ModelArgument,
+    source: Annotated[Path, typer.Argument(help="A folder of files, a .csv with a header, or .ndjson.")],
+    inputs: InputOption = None,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("results"),
+    detach: Annotated[bool, typer.Option("--detach", help="Submit only; the same again waits and fetches.")] = False,
+    timeout_s: TimeoutOption = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run a model on many things; results go to a folder. The same command again goes on where it was."""
+    from springtide.cli.batching import Wish, run_batch
+    from springtide.cli.connecting import Where, connected
+
+    wish = Wish(
+        model=model,
+        source=source,
+        inputs=inputs or [],
+        folder=output,
+        detach=detach,
+        timeout_s=timeout_s,
+        json=as_json,
+    )
+    with connected(Where(url, config)) as client:
+        raise typer.Exit(run_batch(client, wish))
 
 
 def list_(
