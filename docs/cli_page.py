@@ -14,8 +14,8 @@ from springtide.cli.main import app
 PAGE = Path(__file__).parent / "reference" / "cli.md"
 HEAD = """# The command line
 
-Commands that speak to a server find it by `--url`, else `$SPRINGTIDE_URL`, else where the configuration's server runs; an API key
-comes from `$SPRINGTIDE_API_KEY`, never from an argument. Results go to standard output, all else to standard error.
+Commands that speak to a server find it by `--url`, `$SPRINGTIDE_URL`, or where the configuration's server runs; an API
+key comes from `$SPRINGTIDE_API_KEY`, never from an argument. Results go to standard output, all else to standard error.
 `springtide --install-completion` completes commands, models and the ids of jobs. This page is made from the code by
 `python docs/generate.py`.
 

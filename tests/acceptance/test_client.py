@@ -19,6 +19,7 @@ from springtide.client import (
     AsyncSpringtide,
     Conflict,
     From,
+    Gone,
     InvalidInput,
     JobFailed,
     JobRequest,
@@ -84,8 +85,13 @@ def test_what_is_wrong_is_a_typed_error(client: Springtide) -> None:
     assert failed.value.code == "engine_failed"
     again = client.jobs.retry(failed.value.job)
     assert client.jobs.retry(failed.value.job).id == again.id
+    assert client.jobs.explain(failed.value.job).reasons[0].code == "engine_failed"
     with pytest.raises(Conflict):
         client.jobs.cancel(failed.value.job)
+    client.jobs.delete(failed.value.job)
+    client.jobs.delete(failed.value.job)
+    with pytest.raises(Gone):
+        client.jobs.get(failed.value.job)
 
 
 def test_a_batch_is_followed_as_one(client: Springtide) -> None:

@@ -18,6 +18,8 @@ MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.FieldProblem: types.FieldProblem,
     schemas.ErrorView: types.ErrorInfo,
     schemas.AcceptedView: types.Job,
+    schemas.ExplainedReason: types.ExplainedReason,
+    schemas.ExplainView: types.Explanation,
     schemas.CapabilityView: types.Capability,
     schemas_batches.BatchCounts: types.BatchCounts,
     schemas_batches.RefusedItem: types.RefusedItem,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from springtide.config import Config
 
 _KNOWN = Job.__struct_fields__
-ACCEPTED = _KNOWN[: _KNOWN.index("eta_range_s") + 1]  # what is known of a job that was only just accepted
+ACCEPTED = _KNOWN[: _KNOWN.index("priority")]  # what is known of a job that was only just accepted
 ACTIVE = ("queued", "in_progress", "cancelling")
 
 

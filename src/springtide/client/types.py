@@ -42,7 +42,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a result. Give it to `download` or `read`."""
+    """A file of a result. Give it to `download` or `read`. signed_url: needs no key, until `expires_at`."""
 
     id: str
     url: str
@@ -50,6 +50,9 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     sha256: str
     name: str | None = None
+    signed_url: str = ""
+    expires_at: str = ""
+    expires_at_s: float = 0.0
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +66,9 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     created_at: str
     created_at_s: float
+    signed_url: str = ""
+    expires_at: str = ""
+    expires_at_s: float = 0.0
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
