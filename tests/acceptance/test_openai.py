@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import time
 import wave
 from collections.abc import Iterator
@@ -119,6 +120,38 @@ def test_a_face_is_given_a_voice(client: openai.OpenAI) -> None:
         model="digital-human", prompt="", input_reference=PORTRAIT, size="256x256", extra_body=asked  # type: ignore[arg-type]  # smaller than theirs
     )  # fmt: skip
     assert (film.status, film.seconds, film.size) == ("completed", "1", "256x256"), film.error
+
+
+def test_a_batch_of_pictures_comes_back_as_files(client: openai.OpenAI) -> None:
+    picture_file = client.files.create(file=PORTRAIT, purpose="vision")
+    assert client.files.wait_for_processing(picture_file.id).bytes == PORTRAIT.stat().st_size
+    asked = {
+        "model": "matting",
+        "images": [{"file_id": picture_file.id}],
+        "quality": "fast",
+        "background": "transparent",
+    }
+    rows = [
+        {"custom_id": name, "method": "POST", "url": "/v1/images/edits", "body": body}
+        for name, body in (("good", asked), ("bad", {**asked, "output_format": "tiff"}))
+    ]
+    requests = client.files.create(file=("in.jsonl", "\n".join(map(json.dumps, rows)).encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=requests.id, endpoint="/v1/images/edits", completion_window="24h")
+    until_s = time.monotonic() + 100
+    while batch.status not in ("completed", "failed") and time.monotonic() < until_s:
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    counts = batch.request_counts
+    assert counts is not None
+    assert (batch.status, counts.total, counts.completed, counts.failed) == ("completed", 2, 1, 1)
+    row = json.loads(client.files.content(str(batch.output_file_id)).text)
+    assert row["custom_id"] == "good"
+    cut = httpx2.get(row["response"]["body"]["data"][0]["url"]).content
+    assert Image.open(io.BytesIO(cut)).mode == "RGBA"
+    wrong = json.loads(client.files.content(str(batch.error_file_id)).text)
+    assert wrong["response"]["body"]["error"]["param"] == "output_format"
+    assert batch.id in [each.id for each in client.batches.list()]
+    assert client.files.delete(requests.id).deleted
 
 
 def test_bad_requests_are_not_repeated_and_say_which_parameter(client: openai.OpenAI) -> None:

@@ -231,6 +231,7 @@ async def gateway_world(
         keyring=keyring,
         batches=ledger.batches,
         webhooks=ledger.webhooks,
+        openai=ledger.openai,
         broker=broker,
         blobs=blobs,
         inspector=inspector,

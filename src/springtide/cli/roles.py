@@ -63,6 +63,7 @@ async def run_gateway(
     """
     from springtide.gateway.app import create_app
     from springtide.gateway.heard_ends import HeardEnds
+    from springtide.gateway.openai.service import openai_of_app
     from springtide.gateway.server import serve
     from springtide.gateway.services import GatewayServices
     from springtide.media.inspector import Inspector
@@ -96,6 +97,7 @@ async def run_gateway(
                 batches=ledger.batches,
                 link_key=await _link_key(ledger),
                 webhooks=ledger.webhooks,
+                openai=ledger.openai,
                 broker=broker,
                 blobs=blobs,
                 inspector=await _started(stack, Inspector()),
@@ -109,6 +111,7 @@ async def run_gateway(
                 closing=closing,
             )
         )
+        await _started(stack, openai_of_app(app).driver)
         stack.enter_context(folder.announced(config.server.data_dir, url := _url(listener)))
         if parted is not None:
             await stack.enter_async_context(_linger(stop, parted, _longest_leave_s(config)))

@@ -141,7 +141,7 @@ def create_app(services: GatewayServices) -> Litestar:
         openapi_config=openapi_config(),
         logging_config=None,
         request_max_body_size=None,  # each route that takes a body has its own limit, checked while it streams
-        state=State({"gateway": gateway, openai.STATE: openai.make(services)}),
+        state=State({"gateway": gateway, openai.STATE: openai.make(gateway, tenancy)}),
         debug=False,
     )
     application.guard(entrance)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from springtide.gateway.keyring import Keyring
     from springtide.ledger.batches import Batches
     from springtide.ledger.history import FleetHistory
+    from springtide.ledger.openai import OpenAiRecords
     from springtide.ledger.protocol import Ledger
     from springtide.ledger.webhooks import Webhooks
     from springtide.media.inspector import Inspector
@@ -105,6 +106,7 @@ class GatewayServices:
     keyring: Keyring
     batches: Batches
     webhooks: Webhooks
+    openai: OpenAiRecords
     broker: Broker
     blobs: Blobs
     inspector: Inspector

@@ -303,3 +303,29 @@ def tell_postgresql() -> None:
     for table in metadata.tables.values():
         for index in table.indexes:
             index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
+# Files and batches of OpenAI's routes. Their blobs are in job_blobs, under "file:<id>" and "batch:<id>".
+OPEN_RECORD = "is_open = 1"
+openai_records = Table(
+    "openai_records",
+    metadata,
+    Column("kind", IdText, primary_key=True),
+    Column("id", IdText, primary_key=True),
+    Column("tenant", IdText, nullable=False),
+    Column("label", IdText, nullable=False),
+    Column("created_at_s", Double, nullable=False),
+    Column("is_open", Integer, nullable=False),
+    Column("expires_at_s", Double),
+    Column("claimed_until_s", Double),
+    Column("body", Text, nullable=False),
+)
+# list: a tenant's files or batches, by time.
+Index("openai_records_by_tenant", openai_records.c.tenant, openai_records.c.kind, openai_records.c.id)
+# open: batches that are not done. Holds only those.
+Index("openai_records_open", openai_records.c.id, sqlite_where=text(OPEN_RECORD), postgresql_where=text(OPEN_RECORD))
+# expired: what is past its time.
+Index(
+    "openai_records_expiring",
+    openai_records.c.expires_at_s,
+    sqlite_where=text("expires_at_s IS NOT NULL"),
+    postgresql_where=text("expires_at_s IS NOT NULL"),
+)

@@ -208,6 +208,7 @@ class GatewayRole:
             webhooks=site.webhooks_link(node),
             keyring=Keyring(None, clock),  # simulated clients come past HTTP
             batches=site.ledger.batches,  # nothing in the simulation comes in batches
+            openai=site.ledger.openai,  # nor from there
             broker=broker,
             blobs=cast("Blobs", site.blobs.link(node, site.network)),
             inspector=Inspector(),  # no model takes files in

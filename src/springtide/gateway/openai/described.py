@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from springtide.gateway.openai.batch_lines import ENDPOINTS
 from springtide.gateway.openai.errors import ErrorEnvelope, is_openai
+from springtide.gateway.openai.files import PURPOSES
 from springtide.gateway.openai.transcripts import FORMS
 
 Document = dict[str, Any]
@@ -42,6 +44,15 @@ _STATUSES: dict[tuple[str, str], tuple[str, ...]] = {
     ("/v1/videos/{video_id}", "get"): _READ,
     ("/v1/videos/{video_id}", "delete"): (*_READ, "409"),
     ("/v1/videos/{video_id}/content", "get"): (*_READ, "408", "409", "416", "429"),
+    ("/v1/files", "post"): ("400", "413", "415", "503"),
+    ("/v1/files", "get"): ("400", "503"),
+    ("/v1/files/{file_id}", "get"): _READ,
+    ("/v1/files/{file_id}", "delete"): _READ,
+    ("/v1/files/{file_id}/content", "get"): (*_READ, "416"),
+    ("/v1/batches", "post"): _MADE,
+    ("/v1/batches", "get"): ("400", "503"),
+    ("/v1/batches/{batch_id}", "get"): _READ,
+    ("/v1/batches/{batch_id}/cancel", "post"): _READ,
 }
 _TEXT = {"type": "string"}
 _FILE = {"type": "string", "format": "binary", "description": "A file; or the id of one, or a data: URL, as text."}
@@ -66,6 +77,8 @@ def describe(document: Document) -> None:
                 responses[status] = {"description": _WHY[status], "content": error}
     for (path, method), schema in _BODIES.items():
         content: Document = {"multipart/form-data": {"schema": schema(_FILE)}}
+        if path == "/v1/batches":
+            content.clear()
         if path != "/v1/files":
             content["application/json"] = {"schema": schema(_REFERENCE)}
         paths[path][method]["requestBody"] = {"required": True, "content": content}
@@ -97,14 +110,15 @@ def _describe_answers(paths: Document) -> None:
             "content": {"application/json": {"schema": schema}, "text/event-stream": {"schema": _TEXT}},
         }
     binary = {"schema": {"type": "string", "format": "binary"}}
-    responses: Document = paths["/v1/videos/{video_id}/content"]["get"]["responses"]
-    responses["200"] = {
-        "description": "The bytes.",
-        "content": {"video/mp4": binary, "image/webp": binary, "application/octet-stream": binary},
-    }
-    responses["206"] = {"description": "The range asked for.", "content": {"video/mp4": binary}}
-    responses["304"] = {"description": "Not changed; a film never does."}
-    responses["307"] = {"description": "The same bytes from the blob store itself."}
+    for path in ("/v1/videos/{video_id}/content", "/v1/files/{file_id}/content"):
+        responses: Document = paths[path]["get"]["responses"]
+        content = {"application/octet-stream": binary}
+        if "video_id" in path:
+            content |= {"video/mp4": binary, "image/webp": binary}
+        responses["200"] = {"description": "The bytes.", "content": content}
+        responses["206"] = {"description": "The range asked for.", "content": content}
+        responses["304"] = {"description": "Not changed; a file never does."}
+        responses["307"] = {"description": "The same bytes from the blob store itself."}
 
 
 def _transcription(file: Document) -> Document:
@@ -150,6 +164,20 @@ def _video(file: Document) -> Document:
     )
 
 
+def _file(file: Document) -> Document:
+    return _object({"file": file, "purpose": {"type": "string", "enum": list(PURPOSES)}}, required=["file", "purpose"])
+
+
+def _batch(_: Document) -> Document:
+    properties: Document = {
+        "input_file_id": _TEXT,
+        "endpoint": {"type": "string", "enum": list(ENDPOINTS)},
+        "completion_window": {"type": "string", "pattern": "^[0-9]{1,3}h$", "default": "24h"},
+        "metadata": {"type": "object", "additionalProperties": _TEXT},
+    }
+    return _object(properties, required=["input_file_id", "endpoint"])
+
+
 _PICTURE: Document = {
     "model": _TEXT,
     "prompt": _TEXT,
@@ -166,6 +194,8 @@ _BODIES = {
     ("/v1/images/edits", "post"): _edit,
     ("/v1/images/generations", "post"): _generation,
     ("/v1/videos", "post"): _video,
+    ("/v1/files", "post"): _file,
+    ("/v1/batches", "post"): _batch,
 }
 
 

@@ -11,16 +11,13 @@ from litestar import Response, post
 from springtide.domain.errors import NotFound
 from springtide.domain.job import Job, JobStatus
 from springtide.gateway.context import AnyRequest, gateway_of
-from springtide.gateway.openai.calls import Call, told
+from springtide.gateway.openai.calls import told
 from springtide.gateway.openai.errors import failed
 from springtide.gateway.openai.failures import NO_RETRY, failure
 from springtide.gateway.openai.service import openai_of
 from springtide.gateway.openai.streaming import event, stream_events
-from springtide.gateway.openai.transcripts import Wish, events, json_body, text_file
+from springtide.gateway.openai.transcripts import PLAIN, Wish, events, json_body, text_file
 from springtide.gateway.openai.uses import Route
-from springtide.gateway.services import GatewayServices
-
-_PLAIN = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 
 
 @post("/v1/audio/transcriptions", status_code=200, tags=["openai"], summary="Sound into text")
@@ -37,9 +34,9 @@ async def transcribe(request: AnyRequest) -> Response[Any]:
     job = await calls.ended(request, begun)
     if job.status is not JobStatus.COMPLETED:
         return failed(*failure(job), headers=NO_RETRY)
-    if wish.form in _PLAIN:
+    if wish.form in PLAIN:
         content = await text_file(gateway.services, job, wish.form)
-        return Response(content, media_type=f"{_PLAIN[wish.form]}; charset=utf-8", headers=told(begun.call))
+        return Response(content, media_type=f"{PLAIN[wish.form]}; charset=utf-8", headers=told(begun.call))
     body = msgspec.json.encode(await json_body(gateway.services, job, wish))
     return Response(body, media_type="application/json", headers=told(begun.call))
 
@@ -65,12 +62,3 @@ async def _events(job: Job) -> AsyncIterator[bytes]:
             yield event(kind, body)
 
     return lines()
-
-
-async def result(services: GatewayServices, call: Call, job: Job) -> Any:
-    """What the answer holds, as JSON: of text, its string."""
-    wish = call.wish
-    assert isinstance(wish, Wish)
-    if wish.form in _PLAIN:
-        return await text_file(services, job, wish.form)
-    return await json_body(services, job, wish)

@@ -21,6 +21,7 @@ from springtide.gateway.openai.uses import properties
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.views import output_file
 
+PLAIN = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}  # forms that are no JSON
 FORMS = ("json", "text", "srt", "verbose_json", "vtt")
 MAX_FILE_BYTES = 64 << 20  # of a transcript: four hours with the times of every word are 10 MB
 
@@ -32,6 +33,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     words: bool = False
     segments: bool = True
     stream: bool = False
+
+
+async def result(services: GatewayServices, wish: Wish, job: Job) -> Any:
+    """What the answer holds, as JSON: of a plain form its text."""
+    return await (text_file(services, job, wish.form) if wish.form in PLAIN else json_body(services, job, wish))
 
 
 async def text_file(services: GatewayServices, job: Job, form: str) -> str:
