@@ -58,18 +58,15 @@ async def run_gateway(
 ) -> None:
     """Serve HTTP until `stop`. Says where on standard output, as one JSON line, once it answers.
 
-    parted: set when `springtide up` lets go, which is later than `stop`. In between no job is taken in, and all else
-    goes on, so that workers can report what they finish.
+    parted: set when `springtide up` lets go, later than `stop`: in between no job is taken in, and workers report.
     """
-    from springtide.gateway.app import create_app
+    from springtide.gateway.app import GatewayServices, create_app
     from springtide.gateway.heard_ends import HeardEnds
     from springtide.gateway.openai.service import openai_of_app
     from springtide.gateway.server import serve
-    from springtide.gateway.services import GatewayServices
     from springtide.media.inspector import Inspector
 
-    clock, ends = SystemClock(), HeardEnds()
-    closing = stop if parted is None else parted
+    clock, ends, closing = SystemClock(), HeardEnds(), stop if parted is None else parted
     folder.make(config.server.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):

@@ -14,6 +14,7 @@ from springtide.domain.errors import NotFound, Unavailable
 from springtide.domain.ids import JobId
 from springtide.domain.job import BlobRef, Job, JobStatus
 from springtide.gateway.context import AnyRequest, gateway_of, tenant_of
+from springtide.gateway.deleting import delete_job
 from springtide.gateway.openai.calls import still_running
 from springtide.gateway.openai.uses import properties
 from springtide.gateway.openai.videos import poster_of
@@ -42,7 +43,7 @@ async def drop_preview(services: GatewayServices, job: Job) -> None:
     """Forget the job that made a film's sheet, so that it no longer keeps the film."""
     [made] = await services.ledger.keyed([(job.tenant, _key(job.id))])
     if made is not None and made.status.is_terminal:
-        await services.ledger.forget([made.id], loose_since_s=services.clock.now_s())
+        await delete_job(services, made)
 
 
 def as_webp(data: bytes) -> bytes:

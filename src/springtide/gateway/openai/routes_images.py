@@ -57,12 +57,8 @@ async def _picture(request: AnyRequest, route: Route, kind: str) -> Response[Any
         return failed(*failure(job), headers=NO_RETRY)
     ref = picture_of(job, model)
     await gateway.services.blobs.size(ref.id)  # NotFound while it can still be said
-    url = picture_url(job, ref.id, base_of(request, headers_of(request)))
+    url = base_of(request, headers_of(request)) + gateway.links.sign(ref.id).path
     answer: Any = Stream(
         body(gateway.services, job, ref, wish=wish, url=url), media_type="application/json", headers=headers
     )
     return answer
-
-
-def picture_url(job: Job, blob: str, base: str) -> str:
-    return f"{base}/v1/jobs/{job.id}/files/{blob}"

@@ -13,6 +13,7 @@ from springtide.domain.job import Job, JobStatus
 from springtide.gateway import downloads
 from springtide.gateway.cancelling import ask_to_stop
 from springtide.gateway.context import AnyRequest, gateway_of, tenant_of
+from springtide.gateway.deleting import delete_job
 from springtide.gateway.openai.calls import told
 from springtide.gateway.openai.listing import page_of
 from springtide.gateway.openai.previews import drop_preview, preview
@@ -79,7 +80,7 @@ async def remove(request: AnyRequest, video_id: FromPath[str]) -> VideoDeleted:
     if not job.status.is_terminal:
         raise Conflict("The video was told to stop and has not yet: delete it again.", code="still_stopping")
     await drop_preview(gateway.services, job)
-    await gateway.services.ledger.forget([job.id], loose_since_s=gateway.services.clock.now_s())
+    await delete_job(gateway.services, job)
     return VideoDeleted(id=job.id)
 
 
