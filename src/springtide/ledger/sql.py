@@ -28,8 +28,8 @@ from springtide.ledger.protocol import Attempt, Inserted, JobFilter, PendingUplo
 from springtide.ledger.sql_batches import SqlBatches, SqlSecrets
 from springtide.ledger.sql_history import SqlHistory
 from springtide.ledger.sql_keys import SqlKeys
-from springtide.ledger.sql_webhooks import SqlWebhooks
 from springtide.ledger.sql_openai import SqlOpenAi
+from springtide.ledger.sql_webhooks import SqlWebhooks
 from springtide.ledger.sqlite import SqliteDatabase
 from springtide.ledger.writes import Kind, Uncertain, Write
 from springtide.runtime.batching import Batcher

@@ -294,15 +294,6 @@ Index(
 # deliveries: a webhook's log, newest first; forget_deliveries: the oldest of each.
 Index("deliveries_of", deliveries.c.webhook, deliveries.c.id)
 
-
-def tell_postgresql() -> None:
-    """What PostgreSQL is to know before tables are made there: of partial indexes, the same as SQLite. Not at once:
-    to name the dialect is to load it, 5 MB that SQLite has no use for."""
-    # A fifth of each page stays free, so that a job's end finds room beside its beginning.
-    jobs.dialect_options["postgresql"]["with"] = {"fillfactor": "80"}
-    for table in metadata.tables.values():
-        for index in table.indexes:
-            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
 # Files and batches of OpenAI's routes. Their blobs are in job_blobs, under "file:<id>" and "batch:<id>".
 OPEN_RECORD = "is_open = 1"
 openai_records = Table(
