@@ -19,7 +19,6 @@ from springtide.client import (
     AsyncSpringtide,
     Conflict,
     From,
-    Gone,
     InvalidInput,
     JobFailed,
     JobRequest,
@@ -89,9 +88,8 @@ def test_what_is_wrong_is_a_typed_error(client: Springtide) -> None:
     with pytest.raises(Conflict):
         client.jobs.cancel(failed.value.job)
     client.jobs.delete(failed.value.job)
-    client.jobs.delete(failed.value.job)
-    with pytest.raises(Gone):
-        client.jobs.get(failed.value.job)
+    with pytest.raises(NotFound):
+        client.jobs.delete(failed.value.job)
 
 
 def test_a_batch_is_followed_as_one(client: Springtide) -> None:

@@ -65,6 +65,13 @@ async def test_the_asynchronous_client_keeps_its_key_too() -> None:
     assert (len(double.jobs), len(double.seen), len(double.slept)) == (1, 3, 2)
 
 
+def test_a_delete_whose_answer_was_lost_has_succeeded() -> None:
+    gone = problem(404, "unknown_job")
+    Double(httpx.ReadError("connection reset"), gone).client().jobs.delete(JOB + "1")
+    with pytest.raises(NotFound):
+        Double(gone).client().jobs.delete(JOB + "1")
+
+
 def test_two_calls_have_two_keys_and_a_key_of_ones_own_is_used() -> None:
     double = Double()
     client = double.client()

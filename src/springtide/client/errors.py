@@ -98,7 +98,7 @@ class ApiError(ClientError):
     """The server answered with an error.
 
     status: HTTP. errors: each wrong field. request_id: for whoever reads the server's log. retry_after_s: when to come
-    again, where the server says so. should_retry: its own word on whether the same request may do better, if any.
+    again, where the server says so. tries: how often it was asked. should_retry: its own word on whether the same request may do better, if any.
     details: further members of the problem document.
     """
 
@@ -121,6 +121,7 @@ class ApiError(ClientError):
         self.request_id = request_id
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
+        self.tries = 1
 
 
 class InvalidRequest(ApiError):

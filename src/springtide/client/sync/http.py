@@ -74,6 +74,8 @@ class Http:
             except (ApiError, Unreachable) as error:
                 failure = error
             told = failure if isinstance(failure, ApiError) else None
+            if told is not None:
+                told.tries = tried
             wait_s = delay_s(self.patience, tried, told, rand=random.random())  # noqa: S311 - spreads clients, no secret
             if wait_s is None or tried == tries:
                 raise failure

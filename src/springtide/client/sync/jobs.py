@@ -8,12 +8,11 @@ of the server; it ends with the job.
 from __future__ import annotations
 
 import builtins
-import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from springtide.client.errors import Gone, Refused, Unavailable, Unreachable, WaitTimeout
+from springtide.client.errors import NotFound, Refused, Unavailable, Unreachable, WaitTimeout
 from springtide.client.events import EventReader
 from springtide.client.progress import job_bar
 from springtide.client.requests import Request, id_of
@@ -98,10 +97,12 @@ class Jobs:
         return decoded(response, Job), "idempotency-replayed" in response.headers
 
     def delete(self, job: Job | str) -> None:
-        """Delete an ended job with its files; one that is deleted already is no error. Raises Conflict where it has
-        not ended."""
-        with contextlib.suppress(Gone):
+        """Delete an ended job with its files. Raises Conflict where it has not ended, NotFound where it is not there."""
+        try:
             self._http.send(Request(method="DELETE", path=f"/v1/jobs/{id_of(job)}"))
+        except NotFound as error:
+            if error.tries == 1:
+                raise  # else an earlier try, whose answer was lost, has deleted it
 
     # --- following ----------------------------------------------------------------------------------------------------
 
