@@ -98,7 +98,8 @@ class ApiError(ClientError):
     """The server answered with an error.
 
     status: HTTP. errors: each wrong field. request_id: for whoever reads the server's log. retry_after_s: when to come
-    again, where the server says so. tries: how often it was asked. should_retry: its own word on whether the same request may do better, if any.
+    again, where the server says so. tries: how often it was asked. should_retry: its own word on whether the same
+    request may do better, if any.
     details: further members of the problem document.
     """
 

@@ -96,7 +96,7 @@ class AsyncJobs:
         return decoded(response, Job), "idempotency-replayed" in response.headers
 
     async def delete(self, job: Job | str) -> None:
-        """Delete an ended job with its files. Raises Conflict where it has not ended, NotFound where it is not there."""
+        """Delete an ended job with its files. Raises Conflict where it has not ended, NotFound where there is none."""
         try:
             await self._http.send(Request(method="DELETE", path=f"/v1/jobs/{id_of(job)}"))
         except NotFound as error:

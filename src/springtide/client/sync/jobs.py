@@ -97,7 +97,7 @@ class Jobs:
         return decoded(response, Job), "idempotency-replayed" in response.headers
 
     def delete(self, job: Job | str) -> None:
-        """Delete an ended job with its files. Raises Conflict where it has not ended, NotFound where it is not there."""
+        """Delete an ended job with its files. Raises Conflict where it has not ended, NotFound where there is none."""
         try:
             self._http.send(Request(method="DELETE", path=f"/v1/jobs/{id_of(job)}"))
         except NotFound as error:
