@@ -206,7 +206,30 @@ def test_the_history_is_filtered_and_a_job_of_it_runs_again(page: Page, server: 
     expect(page.get_by_text(re.compile("s of computing"))).to_be_visible()
 
 
-def test_a_job_made_elsewhere_is_in_the_history_without_a_reload(page: Page, server: Server) -> None:
+def test_a_job_is_deleted_after_one_question(page: Page, server: Server) -> None:
+    body = {"model": "synthetic", "inputs": {"seconds": 0}}
+    job = server.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).json()["id"]
+    page.goto("/history?model=synthetic")
+    page.get_by_role("button", name=f"Actions for {job}").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text(job)).to_have_count(0)
+    assert server.http.get(f"/v1/jobs/{job}").status_code in (404, 410)
+
+
+def test_why_a_job_waits_is_told_in_words(page: Page) -> None:
+    choose(page, "Synthetic")
+    page.get_by_role("button", name=re.compile("more option")).click()
+    page.get_by_role("textbox", name="Seconds", exact=True).fill("30")
+    start(page)
+    first = page.url
+    for _ in range(3):  # more than its one worker holds
+        page.get_by_role("button", name="Another one").click()
+        start(page)
+    page.get_by_role("button", name="Why?").click()
+    expect(page.get_by_role("listitem").first).to_contain_text(re.compile("[a-z]"))
+    assert page.url != first
+_is_in_the_history_without_a_reload(page: Page, server: Server) -> None:
     page.goto("/history")
     page.get_by_role("heading", name="History").wait_for()
     page.wait_for_timeout(1500)  # the socket is open; `all` finds new jobs once a second

@@ -1,5 +1,6 @@
 // Every job, newest first: filters, thumbnails, run again, cancel, copy as a call.
-import { ActionIcon, Anchor, Button, Group, Image, Loader, Menu, Paper, Select, Stack, Table, Text, Title } from "@mantine/core";
+import { ActionIcon, Anchor, Button, Group, Image, Loader, Menu, Modal, Paper, Select, Stack, Table, Text, Title } from "@mantine/core";
+import { useDisclosure } from "@mantine/hooks";
 import { notifications } from "@mantine/notifications";
 import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { IconDots, IconPhotoOff } from "@tabler/icons-react";
@@ -94,6 +95,13 @@ function Actions({ job }: { job: Job }) {
     onSuccess: (made) => { void client.invalidateQueries({ queryKey: ["jobs"] }); navigate(`/?model=${encodeURIComponent(job.model)}&job=${made.id}`); },
     onError: tell,
   });
+  const [asked, asking] = useDisclosure(false);
+  const remove = useMutation({
+    mutationFn: () => ask(api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: job.id } } })),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["jobs"] }),
+    onError: tell,
+    onSettled: asking.close,
+  });
   const copy = (text: string) => void navigator.clipboard.writeText(text).then(() => notifications.show({ message: t("copy.done") }));
   const inputs = job.inputs as Record<string, unknown>;
   const isFile = (value: unknown) => typeof value === "string" && value.startsWith("blob_");
@@ -109,7 +117,15 @@ function Actions({ job }: { job: Job }) {
         {!job.steps && <Menu.Item onClick={() => copy(curlOf(job.model, plain, files))}>{t("copy.as", { label: "curl" })}</Menu.Item>}
         {!job.steps && <Menu.Item onClick={() => copy(pythonOf(job.model, plain, files))}>{t("copy.as", { label: "Python" })}</Menu.Item>}
         <Menu.Item component="a" href={`/v1/jobs/${job.id}`}>{t("job.json")}</Menu.Item>
+        {isOver(job) && <Menu.Item color="red" onClick={asking.open}>{t("history.delete")}</Menu.Item>}
       </Menu.Dropdown>
+      <Modal opened={asked} onClose={asking.close} title={t("history.delete")}>
+        <Text size="sm">{t("history.deleteAsk")}</Text>
+        <Group justify="end" mt="md">
+          <Button variant="default" onClick={asking.close}>{t("history.keep")}</Button>
+          <Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("history.delete")}</Button>
+        </Group>
+      </Modal>
     </Menu>
   );
 }

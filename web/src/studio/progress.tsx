@@ -6,6 +6,7 @@ import { useTranslation } from "react-i18next";
 import type { Job } from "../api/client";
 import { isOver, useCancel } from "../api/jobs";
 import { duration } from "../parts/format";
+import { Explain } from "./explain";
 
 const COLOURS: Record<string, string> = { queued: "gray", in_progress: "cyan", completed: "teal", failed: "red", cancelling: "orange", cancelled: "gray", expired: "orange" };
 
@@ -36,6 +37,7 @@ export function JobProgress({ job }: { job: Job }) {
       </Group>
       <Progress value={job.status === "in_progress" ? Math.max(share, 3) : 100} color={job.status === "queued" ? "gray" : "cyan"} striped={job.status !== "in_progress"} animated={!isOver(job)} size="lg" aria-label={t("job.progress")} />
       {job.status === "queued" && <Text size="sm" c="dimmed">{job.waiting ? t(`waiting.${job.waiting.code}`, { defaultValue: job.waiting.message }) : job.ahead ? t("job.ahead", { count: job.ahead }) : t("job.next")}</Text>}
+      {job.status === "queued" && <Explain job={job} />}
       {!isOver(job) && (
         <Button variant="subtle" color="gray" size="compact-sm" w="fit-content" loading={cancel.isPending} disabled={job.status === "cancelling"} onClick={() => cancel.mutate(job.id)}>{t("job.cancel")}</Button>
       )}
@@ -49,6 +51,7 @@ function Failure({ job }: { job: Job }) {
     <Alert color="red" icon={<IconAlertTriangle />} title={t(job.status === "expired" ? "job.expired" : "job.failed")}>
       <Stack gap={6}>
         <Text size="sm">{job.error?.message ?? t("job.noReason")}</Text>
+        <Explain job={job} />
         <Text size="xs" c="dimmed">{job.error && <Code>{job.error.code}</Code>} {job.attempt > 1 && t("job.attempts", { count: job.attempt })}</Text>
       </Stack>
     </Alert>
