@@ -229,7 +229,9 @@ def test_why_a_job_waits_is_told_in_words(page: Page) -> None:
     page.get_by_role("button", name="Why?").click()
     expect(page.get_by_role("listitem").first).to_contain_text(re.compile("[a-z]"))
     assert page.url != first
-_is_in_the_history_without_a_reload(page: Page, server: Server) -> None:
+
+
+def test_a_job_made_elsewhere_is_in_the_history_without_a_reload(page: Page, server: Server) -> None:
     page.goto("/history")
     page.get_by_role("heading", name="History").wait_for()
     page.wait_for_timeout(1500)  # the socket is open; `all` finds new jobs once a second
