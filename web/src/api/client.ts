@@ -4,7 +4,8 @@ import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
 // Two figures always; the client's types give up the length of a tuple.
-export type Job = Omit<Schemas["JobView"], "eta_range_s"> & { eta_range_s?: number[] | null };
+type Bands = { eta_range_s?: number[] | null; eta_likely_s?: number[] | null };
+export type Job = Omit<Schemas["JobView"], keyof Bands> & Bands;
 export type Model = Schemas["ModelView"];
 /** A file of a result: outputs are the model's own, so the document does not name it. */
 export type FileView = { id: string; url: string; media_type: string; bytes: number; sha256: string; name?: string | null };
