@@ -187,6 +187,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
                 keyring=Keyring(None, clock),
                 batches=ledger.batches,
                 webhooks=ledger.webhooks,
+                openai=ledger.openai,
                 broker=broker,
                 blobs=blobs,
                 inspector=inspector,

@@ -1,7 +1,7 @@
 """API keys: what one looks like, what it may do, and when it holds no longer.
 
 A key is `st_<prefix>_<secret>`: the prefix names it in lists and logs, the secret is 256 random bits in hexadecimal. Of
-the secret only a SHA-256 is kept (docs/decisions/0028). One regular expression finds keys in a repository:
+the secret only a SHA-256 is kept (docs/decisions/0032). One regular expression finds keys in a repository:
 `st_[a-z0-9]{8}_[0-9a-f]{64}`.
 """
 
