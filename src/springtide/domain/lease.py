@@ -73,7 +73,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int
     outputs: dict[str, Any]
     output_files: tuple[BlobRef, ...] = ()
-    run_s: float = 0.0  # time inside the engine
+    run_s: float = 0.0  # time inside the engine, its share of it where jobs ran together
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,6 +16,7 @@ from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import BlobRef, Checkpoint, Foretold, Job, JobError, JobStatus, Plan, Priority
 from springtide.domain.lease import LiveJob, Outcome
 from springtide.ledger.protocol import Attempt, PendingUpload, StoredBlob
+from springtide.ledger.usage import day_of, used_s
 
 Row = Sequence[Any]
 
@@ -116,6 +117,8 @@ def outcome_row(outcome: Outcome) -> Row:
         _text(outcome.output_files) if outcome.output_files else "[]",
         _text_or_none(outcome.error),
         _text_or_none(outcome.checkpoint),
+        used_s(outcome),
+        day_of(outcome.finished_at_s),
     )
 
 

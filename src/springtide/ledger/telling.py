@@ -6,6 +6,7 @@ but job and webhook: written again it is the same row. Costs one look at an empt
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, FromClause, func, literal_column, or_, select
@@ -30,11 +31,14 @@ def deliveries_of(s: FromClause, insert: InsertInto) -> UpdateBase:
     return _insertion(select(*_TOLD).join_from(s, jobs, jobs.c.id == s.c.id).subquery("ended"), insert)
 
 
-def returning_what_is_told(end_jobs: Any, insert: InsertInto) -> Any:
-    """The same as one statement with the UPDATE that ends jobs; it returns the ids of those that ended by it."""
-    ended = end_jobs.returning(*_TOLD).cte("ended")
+def returning_what_is_told(
+    end_jobs: Any, insert: InsertInto, *, more: Sequence[Any] = (), also: Callable[[Any], Any] | None = None
+) -> Any:
+    """The same as one statement with the UPDATE that ends jobs; it returns the ids of those that ended by it. `also`:
+    another part of that statement, made from what ended and the columns `more`."""
+    ended = end_jobs.returning(*_TOLD, *more).cte("ended")
     told = _insertion(ended, insert).cte("told")  # type: ignore[attr-defined]  # an INSERT has it
-    return select(ended.c.id).add_cte(told)
+    return select(ended.c.id).add_cte(told, *([] if also is None else [also(ended)]))
 
 
 def _insertion(ended: FromClause, insert: InsertInto) -> Any:

@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import UpdateBase
 
 from springtide.domain.job import JobStatus
+from springtide.ledger import accounting
 from springtide.ledger.bulk import MAX_ROWS, BulkStatement, InsertInto
 from springtide.ledger.reads import jobs_by_ids, jobs_by_keys
 from springtide.ledger.rows import Row
@@ -47,6 +48,8 @@ OUTCOME_COLUMNS: Columns = (
     Column("output_files", Text),
     Column("error", Text),
     Column("checkpoint", Text),
+    Column("used_s", Double),
+    Column("day", Integer),
 )
 RUNNING_COLUMNS: Columns = (
     Column("id", Text),
@@ -62,7 +65,7 @@ FILE_COLUMNS: Columns = (
     Column("at_s", Double),
 )
 CANCEL_COLUMNS: Columns = (Column("id", Text), Column("at_s", Double))
-_ID, _STATUS, _ATTEMPT = 0, 1, 2  # places in a row of OUTCOME_COLUMNS
+_ID, _STATUS, _ATTEMPT, _USED_S, _DAY = 0, 1, 2, 10, 11  # places in a row of OUTCOME_COLUMNS
 _JOB_TENANT, _JOB_KEY = 1, 13  # places in a row of jobs
 
 
@@ -116,7 +119,7 @@ def alone(operations: Sequence[Write]) -> BulkStatement | None:
     if kinds == {Kind.INSERT}:
         return _INSERT_JOBS_RETURNING
     if kinds == {Kind.OUTCOME} and all(one.row[_STATUS] == JobStatus.COMPLETED for one in operations):
-        return _END_JOBS_TELLING
+        return _COMPLETE_JOBS_TELLING
     return None
 
 
@@ -202,11 +205,22 @@ def _record_round(connection: Connection, rows: list[Row], careful: bool) -> lis
             _NOTE_DELIVERIES.run(connection, [(job,) for job in ended])
     unsuccessful = [row for row in requeued if row[_ATTEMPT] > 0]
     unsuccessful += [row for row in ends if row[_ID] in ended and row[_ATTEMPT] > 0 and row[_STATUS] in _WITHOUT_RESULT]
+    fresh: set[str] = set()
     if unsuccessful:
-        _INSERT_ATTEMPTS.run(connection, unsuccessful)
+        fresh = {row[0] for row in _INSERT_ATTEMPTS.run(connection, unsuccessful)}
     if requeued:
         _REQUEUE_JOBS.run(connection, requeued)
+    accounting.count(
+        connection,
+        [_fact(row, counts=row[_STATUS] == JobStatus.COMPLETED) for row in ends if row[_ID] in ended],
+        [_fact(row, counts=True) for row in unsuccessful if row[_ID] in fresh and row[_USED_S]],
+    )
     return [row[_STATUS] != JobStatus.QUEUED and row[_ID] in ended for row in rows]
+
+
+def _fact(row: Row, *, counts: bool) -> Row:
+    """A row of `accounting.FACT_COLUMNS`. counts: the attempt's seconds are told by this."""
+    return (row[_ID], row[_ATTEMPT], row[_DAY], row[_STATUS], row[_USED_S] if counts else 0.0)
 
 
 def _changed(
@@ -300,6 +314,10 @@ def _end_jobs(s: FromClause, insert: InsertInto) -> Any:
             output_files=s.c.output_files,
             error=s.c.error,
             checkpoint=null(),
+            used_s=case(
+                (s.c.status == text("'completed'"), func.coalesce(jobs.c.used_s, accounting.NO_SECONDS) + s.c.used_s),
+                else_=jobs.c.used_s,
+            ),
         )
         .where(jobs.c.id == s.c.id, _IS_LIVE)
     )
@@ -319,12 +337,13 @@ def _requeue_jobs(s: FromClause, insert: InsertInto) -> UpdateBase:
     )
 
 
-def _insert_attempts(s: FromClause, insert: InsertInto) -> UpdateBase:
+def _insert_attempts(s: FromClause, insert: InsertInto) -> Any:
     # That an attempt was lost may come to light late, but not for the one that made the job's end.
     true_still = or_(s.c.status != text("'queued'"), _IS_LIVE, jobs.c.attempt > s.c.attempt)
     fields = (s.c.id, s.c.attempt, s.c.worker, s.c.started_at_s, s.c.finished_at_s, s.c.error)
     rows = select(*fields).join_from(s, jobs, jobs.c.id == s.c.id).where(true_still)
-    return insert(attempts).from_select(list(attempts.c.keys()), rows).on_conflict_do_nothing()
+    fresh = insert(attempts).from_select(list(attempts.c.keys()), rows).on_conflict_do_nothing()
+    return fresh.returning(attempts.c.job)
 
 
 _INSERT_JOBS = BulkStatement(tuple(jobs.c), _insert_jobs)
@@ -340,5 +359,14 @@ _END_JOBS_TELLING = BulkStatement(  # one statement, where each is a round trip;
     OUTCOME_COLUMNS, lambda s, insert: returning_what_is_told(_end_jobs(s, insert), insert)
 )
 _NOTE_DELIVERIES = BulkStatement((Column("id", Text),), deliveries_of)
+_COMPLETE_JOBS_TELLING = BulkStatement(  # all that an end brings about
+    OUTCOME_COLUMNS,
+    lambda s, insert: returning_what_is_told(
+        _end_jobs(s, insert),
+        insert,
+        more=accounting.completed_columns(s),
+        also=lambda ended: accounting.counted(ended, insert),
+    ),
+)
 _REQUEUE_JOBS = BulkStatement(OUTCOME_COLUMNS, _requeue_jobs)
 _INSERT_ATTEMPTS = BulkStatement(OUTCOME_COLUMNS, _insert_attempts)

@@ -205,6 +205,7 @@ class OutcomeContract:
             finished_at_s=end.finished_at_s,
             outputs=end.outputs,
             output_files=end.output_files,
+            used_s=50.0,
         )
 
     async def test_the_first_terminal_outcome_wins(self, ledger: Ledger) -> None:

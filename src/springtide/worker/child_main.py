@@ -349,7 +349,7 @@ class _EngineProcess:
             outputs, is_shared = [error] * len(ready), True
             if is_memory_death(error):
                 self._most = max(1, len(ready) // 2)
-        run_s = time.monotonic() - started
+        run_s = (time.monotonic() - started) / len(ready)  # each one's share of what they took together
         results = [
             self._settle(task, out, run_s, progress) for (task, _, progress), out in zip(ready, outputs, strict=True)
         ]
