@@ -33,11 +33,13 @@ from springtide.cli import build
 from springtide.cli.roles import record_keeping
 from springtide.config import Config, load_config
 from springtide.domain.job import Job, JobRef, JobStatus
+from springtide.domain.tenant import Quotas
 from springtide.gateway.admission import Admission
 from springtide.gateway.app import GatewayServices
 from springtide.gateway.heard_ends import HeardEnds
 from springtide.gateway.keyring import Keyring
 from springtide.gateway.live import Live
+from springtide.gateway.metering import Metering
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.submission import Submission, SubmitRequest
 from springtide.media.inspector import Inspector
@@ -188,6 +190,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
                 batches=ledger.batches,
                 webhooks=ledger.webhooks,
                 openai=ledger.openai,
+                metering=Metering(None, Quotas(), clock),
                 broker=broker,
                 blobs=blobs,
                 inspector=inspector,

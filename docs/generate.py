@@ -21,6 +21,7 @@ from springtide.config import (
     ScalingConfig,
     ServerConfig,
     TenantConfig,
+    TenantDefaults,
     WebhooksConfig,
     WorkersConfig,
 )
@@ -42,6 +43,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("models.NAME.scaling", ScalingConfig),
     ("models.NAME.scaling.schedule", FloorConfig),
     ("workers.NAME", WorkersConfig),
+    ("tenant_defaults", TenantDefaults),
     ("tenants.NAME", TenantConfig),
     ("openai", OpenAiConfig),
 ]
@@ -97,6 +99,7 @@ def render_example() -> str:
         f"models.{last}.retry": RetryConfig(),
         f"models.{last}.scaling": ScalingConfig(),
         "workers.shared": WorkersConfig(models=["matting", "speech"], memory_mb=4096),
+        "tenant_defaults": TenantDefaults(),
         "tenants.default": TenantConfig(),
     }
     for name, value in tables.items():
@@ -122,12 +125,16 @@ def _lines(values: BaseModel, section: type[BaseModel]) -> list[str]:
 
 def render_openapi() -> str:
     """The OpenAPI document without models: what the web page's types are made from."""
+    from springtide.domain.tenant import Quotas
     from springtide.gateway.app import GatewayServices, create_app
+    from springtide.gateway.metering import Metering
     from springtide.gateway.openapi import complete
     from springtide.runtime.clock import SystemClock
 
     required = {each.name: None for each in fields(GatewayServices) if each.default is each.default_factory is MISSING}
-    services: Any = GatewayServices(**{**required, "models": {}, "clock": SystemClock()})  # type: ignore[arg-type] - no route is called
+    clock = SystemClock()
+    own = {"models": {}, "clock": clock, "metering": Metering(None, Quotas(), clock)}
+    services: Any = GatewayServices(**{**required, **own})  # type: ignore[arg-type] - no route is called
     document = complete(create_app(services).openapi_schema.to_schema(), [])
     return json.dumps(document, default=str, indent=1, ensure_ascii=False) + "\n"
 

@@ -24,7 +24,7 @@ from springtide.controller.recorder import Recorder
 from springtide.domain.ids import DEFAULT_TENANT, ModelName, WorkerId
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import Completion, Failure, Lease, Progress, WorkerState
-from springtide.domain.tenant import Tenant
+from springtide.domain.tenant import Quotas, Tenant
 from springtide.egress.client import Egress
 from springtide.egress.guard import EgressSettings
 from springtide.engines.binding import describe
@@ -32,6 +32,7 @@ from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
 from springtide.engines.synthetic.engine import Synthetic
 from springtide.gateway.app import GatewayServices, GatewaySettings, ServedModel, create_app
 from springtide.gateway.keyring import Keyring
+from springtide.gateway.metering import Metering
 from springtide.gateway.server import serve
 from springtide.gateway.services import Keyless
 from springtide.ledger.sql import SqlLedger
@@ -201,6 +202,7 @@ async def gateway_world(
     *,
     blobs: Blobs | None = None,
     tenants: Sequence[Tenant] = (),
+    quotas: Quotas | None = None,
     engines: Mapping[str, type[Engine[Any, Any]]] = ENGINES,
     max_queued: int | None = None,
     max_replicas: int | None = None,
@@ -210,7 +212,7 @@ async def gateway_world(
     """A gateway on `folder`; `blobs`: a store that is not started."""
     clock, broker = SystemClock(), MemoryBroker()
     ledger, inspector = SqlLedger(f"sqlite:///{folder}/ledger.db"), Inspector()
-    keyring = Keyring(ledger.keys, clock)
+    keyring, metering = Keyring(ledger.keys, clock), Metering(ledger.usage, quotas or Quotas(), clock)
     blobs = FileBlobs(folder / "blobs") if blobs is None else blobs
     served = {
         ModelName(name): ServedModel(
@@ -232,6 +234,7 @@ async def gateway_world(
         batches=ledger.batches,
         webhooks=ledger.webhooks,
         openai=ledger.openai,
+        metering=metering,
         broker=broker,
         blobs=blobs,
         inspector=inspector,
@@ -241,7 +244,7 @@ async def gateway_world(
         egress=egress or Egress(EgressSettings(allow=("127.0.0.1",))),
         settings=msgspec.structs.replace(GatewaySettings(), **{**defaults, **settings}),
     )
-    for service in (ledger, keyring, blobs, broker, inspector):
+    for service in (ledger, keyring, metering, blobs, broker, inspector):
         await service.start()
     app = create_app(services)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -252,7 +255,7 @@ async def gateway_world(
         async with httpx.AsyncClient(transport=transport, base_url="http://media.test") as http:
             yield World(services, app, http, recorder, conductor, folder)
     finally:
-        for service in (services.egress, inspector, broker, blobs, keyring, ledger):
+        for service in (services.egress, inspector, broker, blobs, metering, keyring, ledger):
             await service.stop()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.config import Config, RetryConfig, load_config
+from springtide.config import Config, RetryConfig, TenantDefaults, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
     from springtide.controller.webhooks import WebhookSettings
     from springtide.domain.ids import TenantId
-    from springtide.domain.tenant import Discipline, Tenant
+    from springtide.domain.tenant import Discipline, Quotas, Tenant
     from springtide.egress.client import Egress
     from springtide.engines.catalog import AnyEngine
     from springtide.engines.signing import SigningPlace
@@ -168,6 +168,27 @@ def tenants(config: Config) -> dict[TenantId, Tenant]:
         )
         for name, one in config.tenants.items()
     }
+
+
+def quotas(config: Config) -> Quotas:
+    """What tenants may take, those that are not named too."""
+    from springtide.domain.ids import TenantId
+    from springtide.domain.tenant import Quota, Quotas
+
+    def quota(given: TenantDefaults) -> Quota:
+        uploads_mb = given.upload_mb_per_day
+        return Quota(
+            requests_per_minute=given.requests_per_minute,
+            gpu_seconds_per_day=given.gpu_seconds_per_day,
+            upload_bytes_per_day=None if uploads_mb is None else uploads_mb << 20,
+            priority_ceiling=given.priority_ceiling,
+        )
+
+    return Quotas(
+        usual=quota(config.tenant_defaults),
+        named={TenantId(name): quota(one) for name, one in config.tenants.items()},
+        max_queued=config.tenant_defaults.max_queued,
+    )
 
 
 def disciplines(config: Config) -> dict[ModelName, Discipline]:

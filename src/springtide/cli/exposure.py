@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from springtide.config import Config
     from springtide.domain.clock import Clock
     from springtide.gateway.keyring import Keyring
+    from springtide.gateway.metering import Metering
     from springtide.ledger.sql import SqlLedger
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,13 @@ def keyring(ledger: SqlLedger, clock: Clock) -> Keyring:
     from springtide.gateway.keyring import Keyring
 
     return Keyring(ledger.keys, clock)
+
+
+def metering(config: Config, ledger: SqlLedger, clock: Clock) -> Metering:
+    """All quotas, not started."""
+    from springtide.gateway.metering import Metering
+
+    return Metering(ledger.usage, build.quotas(config), clock)
 
 
 def check(config: Config, keys: Keyring) -> None:

@@ -95,6 +95,7 @@ async def run_gateway(
                 link_key=await _link_key(ledger),
                 webhooks=ledger.webhooks,
                 openai=ledger.openai,
+                metering=await _started(stack, exposure.metering(config, ledger, clock)),
                 broker=broker,
                 blobs=blobs,
                 inspector=await _started(stack, Inspector()),

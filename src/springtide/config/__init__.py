@@ -36,6 +36,7 @@ from springtide.config.sections import (
     Section,
     WebhooksConfig,
 )
+from springtide.config.tenants import TenantConfig, TenantDefaults
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name, is_tenant_id
 from springtide.domain.tenant import MAX_QUEUED
@@ -362,23 +363,6 @@ class ModelConfig(Section):
         return {"accelerators": self.accelerators, "cpus": self.cpus or 0.0, **known}
 
 
-class TenantConfig(Section):
-    """A tenant that differs from the rest. Its limits hold for each model by itself (docs/queue-discipline.md)."""
-
-    weight: float = Field(
-        default=1, ge=0.01, le=1000, description="Share of a busy model, beside the weights of the others who wait."
-    )
-    max_running: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="Most jobs of a model in progress at once; default: no limit."
-    )
-    max_queued: int = Field(
-        default=MAX_QUEUED,
-        ge=1,
-        le=100_000_000,
-        description="Most jobs of a model waiting; more are refused with 429.",
-    )
-
-
 class WorkersConfig(Section):
     """Models that share workers: each hosts all of them under one memory budget and unloads what was used longest ago.
     The replicas are those of the pool; its models set none themselves."""
@@ -460,6 +444,7 @@ class Config(BaseSettings):
     models: Annotated[dict[str, ModelConfig], Field(default_factory=_default_models)]
 
     workers: Annotated[dict[str, WorkersConfig], Field(default_factory=dict[str, WorkersConfig])]
+    tenant_defaults: TenantDefaults = Field(default_factory=TenantDefaults)
     tenants: Annotated[dict[str, TenantConfig], Field(default_factory=dict[str, TenantConfig])]
     openai: OpenAiConfig = Field(default_factory=OpenAiConfig)
 
@@ -501,13 +486,18 @@ class Config(BaseSettings):
 
     @field_validator("tenants")
     @classmethod
-    def _tenants(cls, value: dict[str, TenantConfig]) -> dict[str, TenantConfig]:
+    def _tenants(cls, value: dict[str, TenantConfig], info: ValidationInfo) -> dict[str, TenantConfig]:
         bad = [name for name in value if not is_tenant_id(name)]
         if bad:
             raise ValueError(
                 f"not a tenant's name: {', '.join(map(repr, bad))} (letters, digits and . _ @ -, at most 64)"
             )
-        return value
+        defaults: TenantDefaults = info.data.get("tenant_defaults") or TenantDefaults()
+        common = {name: getattr(defaults, name) for name in TenantDefaults.model_fields}
+        return {
+            name: one.model_copy(update={key: common[key] for key in common.keys() - one.model_fields_set})
+            for name, one in value.items()
+        }
 
     @field_validator("models")
     @classmethod

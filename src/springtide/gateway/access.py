@@ -23,6 +23,7 @@ from springtide.domain.errors import Forbidden, SpringtideError, Unauthorized
 from springtide.domain.keys import ALL_SCOPES, KEY_PREFIX, USUAL_SCOPES, Scope
 from springtide.domain.tenant import Tenant
 from springtide.gateway.keyring import Keyring
+from springtide.gateway.metering import Metering
 from springtide.gateway.services import Keyless
 from springtide.gateway.tenancy import Tenancy
 
@@ -56,11 +57,27 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 class Access:
     """Authenticates and authorizes."""
 
-    def __init__(self, keyring: Keyring, tenancy: Tenancy, clock: Clock, keyless: Keyless) -> None:
+    def __init__(self, keyring: Keyring, metering: Metering, tenancy: Tenancy, clock: Clock, keyless: Keyless) -> None:
         self.keyring = keyring
+        self._metering = metering
         self._tenancy = tenancy
         self._clock = clock
         self._keyless = keyless
+
+    def admit(self, scope: Any, needed: Scope) -> Caller:
+        """Let a request through that needs this, and count it. Raises Unauthorized, Forbidden, Refused."""
+        caller = _identified(scope)
+        caller.needs(needed)
+        self._metering.request(caller.tenant.id, scope["state"])
+        return caller
+
+    def authorize(self, request: ASGIConnection[Any, Any, Any, Any]) -> None:
+        """The same by what the route that was found for it says."""
+        scope: Any = request.scope
+        method = scope["method"]
+        asked = scope["route_handler"].opt.get("access")
+        if asked != OPEN and method != "OPTIONS":  # which tells methods, and a browser sends it without a key
+            self.admit(scope, asked or (Scope.READ if method == "GET" else Scope.SUBMIT))
 
     def identify(self, scope: Any) -> Caller | None:
         """Leave in the scope who calls, or why that cannot be said; the route decides whether it matters."""
@@ -104,18 +121,13 @@ class Access:
         return Caller(tenant=self._tenancy.named(key.tenant), scopes=key.scopes, key=key.prefix)
 
 
-def authorize(request: ASGIConnection[Any, Any, Any, Any]) -> None:
-    """Let a request through to the route that was found for it. Raises Unauthorized, Forbidden."""
-    scope: Any = request.scope
-    method = scope["method"]
-    asked = scope["route_handler"].opt.get("access")
-    if asked != OPEN and method != "OPTIONS":  # which says what methods there are, and a browser sends it without a key
-        caller_of(request).needs(asked or (Scope.READ if method == "GET" else Scope.SUBMIT))
-
-
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     """Who calls. Raises Unauthorized, or CallerError (bad_tenant)."""
-    found = cast("Caller | SpringtideError", connection.scope["state"][_STATE])
+    return _identified(connection.scope)
+
+
+def _identified(scope: Any) -> Caller:
+    found = cast("Caller | SpringtideError", scope["state"][_STATE])
     if isinstance(found, SpringtideError):
         raise found
     return found

@@ -28,12 +28,12 @@ from springtide.gateway import (
     routes_webhooks,
     web,
 )
-from springtide.gateway.access import Access, authorize
+from springtide.gateway.access import Access
 from springtide.gateway.admission import Admission
 from springtide.gateway.asgi import Application, refuse_unknown_parameters
 from springtide.gateway.batch_intake import BatchIntake
 from springtide.gateway.batch_standing import BatchStandings
-from springtide.gateway.context import AnyRequest, Gateway
+from springtide.gateway.context import AnyRequest, Gateway, gateway_of
 from springtide.gateway.explaining import Explaining
 from springtide.gateway.fetching import Fetching
 from springtide.gateway.links import Links
@@ -41,6 +41,7 @@ from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
 from springtide.gateway.live_socket import live_socket
+from springtide.gateway.metering import RATE
 from springtide.gateway.openai import routes as openai_routes
 from springtide.gateway.openai import service as openai
 from springtide.gateway.openapi import openapi_config
@@ -50,6 +51,7 @@ from springtide.gateway.routes_links import open_link
 from springtide.gateway.routes_retry import retry_job
 from springtide.gateway.routes_scaling import get_scaling
 from springtide.gateway.routes_submit import submit
+from springtide.gateway.routes_usage import get_usage
 from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
 from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
@@ -87,6 +89,7 @@ ROUTES = [
     routes_models.list_models,
     routes_models.get_model,
     get_scaling,
+    get_usage,
     routes_keys.create_key,
     routes_keys.list_keys,
     routes_keys.revoke_key,
@@ -103,8 +106,8 @@ ROUTES = [
 
 def create_app(services: GatewayServices) -> Litestar:
     """The gateway over these services. Run one in each process."""
-    tenancy = Tenancy(services.tenants, services.settings.tenant_header)
-    entrance = Access(services.keyring, tenancy, services.clock, services.settings.keyless)
+    tenancy = Tenancy(services.tenants, services.settings.tenant_header, max_queued=services.metering.quotas.max_queued)
+    entrance = Access(services.keyring, services.metering, tenancy, services.clock, services.settings.keyless)
     outlook = Outlook(services)
     submission = Submission(services, Admission(services.models, outlook), outlook)
     live = Live(services, outlook)
@@ -150,13 +153,16 @@ def create_app(services: GatewayServices) -> Litestar:
 
 
 async def _let_in(request: AnyRequest) -> None:
-    authorize(request)
+    gateway_of(request).access.authorize(request)
     refuse_unknown_parameters(request)
 
 
 async def _stamp(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
         headers = cast("list[tuple[bytes, bytes]]", message["headers"])
+        rate = cast("tuple[bytes, bytes] | None", scope["state"].get(RATE))
+        if rate is not None:
+            headers = [*headers, (b"ratelimit-policy", rate[0]), (b"ratelimit", rate[1])]
         message["headers"] = [
             *headers,
             (b"x-request-id", problems.request_id(scope).encode("latin-1")),

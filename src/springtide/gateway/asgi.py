@@ -22,7 +22,7 @@ from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
 from springtide.domain.errors import CallerError
 from springtide.domain.keys import Scope as Permission
-from springtide.gateway.access import Access, caller_of
+from springtide.gateway.access import Access
 from springtide.gateway.context import AnyRequest
 from springtide.gateway.guarded import Guarded
 
@@ -73,7 +73,7 @@ class Application(Litestar):
         scope["app"] = scope["litestar_app"] = self
         request: AnyRequest = Request(scope, receive, send)
         try:
-            caller_of(request).needs(needed)
+            self._access.admit(scope, needed)
             answer = await function(request)
         except Exception as error:
             handler: Any = next(self.exception_handlers[kind] for kind in type(error).__mro__ if kind in self._handled)

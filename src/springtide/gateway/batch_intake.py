@@ -119,7 +119,7 @@ class BatchIntake:
         try:
             place = batch.received
             for items in slices:
-                async with Uploads(self._services.blobs) as uploads:  # what is fetched from URLs
+                async with Uploads(self._services, batch.tenant) as uploads:  # what is fetched from URLs
                     found = await outcomes(place, items, uploads)
                     if not is_new:  # what a crash left of it is there, whatever the queue has room for now
                         found = await self._as_recorded(batch.id, place, found)

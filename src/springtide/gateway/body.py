@@ -12,9 +12,14 @@ from springtide.domain.errors import CallerError, TooLarge
 
 def refuse_announced(headers: dict[bytes, bytes], max_bytes: int) -> None:
     """Refuse by Content-Length alone, before a byte is read: the client need not send what nobody takes."""
-    announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced) > max_bytes:
+    if announced(headers) > max_bytes:
         raise too_large(max_bytes)
+
+
+def announced(headers: dict[bytes, bytes]) -> int:
+    """The length of a body by its header; 0 where that does not say."""
+    length = headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() else 0
 
 
 def too_large(max_bytes: int, *, what: str = "The body", **details: Any) -> TooLarge:

@@ -47,6 +47,7 @@ class DirectUploads:
         upload = _declared(raw, tenant, now_s, now_s + settings.upload_url_s, secret)
         if upload.bytes > settings.max_upload_bytes:
             raise too_large(settings.max_upload_bytes, what="The file")
+        await self._services.metering.upload(tenant, upload.bytes)
         url = None
         if settings.presigned_uploads:
             url = await self._services.blobs.upload_url(upload.id, size=upload.bytes, expires_s=settings.upload_url_s)
@@ -92,6 +93,7 @@ class DirectUploads:
             try:
                 stored = await self._looked_at(upload)
                 await self._services.ledger.finish_upload(stored)
+                self._services.metering.uploaded(tenant, stored.ref.bytes)
             except InvalidInput:
                 await self._services.blobs.delete(upload.id)
                 await self._services.ledger.drop_uploads([upload.id])

@@ -37,7 +37,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     inputs: dict[str, Any]
-    priority: Priority
+    priority: Priority | None  # None: as usual for the tenant
     start_deadline_s: float | None
     then: list[NextStep]
     errors: FieldErrors
@@ -122,15 +122,15 @@ def _step(raw: Mapping[str, Any], loc: str, errors: FieldErrors) -> NextStep:
     )
 
 
-def _priority(value: Any, errors: FieldErrors) -> Priority:
+def _priority(value: Any, errors: FieldErrors) -> Priority | None:
     if value is None:
-        return Priority.STANDARD
+        return None
     try:
         return Priority(value)
     except ValueError:
         allowed = ", ".join(Priority)
         errors.append({"loc": "priority", "message": f"must be one of {allowed}", "value": value})
-        return Priority.STANDARD
+        return None
 
 
 def _deadline(value: Any, errors: FieldErrors) -> float | None:

@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import asgi
-from litestar.connection import ASGIConnection
 from litestar.types import Receive, Scope, Send
 
 from springtide.domain.errors import CallerError, Refused, SpringtideError
@@ -21,7 +20,7 @@ from springtide.domain.ids import JobId, TenantId, is_job_id
 from springtide.domain.keys import Scope as Permission
 from springtide.domain.lease import is_seq
 from springtide.gateway import problems
-from springtide.gateway.access import SUBPROTOCOL, caller_of
+from springtide.gateway.access import SUBPROTOCOL
 from springtide.gateway.context import Gateway
 from springtide.gateway.guarded import WIRE
 from springtide.gateway.live_all import MOST_JOBS, too_many
@@ -69,8 +68,7 @@ async def live_socket(scope: Scope, receive: Receive, send: Send) -> None:
         )
         return
     try:
-        caller = caller_of(ASGIConnection(scope, receive, send))
-        caller.needs(Permission.READ)
+        caller = gateway.access.admit(scope, Permission.READ)
         first = _from_query(scope["query_string"])
         if gateway.hub.listeners >= gateway.services.settings.max_sockets:
             raise Refused("Too many clients follow live events.", retry_after_s=5.0, code="no_capacity")

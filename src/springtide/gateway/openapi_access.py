@@ -36,6 +36,7 @@ def declare_access(document: Document, app: Litestar) -> None:
         operation["security"] = [{"bearer": []}, {"header": []}]
         operation["description"] = f"{operation.get('description', '')}\n\nNeeds the scope `{need}`.".strip()
         responses: Document = operation["responses"]
+        responses.setdefault("429", {"description": "A quota is used up; see Retry-After.", "content": _PROBLEM})
         responses["401"] = {"description": "No key, or one that does not hold.", "content": _PROBLEM}
         responses["403"] = {"description": f"The key has not the scope `{need}`.", "content": _PROBLEM}
 

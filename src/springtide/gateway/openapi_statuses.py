@@ -49,6 +49,7 @@ _OWN = {
     ("/v1/blobs/uploads", "post"): ("422",),
     ("/v1/blobs/uploads/{blob_id}", "put"): ("409", "422"),
     ("/v1/blobs/{blob_id}/complete", "post"): ("409", "422"),
+    ("/v1/usage", "get"): ("422",),
     ("/v1/keys", "get"): ("422",),
     ("/v1/keys", "post"): ("422",),
     ("/v1/keys/{key_id}", "delete"): ("422",),

@@ -40,6 +40,12 @@ from springtide.runtime.ids import new_job_id
 log = logging.getLogger(__name__)
 
 TYPE_PREFIX = "urn:springtide:problem:"
+REGISTERED = "https://iana.org/assignments/http-problem-types#"  # by the IETF's draft on rate limit headers
+TYPE_OF_CODE = {
+    "quota_exceeded": REGISTERED + "quota-exceeded",
+    "no_capacity": REGISTERED + "temporary-reduced-capacity",
+}
+LONGEST_RETRY_S = 120.0  # OpenAI's clients wait no longer, and would try again at once instead
 UNAVAILABLE_RETRY_S = 2.0  # a restarted broker or database is back within a few seconds
 
 # First match wins: a code is more exact than its class.
@@ -137,7 +143,7 @@ def _fields(
     status: int, code: str, detail: str, extensions: Mapping[str, Any], *, instance: str = ""
 ) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "type": TYPE_PREFIX + code,
+        "type": TYPE_OF_CODE.get(code) or TYPE_PREFIX + code,
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
@@ -177,7 +183,8 @@ def on_springtide_error(request: Request[Any, Any, Any], error: SpringtideError)
 def headers_of(error: SpringtideError) -> dict[str, str]:
     """What an answer to this error says beside its document."""
     if isinstance(error, Refused):
-        return {"retry-after": retry_after(error.retry_after_s)}
+        again = {} if error.retry_after_s <= LONGEST_RETRY_S else {"x-should-retry": "false"}
+        return {"retry-after": retry_after(error.retry_after_s), **again}
     if isinstance(error, Unauthorized):  # RFC 6750, 3
         return {"www-authenticate": 'Bearer realm="springtide"' + ', error="invalid_token"' * error.was_presented}
     status = status_of(error)

@@ -35,7 +35,8 @@ async def upload_blob(
     content_type = text(headers, b"content-type")
     limit = services.settings.max_upload_bytes
     body.refuse_announced(headers, limit)
-    async with Uploads(services.blobs) as uploads:
+    await services.metering.upload(tenant_of(request).id, body.announced(headers))
+    async with Uploads(services, tenant_of(request).id) as uploads:
         if http.media_type(content_type) == "multipart/form-data":
             reader = MultipartReader(body.chunks(request), boundary_of(content_type or ""))
             ref = await _one_file(reader, uploads, max_bytes=limit)

@@ -59,7 +59,7 @@ async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) 
         raise CallerError("The body must be a JSON object with at least 'model'.", code="malformed_json")
     asked = _request(request, headers, raw, errors=[])
     if gateway.fetching.wants(asked):
-        async with Uploads(gateway.services.blobs) as uploads:
+        async with Uploads(gateway.services, tenant_of(request).id) as uploads:
             return await _submit_files(gateway, asked, uploads)
     return await gateway.submission.commit(await gateway.submission.prepare(asked))
 
@@ -73,7 +73,7 @@ async def _submit_form(request: AnyRequest, gateway: Gateway, headers: Headers) 
         if key is None:  # with one it may be accepted already
             await gateway.submission.check_room(served, tenant)
 
-    async with Uploads(gateway.services.blobs) as uploads:
+    async with Uploads(gateway.services, tenant_of(request).id) as uploads:
         form = FormReader(
             gateway.submission,
             uploads,

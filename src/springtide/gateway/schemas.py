@@ -122,6 +122,7 @@ class JobView(AcceptedView, kw_only=True):
     max_attempts: int
     timeout_s: float
     predicted_s: float
+    used_s: float | None = None  # seconds of workers that its attempts took, those without a result too
     start_deadline_at_s: float | None = None
     started_at: str | None = None
     started_at_s: float | None = None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.broker.protocol import Broker
     from springtide.gateway.keyring import Keyring
+    from springtide.gateway.metering import Metering
     from springtide.ledger.batches import Batches
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.openai import OpenAiRecords
@@ -107,6 +108,7 @@ class GatewayServices:
     batches: Batches
     webhooks: Webhooks
     openai: OpenAiRecords
+    metering: Metering
     broker: Broker
     blobs: Blobs
     inspector: Inspector

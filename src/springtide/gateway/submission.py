@@ -55,7 +55,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     inputs: dict[str, Any]
     files: Mapping[BlobId, BlobRef] = {}
-    priority: Priority = Priority.STANDARD
+    priority: Priority | None = None  # as usual for the tenant
     start_deadline_s: float | None = None  # seconds from now
     idempotency_key: str | None = None
     tenant: Tenant = Tenant(id=DEFAULT_TENANT)
@@ -136,10 +136,11 @@ class Submission:
         return Prepared(job, ticket_of(begun), fresh, request.tenant, begun)
 
     async def commit(self, prepared: Prepared) -> Inserted:
-        """Record and enqueue. Not new: the job that already has this idempotency key. Raises Refused (queue_full), and
-        InvalidInput (idempotency_key_reused) where the job of that key was asked for differently."""
+        """Record and enqueue. Not new: the job that already has this idempotency key. Raises Refused (queue_full,
+        quota_exceeded); InvalidInput (idempotency_key_reused) where the job of that key was asked for differently."""
         job = prepared.job
         try:
+            await self._services.metering.job(job.tenant, job.predicted_s)
             await self._admission.enter(prepared.ticket.model, prepared.tenant)
         except Refused as refusal:
             return _or_raise(*await self._known([(prepared, refusal)]))
@@ -164,11 +165,13 @@ class Submission:
         for place, one in enumerate(prepared):
             model = one.ticket.model
             try:
+                await self._services.metering.job(one.job.tenant, one.job.predicted_s)
                 await self._admission.enter(model, one.tenant, look_again=model not in full)
                 entered[place] = one
             except Refused as refusal:
                 refused[place] = (one, refusal)
-                full.add(model)
+                if refusal.code == "queue_full":
+                    full.add(model)
         results: dict[int, Inserted | SpringtideError] = {}
         queued: dict[int, Prepared] = {}
         try:
@@ -266,7 +269,7 @@ class Submission:
             status=JobStatus.QUEUED,
             inputs=inputs,
             input_files=tuple(files),
-            priority=request.priority,
+            priority=self._services.metering.priority(request.tenant.id, request.priority),
             max_attempts=served.max_attempts,
             timeout_s=served.timeout_s,
             predicted_s=DEFAULT_RUN_S,

@@ -12,14 +12,15 @@ from springtide.domain.tenant import Tenant
 class Tenancy:
     """Tenants by name."""
 
-    def __init__(self, tenants: Mapping[TenantId, Tenant], header: str | None) -> None:
-        """tenants: those that differ from weight 1 and the usual limits. header: where a proxy names the tenant."""
+    def __init__(self, tenants: Mapping[TenantId, Tenant], header: str | None, *, max_queued: int | None) -> None:
+        """tenants: those that differ from the rest. header: where a proxy names the tenant. max_queued: of the rest."""
+        self._max_queued = max_queued
         self._tenants = tenants
         self.header = None if header is None else header.lower().encode("latin-1")
         self._default = self.named(DEFAULT_TENANT)
 
     def named(self, tenant: TenantId) -> Tenant:
-        return self._tenants.get(tenant) or Tenant(id=tenant)
+        return self._tenants.get(tenant) or Tenant(id=tenant, max_queued=self._max_queued)
 
     def of(self, headers: list[tuple[bytes, bytes]]) -> Tenant:
         """The tenant of a request without a key. Raises CallerError (bad_tenant) where the header names it badly: a

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
-from springtide.blobs.protocol import Blobs
 from springtide.domain.errors import SpringtideError, TooLarge
-from springtide.domain.ids import BlobId
+from springtide.domain.ids import BlobId, TenantId
 from springtide.domain.job import BlobRef
 from springtide.gateway.body import too_large
 from springtide.gateway.headers import media_type, safe_name
+from springtide.gateway.services import GatewayServices
 from springtide.media.probe import sniff
 from springtide.runtime.ids import new_blob_id
 
@@ -28,8 +28,11 @@ UNKNOWN_TYPE = "application/octet-stream"
 class Uploads:
     """An async context: what is still in it on leaving is deleted, unless `keep` was called."""
 
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
+    def __init__(self, services: GatewayServices, tenant: TenantId) -> None:
+        """tenant: whose they are, and whose quota they count for."""
+        self._blobs = services.blobs
+        self._metering = services.metering
+        self._tenant = tenant
         self.refs: dict[BlobId, BlobRef] = {}
 
     async def __aenter__(self) -> Self:
@@ -57,7 +60,9 @@ class Uploads:
         self, chunks: AsyncIterator[bytes], *, field: str, name: str | None, claimed_type: str | None, max_bytes: int
     ) -> BlobRef:
         """Stream one file in, sent for `field`. Its media type is what the bytes say; what the client says counts only
-        where they say nothing. Raises TooLarge past `max_bytes`, and then nothing is stored."""
+        where they say nothing. Raises TooLarge past `max_bytes`, and then nothing is stored; Refused (quota_exceeded).
+        """
+        await self._metering.upload(self._tenant)
         blob = new_blob_id()
         head = bytearray()
         try:
@@ -65,6 +70,7 @@ class Uploads:
         except TooLarge as error:
             errors = [{"loc": field, "message": f"has more than the {max_bytes} bytes taken"}]
             raise too_large(max_bytes, what=f"The file for {field}", errors=errors) from error
+        self._metering.uploaded(self._tenant, written.bytes)
         ref = BlobRef(
             id=blob,
             media_type=media_type_of(bytes(head), claimed_type),

@@ -126,6 +126,7 @@ def job_view(
         max_attempts=job.max_attempts,
         timeout_s=job.timeout_s,
         predicted_s=job.predicted_s,
+        used_s=job.used_s,
         start_deadline_at_s=job.start_deadline_at_s,
         started_at=_iso(started_at_s),
         started_at_s=started_at_s,

@@ -24,12 +24,13 @@ from springtide.controller.signals import Pool, Signals
 from springtide.controller.sweeper import Sweeper
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import ModelName, WorkerId
-from springtide.domain.tenant import MAX_QUEUED, Discipline
+from springtide.domain.tenant import MAX_QUEUED, Discipline, Quotas
 from springtide.engines.binding import describe
 from springtide.gateway.admission import Admission
 from springtide.gateway.heard_ends import HeardEnds
 from springtide.gateway.keyring import Keyring
 from springtide.gateway.live import Live
+from springtide.gateway.metering import Metering
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.gateway.submission import Submission
@@ -209,6 +210,7 @@ class GatewayRole:
             keyring=Keyring(None, clock),  # simulated clients come past HTTP
             batches=site.ledger.batches,  # nothing in the simulation comes in batches
             openai=site.ledger.openai,  # nor from there
+            metering=Metering(None, Quotas(), clock),
             broker=broker,
             blobs=cast("Blobs", site.blobs.link(node, site.network)),
             inspector=Inspector(),  # no model takes files in

@@ -112,7 +112,7 @@ class Calls:
             idempotency_key=http.idempotency_key(text(headers, b"idempotency-key")),
             traceparent=http.traceparent(text(headers, b"traceparent")),
         )
-        async with Uploads(gateway.services.blobs) as uploads:
+        async with Uploads(gateway.services, tenant.id) as uploads:
             finder = Finder(gateway.services, tenant.id)
             asked = await read(request, uploads)
             call = await self.plan(

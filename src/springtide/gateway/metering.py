@@ -1,0 +1,202 @@
+"""Quotas at the door: requests a minute, seconds of workers and uploaded bytes a day, and the class of priority.
+
+Promises: who is over a quota is told which one, by how much and when to come again; tenants without quotas cost a look
+into a dictionary. Requests are counted by each gateway for itself. Seconds and bytes are those on record for all
+gateways, looked up again after KEPT_S, and what this one let in since: several gateways together may let in what the
+others do within that time.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+
+from springtide.domain.clock import Clock
+from springtide.domain.errors import Forbidden, OutcomeUnknown, Refused, Unavailable
+from springtide.domain.ids import TenantId
+from springtide.domain.job import Priority
+from springtide.domain.tenant import Quotas
+from springtide.ledger.usage import DAY_S, Spent, Usage, day_of
+from springtide.policy.quotas import MINUTE_S, Bucket
+from springtide.runtime.loops import Loop
+
+log = logging.getLogger(__name__)
+
+KEPT_S = 2.0  # age of daily figures that may still be used
+WRITE_EVERY_S = 1.0
+MOST_BUCKETS = 10_000  # then those that are full again are let go
+_ORDER = (Priority.BATCH, Priority.STANDARD, Priority.INTERACTIVE)
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """A quota that a request would break."""
+
+    policy: str
+    limit: float
+    used: float
+    unit: str
+
+
+class _Day:
+    """What one tenant has taken today."""
+
+    __slots__ = ("bytes_in", "day", "let_in_s", "looked_at_s", "spent", "unwritten")
+
+    def __init__(self, day: int) -> None:
+        self.day = day
+        self.spent = Spent()
+        self.looked_at_s: float | None = None
+        self.let_in_s = 0.0  # predicted seconds of jobs since the look
+        self.bytes_in = 0  # since the look
+        self.unwritten = 0  # bytes that are not on record yet
+
+
+class Metering:
+    """All quotas of this process."""
+
+    def __init__(self, usage: Usage | None, quotas: Quotas, clock: Clock) -> None:
+        """usage: None counts and limits nothing but requests."""
+        self.usage = usage
+        self.quotas = quotas
+        self._clock = clock
+        self._buckets: dict[TenantId, Bucket] = {}
+        self._days: dict[TenantId, _Day] = {}
+        self._loop = Loop("usage of uploads", self.write, every_s=WRITE_EVERY_S, clock=clock)
+
+    async def start(self) -> None:
+        await self._loop.start()
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        await self._loop.stop(grace_s)
+        try:
+            await self.write()
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("the last uploads are not counted: %s", error)
+
+    def request(self, tenant: TenantId, state: dict[str, Any]) -> None:
+        """Count a request and leave in `state` what its answer says of the rate. Raises Refused (quota_exceeded)."""
+        most = self.quotas.of(tenant).requests_per_minute
+        if most is None:
+            return
+        now_s = self._clock.monotonic_s()
+        bucket = self._buckets.get(tenant)
+        if bucket is None:
+            if len(self._buckets) >= MOST_BUCKETS:
+                self._buckets.clear()
+            bucket = self._buckets[tenant] = Bucket(most, now_s)
+        drawn = bucket.draw(now_s)
+        state[RATE] = (
+            b'"requests";q=%d;w=%d' % (most, MINUTE_S),
+            b'"requests";r=%d;t=%d' % (max(0, int(drawn.left)), drawn.full_in_s + 1),
+        )
+        if drawn.left < 0:
+            raise exceeded(Violation("requests", most, most, "requests a minute"), tenant, drawn.next_in_s)
+
+    def priority(self, tenant: TenantId, asked: Priority | None) -> Priority:
+        """The class a job is queued in. Raises Forbidden where one above the tenant's ceiling is asked for."""
+        ceiling = self.quotas.of(tenant).priority_ceiling
+        if ceiling is Priority.INTERACTIVE:
+            return asked or Priority.STANDARD
+        if asked is None:
+            return min(Priority.STANDARD, ceiling, key=_ORDER.index)
+        if _ORDER.index(asked) > _ORDER.index(ceiling):
+            allowed = ", ".join(_ORDER[: _ORDER.index(ceiling) + 1])
+            raise Forbidden(
+                f"The tenant {tenant} may not ask for priority {asked}; allowed: {allowed}.",
+                code="priority_not_allowed",
+                asked=asked.value,
+                ceiling=ceiling.value,
+            )
+        return asked
+
+    async def job(self, tenant: TenantId, predicted_s: float) -> None:
+        """Let a job in that will take so long. Raises Refused (quota_exceeded)."""
+        most = self.quotas.of(tenant).gpu_seconds_per_day
+        if most is None:
+            return
+        day = await self._today(tenant)
+        used_s = day.spent.seconds + day.spent.waiting_s + day.let_in_s
+        if used_s + predicted_s > most:
+            violation = Violation(
+                "gpu-seconds", most, round(used_s, 3), "seconds of workers a day, what waits included"
+            )
+            raise exceeded(violation, tenant, self._rest_of_day_s())
+        day.let_in_s += predicted_s
+
+    async def upload(self, tenant: TenantId, size: int = 0) -> None:
+        """Before bytes are taken in, `size` where it is announced. Raises Refused (quota_exceeded)."""
+        most = self.quotas.of(tenant).upload_bytes_per_day
+        if most is None:
+            return
+        day = await self._today(tenant)
+        used = day.spent.uploaded_bytes + day.bytes_in
+        if used + size > most or used >= most:
+            raise exceeded(
+                Violation("content-bytes", most, used, "uploaded bytes a day"), tenant, self._rest_of_day_s()
+            )
+
+    def uploaded(self, tenant: TenantId, size: int) -> None:
+        """Bytes have been taken in."""
+        day = self._day(tenant)
+        day.bytes_in += size
+        day.unwritten += size
+
+    async def spent(self, tenant: TenantId) -> Spent:
+        """What is known of today."""
+        day = await self._today(tenant)
+        uploaded = day.spent.uploaded_bytes + day.bytes_in
+        return msgspec.structs.replace(day.spent, uploaded_bytes=uploaded)
+
+    async def write(self) -> None:
+        """Put on record what was uploaded since the last time."""
+        by_day: dict[int, dict[TenantId, int]] = {}
+        for tenant, day in self._days.items():
+            if day.unwritten:
+                by_day.setdefault(day.day, {})[tenant] = day.unwritten
+        if self.usage is None:
+            return
+        for number, uploaded in by_day.items():
+            await self.usage.add_uploaded(uploaded, number)
+            for tenant, size in uploaded.items():
+                self._days[tenant].unwritten -= size
+
+    async def _today(self, tenant: TenantId) -> _Day:
+        day = self._day(tenant)
+        now_s = self._clock.monotonic_s()
+        if self.usage is not None and (day.looked_at_s is None or now_s - day.looked_at_s > KEPT_S):
+            let_in_s, bytes_in, unwritten = day.let_in_s, day.bytes_in, day.unwritten
+            day.spent = (await self.usage.spent([tenant], day.day)).get(tenant, Spent())
+            day.looked_at_s = now_s
+            day.let_in_s -= let_in_s  # who came in meanwhile counts still
+            day.bytes_in += unwritten - bytes_in
+        return day
+
+    def _day(self, tenant: TenantId) -> _Day:
+        number = day_of(self._clock.now_s())
+        day = self._days.get(tenant)
+        if day is None or (day.day != number and not day.unwritten):
+            day = self._days[tenant] = _Day(number)
+        return day
+
+    def _rest_of_day_s(self) -> float:
+        return DAY_S - self._clock.now_s() % DAY_S
+
+
+RATE = "springtide.rate"  # in the scope's state: the values of RateLimit-Policy and RateLimit
+
+
+def exceeded(violation: Violation, tenant: TenantId, after_s: float) -> Refused:
+    """By the IETF's draft on rate limit headers: `violated-policies` names the quota."""
+    setting = {"requests": "requests_per_minute", "gpu-seconds": "gpu_seconds_per_day"}.get(violation.policy)
+    return Refused(
+        f"The tenant {tenant} has used {violation.used:g} of {violation.limit:g} {violation.unit}. Try again in "
+        f"{max(1, round(after_s))} s.",
+        code="quota_exceeded",
+        retry_after_s=after_s,
+        limit=f"tenants.{tenant}.{setting or 'upload_mb_per_day'}",
+        value=violation.limit,
+        used=violation.used,
+        **{"violated-policies": [violation.policy]},
+    )
