@@ -1,0 +1,134 @@
+"""Whatever a tenant has is not there for another one: on every route, those to come included."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway_world import World, gateway_world, served
+from PIL import Image
+
+from springtide.gateway.openapi_access import needs
+from springtide.gateway.server import MOST_HEADER_BYTES
+
+ACME, BETA = {"x-tenant": "acme"}, {"x-tenant": "beta"}
+# What the parameters of paths stand for. A route with another one needs its line here: is it a tenant's?
+OWNED = ("job_id", "batch_id", "blob_id", "video_id")
+SHARED = ("name", "key_id", "path")  # models; keys, for operators only; the framework's pages
+FILLED = {"field": "drawing"}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[World]:
+    async with gateway_world(tmp_path, tenant_header="X-Tenant") as made:
+        yield made
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "PNG")
+    return file.getvalue()
+
+
+async def possessions(world: World) -> dict[str, str]:
+    """One of each kind, of the tenant acme."""
+
+    async def made(path: str, **body: Any) -> dict[str, Any]:
+        answer = await world.http.post(path, headers=ACME, **body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    job = await made("/v1/jobs", files={"model": (None, "sketch"), "picture": ("a.png", png())})
+    lease = await world.lease("sketch")
+    file = await world.output(png(), media_type="image/png", name="b.png")
+    await world.complete(lease, {"drawing": file.id, "note": "mine"}, (file,))
+    batch = await made("/v1/jobs/batches", json={"jobs": [{"model": "synthetic"}]})
+    blob = await made("/v1/blobs", content=b"mine")
+    return {"job_id": job["id"], "batch_id": batch["id"], "blob_id": blob["id"], "video_id": job["id"]}
+
+
+def routes_with_ids(world: World) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for (path, method), need in needs(world.app).items():
+        names = re.findall(r"\{(\w+)\}", path)
+        unknown = set(names) - {*OWNED, *SHARED, *FILLED}
+        assert not unknown, f"{path}: say above what {unknown} is"
+        if need is not None and method != "OPTIONS" and set(names) & set(OWNED):
+            found.append((method, path))
+    assert len(found) >= 15
+    return found
+
+
+async def test_what_is_anothers_looks_on_every_route_as_if_it_were_not_there(world: World) -> None:
+    mine = await possessions(world)
+    nothing = {
+        name: "".join("0" if c in "123456789abcdef" and at > 20 else c for at, c in enumerate(given))
+        for name, given in mine.items()
+    }
+    for method, path in routes_with_ids(world):
+        filled = path.format_map({**FILLED, **mine})
+        absent = path.format_map({**FILLED, **nothing})
+        answer, missing = [await world.http.request(method, url, headers=BETA) for url in (filled, absent)]
+        assert answer.status_code == missing.status_code == 404, f"{method} {path}: {answer.text}"
+        said = [re.sub(r"(job|blob|batch|req)_\w+", "ID", one.text) for one in (answer, missing)]
+        assert said[0] == said[1] and "mine" not in said[0], f"{method} {path}"
+    owners = [(method, path) for method, path in routes_with_ids(world) if method == "GET" and "video" not in path]
+    for method, path in owners:
+        answer = await world.http.request(method, path.format_map({**FILLED, **mine}), headers=ACME)
+        assert answer.status_code in (200, 204), f"the owner has it still: {path}"
+
+
+async def test_lists_hold_only_what_is_the_tenants(world: World) -> None:
+    mine = await possessions(world)
+    for (path, method), need in needs(world.app).items():
+        if method != "GET" or need is None or "{" in path or not path.startswith("/v1/") or path == "/v1/live":
+            continue
+        answer = await world.http.get(path, headers=BETA)
+        assert not any(given in answer.text for given in mine.values()), path
+    assert mine["job_id"] in (await world.http.get("/v1/jobs", headers=ACME)).text
+
+
+async def test_a_job_takes_in_no_file_of_another_tenant(world: World) -> None:
+    mine = await possessions(world)
+    body = {"model": "sketch", "inputs": {"picture": mine["blob_id"]}}
+    answer = await world.http.post("/v1/jobs", json=body, headers=BETA)
+    assert answer.status_code == 422 and "mine" not in answer.text
+
+
+class TestHeaders:
+    """Headers without end."""
+
+    async def _say(self, address: tuple[str, int], data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            writer.write(data)
+            return await reader.read()
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+
+    @pytest.mark.parametrize("one", [True, False])
+    async def test_too_many_bytes_of_headers_are_refused_and_the_server_goes_on(self, world: World, one: bool) -> None:
+        size = MOST_HEADER_BYTES + 100
+        headers = b"x-long: " + b"a" * size if one else b"\r\n".join(b"x-%d: %s" % (n, b"b" * 90) for n in range(800))
+        async with served(world) as address:
+            answer = await self._say(address, b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 431 ") and b'"headers_too_large"' in answer
+            for _ in range(2):  # never ends
+                answer = await self._say(address, b"GET / HTTP/1.1\r\nx-long: " + b"a" * (1 << 20))
+                assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+            answer = await self._say(address, b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+
+    async def test_a_body_is_not_taken_for_headers(self, world: World) -> None:
+        async with served(world) as address:
+            body = b"x" * (4 * MOST_HEADER_BYTES)
+            head = b"POST /v1/blobs HTTP/1.1\r\nhost: x\r\nx-tenant: acme\r\ncontent-length: %d\r\n" % len(body)
+            answer = await self._say(address, head + b"connection: close\r\n\r\n" + body)
+            assert answer.startswith(b"HTTP/1.1 201 ")
