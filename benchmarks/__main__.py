@@ -21,6 +21,7 @@ NAMES = (
     "queue",
     "broker",
     "http",
+    "entrance",
     "sync",
     "fanout",
     "human",

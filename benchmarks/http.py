@@ -114,11 +114,11 @@ def _ours(plan: Plan, folder: Path, *, batches: bool) -> dict[str, float]:
     home = Installation(folder, SYNTHETIC)
     with home.up() as server:
         server.wait_until_warm("synthetic")
-        _load(f"{server.url}{path}", plan, seconds=1.0, batch=batch)
+        post_for_a_while(f"{server.url}{path}", plan, seconds=1.0, batch=batch)
         time.sleep(1.0)
         before = home.completed()
         cpu_before = _cpu_s(server.processes())
-        found = _load(f"{server.url}{path}", plan, batch=batch)
+        found = post_for_a_while(f"{server.url}{path}", plan, batch=batch)
         server.wait_until_completed(before + found["accepted"], DRAIN_LIMIT_S)
         values = _values(found)
         used = {role: (s - cpu_before.get(role, 0.0)) * 1e3 for role, s in _cpu_s(server.processes()).items()}
@@ -127,9 +127,9 @@ def _ours(plan: Plan, folder: Path, *, batches: bool) -> dict[str, float]:
 
 def _peer(peer: Peer, plan: Plan, folder: Path) -> dict[str, float]:
     with valkey_server(dir=str(folder)) as valkey, _fastapi(peer, valkey) as url:
-        _load(f"{url}/v1/jobs", plan, seconds=1.0)
+        post_for_a_while(f"{url}/v1/jobs", plan, seconds=1.0)
         _drained(peer, valkey)
-        found = _load(f"{url}/v1/jobs", plan)
+        found = post_for_a_while(f"{url}/v1/jobs", plan)
         _drained(peer, valkey)
         return _values(found)
 
@@ -140,12 +140,16 @@ def _values(found: dict[str, Any]) -> dict[str, float]:
     return {"completed_per_s": found["accepted"] / took_s, **{name: found[name] for name in names}}
 
 
-def _load(url: str, plan: Plan, seconds: float | None = None, *, batch: int | None = None) -> dict[str, Any]:
+def post_for_a_while(
+    url: str, plan: Plan, seconds: float | None = None, *, batch: int | None = None, header: str | None = None
+) -> dict[str, Any]:
+    """What the load client found. Raises RuntimeError where an answer was wrong."""
     aimed_s = seconds or (1.0 if plan.quick else SECONDS)
     command = [sys.executable, "-m", "benchmarks.load", url]
     connections = plan.connections if batch is None else BATCH_CONNECTIONS
     command += ["--connections", str(connections), "--seconds", str(aimed_s)]
     command += [] if batch is None else ["--batch", str(batch)]
+    command += [] if header is None else ["--header", header]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=aimed_s + 60)
     if done.returncode != 0:
         raise RuntimeError(f"the load client ended with {done.returncode}:\n{done.stderr[-2000:]}")

@@ -63,11 +63,11 @@ class Installation:
         }
 
     @contextlib.contextmanager
-    def process(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self, *arguments: str, module: str = "springtide") -> Iterator[subprocess.Popen[bytes]]:
         """`springtide ARGUMENTS` until the block ends; then SIGTERM, and SIGKILL for what does not go."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "springtide", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -88,10 +88,10 @@ class Installation:
             yield Running(self, process, url, time.perf_counter() - began)
 
     @contextlib.contextmanager
-    def gateway(self) -> Iterator[Running]:
+    def gateway(self, module: str = "springtide") -> Iterator[Running]:
         """`springtide gateway`, answering: no worker takes the jobs."""
         began = time.perf_counter()
-        with self.process("gateway") as process:
+        with self.process("gateway", module=module) as process:
             url = self._wait_for_answer(process)
             yield Running(self, process, url, time.perf_counter() - began)
 

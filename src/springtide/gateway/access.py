@@ -30,7 +30,7 @@ from springtide.gateway.tenancy import Tenancy
 OPEN = "open"  # opt={"access": OPEN}: the URL is its own permission
 SUBPROTOCOL = "springtide.v1"
 _KEY_SUBPROTOCOL = "springtide.key."
-_STATE = "springtide.access"  # in the scope's state: a Caller, or why there is none
+STATE = "springtide.access"  # in the scope's state: a Caller, or why there is none
 _LOOPBACK = re.compile(r"(localhost|[a-z0-9-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 
@@ -86,7 +86,7 @@ class Access:
             found = self._caller(scope)
         except SpringtideError as error:
             found = error
-        scope.setdefault("state", {})[_STATE] = found
+        scope.setdefault("state", {})[STATE] = found
         return found if isinstance(found, Caller) else None
 
     def _caller(self, scope: Any) -> Caller:
@@ -127,7 +127,7 @@ def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
 
 
 def _identified(scope: Any) -> Caller:
-    found = cast("Caller | SpringtideError", scope["state"][_STATE])
+    found = cast("Caller | SpringtideError", scope["state"][STATE])
     if isinstance(found, SpringtideError):
         raise found
     return found
