@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import re
 from collections.abc import AsyncGenerator
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_world import World, gateway_world, served
+from gateway_world import World, gateway_world
 from PIL import Image
 
 from springtide.gateway.openapi_access import needs
-from springtide.gateway.server import MOST_HEADER_BYTES
 
 ACME, BETA = {"x-tenant": "acme"}, {"x-tenant": "beta"}
 # What the parameters of paths stand for. A route with another one needs its line here: is it a tenant's?
@@ -98,37 +96,3 @@ async def test_a_job_takes_in_no_file_of_another_tenant(world: World) -> None:
     body = {"model": "sketch", "inputs": {"picture": mine["blob_id"]}}
     answer = await world.http.post("/v1/jobs", json=body, headers=BETA)
     assert answer.status_code == 422 and "mine" not in answer.text
-
-
-class TestHeaders:
-    """Headers without end."""
-
-    async def _say(self, address: tuple[str, int], data: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection(*address)
-        try:
-            writer.write(data)
-            return await reader.read()
-        except ConnectionError:
-            return b""
-        finally:
-            writer.close()
-
-    @pytest.mark.parametrize("one", [True, False])
-    async def test_too_many_bytes_of_headers_are_refused_and_the_server_goes_on(self, world: World, one: bool) -> None:
-        size = MOST_HEADER_BYTES + 100
-        headers = b"x-long: " + b"a" * size if one else b"\r\n".join(b"x-%d: %s" % (n, b"b" * 90) for n in range(800))
-        async with served(world) as address:
-            answer = await self._say(address, b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n\r\n")
-            assert answer.startswith(b"HTTP/1.1 431 ") and b'"headers_too_large"' in answer
-            for _ in range(2):  # never ends
-                answer = await self._say(address, b"GET / HTTP/1.1\r\nx-long: " + b"a" * (1 << 20))
-                assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
-            answer = await self._say(address, b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            assert answer.startswith(b"HTTP/1.1 200 ")
-
-    async def test_a_body_is_not_taken_for_headers(self, world: World) -> None:
-        async with served(world) as address:
-            body = b"x" * (4 * MOST_HEADER_BYTES)
-            head = b"POST /v1/blobs HTTP/1.1\r\nhost: x\r\nx-tenant: acme\r\ncontent-length: %d\r\n" % len(body)
-            answer = await self._say(address, head + b"connection: close\r\n\r\n" + body)
-            assert answer.startswith(b"HTTP/1.1 201 ")

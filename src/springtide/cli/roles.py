@@ -74,8 +74,7 @@ async def run_gateway(
             await stack.enter_async_context(taken)
         listener = stack.enter_context(_listen(config.server.host, config.server.port))
         ledger = await _there(stack, build.ledger(config), "ledger", stop)
-        keyring = await _started(stack, exposure.keyring(ledger, clock))
-        exposure.check(config, keyring)
+        exposure.check(config, keyring := await _started(stack, exposure.keyring(ledger, clock)))
         blobs = await _there(stack, build.blobs(config), "blob store", stop)
         if build.is_embedded(config):
             broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock, ends=ends))
