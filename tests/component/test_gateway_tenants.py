@@ -16,7 +16,7 @@ from springtide.gateway.openapi_access import needs
 
 ACME, BETA = {"x-tenant": "acme"}, {"x-tenant": "beta"}
 # What the parameters of paths stand for. A route with another one needs its line here: is it a tenant's?
-OWNED = ("job_id", "batch_id", "blob_id", "video_id")
+OWNED = ("job_id", "batch_id", "blob_id", "video_id", "webhook_id", "message_id")
 SHARED = ("name", "key_id", "path")  # models; keys, for operators only; the framework's pages
 FILLED = {"field": "drawing"}
 
@@ -41,13 +41,22 @@ async def possessions(world: World) -> dict[str, str]:
         assert answer.is_success, answer.text
         return answer.json()
 
+    webhook = await made("/v1/webhooks", json={"url": "http://127.0.0.1:9/hook"})
     job = await made("/v1/jobs", files={"model": (None, "sketch"), "picture": ("a.png", png())})
     lease = await world.lease("sketch")
     file = await world.output(png(), media_type="image/png", name="b.png")
     await world.complete(lease, {"drawing": file.id, "note": "mine"}, (file,))
     batch = await made("/v1/jobs/batches", json={"jobs": [{"model": "synthetic"}]})
     blob = await made("/v1/blobs", content=b"mine")
-    return {"job_id": job["id"], "batch_id": batch["id"], "blob_id": blob["id"], "video_id": job["id"]}
+    told = await world.http.get(f"/v1/webhooks/{webhook['id']}/deliveries", headers=ACME)
+    return {
+        "job_id": job["id"],
+        "batch_id": batch["id"],
+        "blob_id": blob["id"],
+        "video_id": job["id"],
+        "webhook_id": webhook["id"],
+        "message_id": told.json()["data"][0]["id"],
+    }
 
 
 def routes_with_ids(world: World) -> list[tuple[str, str]]:
@@ -71,9 +80,10 @@ async def test_what_is_anothers_looks_on_every_route_as_if_it_were_not_there(wor
     for method, path in routes_with_ids(world):
         filled = path.format_map({**FILLED, **mine})
         absent = path.format_map({**FILLED, **nothing})
-        answer, missing = [await world.http.request(method, url, headers=BETA) for url in (filled, absent)]
+        body = None if method in ("GET", "DELETE") else {}
+        answer, missing = [await world.http.request(method, url, headers=BETA, json=body) for url in (filled, absent)]
         assert answer.status_code == missing.status_code == 404, f"{method} {path}: {answer.text}"
-        said = [re.sub(r"(job|blob|batch|req)_\w+", "ID", one.text) for one in (answer, missing)]
+        said = [re.sub(r"(job|blob|batch|req|wh|whk|webhook|msg)_\w+", "ID", one.text) for one in (answer, missing)]
         assert said[0] == said[1] and "mine" not in said[0], f"{method} {path}"
     owners = [(method, path) for method, path in routes_with_ids(world) if method == "GET" and "video" not in path]
     for method, path in owners:
