@@ -16,7 +16,7 @@ from springtide.gateway.openapi_access import needs
 
 ACME, BETA = {"x-tenant": "acme"}, {"x-tenant": "beta"}
 # What the parameters of paths stand for. A route with another one needs its line here: is it a tenant's?
-OWNED = ("job_id", "batch_id", "blob_id", "video_id", "webhook_id", "message_id")
+OWNED = ("job_id", "batch_id", "blob_id", "video_id", "webhook_id", "message_id", "file_id", "openai_id")
 SHARED = ("name", "key_id", "path")  # models; keys, for operators only; the framework's pages
 FILLED = {"field": "drawing"}
 
@@ -48,6 +48,8 @@ async def possessions(world: World) -> dict[str, str]:
     await world.complete(lease, {"drawing": file.id, "note": "mine"}, (file,))
     batch = await made("/v1/jobs/batches", json={"jobs": [{"model": "synthetic"}]})
     blob = await made("/v1/blobs", content=b"mine")
+    sent = await made("/v1/files", files={"file": ("in.jsonl", b"{}")}, data={"purpose": "batch"})
+    many = await made("/v1/batches", json={"input_file_id": sent["id"], "endpoint": "/v1/videos"})
     told = await world.http.get(f"/v1/webhooks/{webhook['id']}/deliveries", headers=ACME)
     return {
         "job_id": job["id"],
@@ -56,12 +58,15 @@ async def possessions(world: World) -> dict[str, str]:
         "video_id": job["id"],
         "webhook_id": webhook["id"],
         "message_id": told.json()["data"][0]["id"],
+        "file_id": sent["id"],
+        "openai_id": many["id"],
     }
 
 
 def routes_with_ids(world: World) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for (path, method), need in needs(world.app).items():
+        path = path.replace("/v1/batches/{batch_id}", "/v1/batches/{openai_id}")
         names = re.findall(r"\{(\w+)\}", path)
         unknown = set(names) - {*OWNED, *SHARED, *FILLED}
         assert not unknown, f"{path}: say above what {unknown} is"
@@ -83,7 +88,9 @@ async def test_what_is_anothers_looks_on_every_route_as_if_it_were_not_there(wor
         body = None if method in ("GET", "DELETE") else {}
         answer, missing = [await world.http.request(method, url, headers=BETA, json=body) for url in (filled, absent)]
         assert answer.status_code == missing.status_code == 404, f"{method} {path}: {answer.text}"
-        said = [re.sub(r"(job|blob|batch|req|wh|whk|webhook|msg)_\w+", "ID", one.text) for one in (answer, missing)]
+        said = [
+            re.sub(r"(job|blob|batch|req|wh|whk|webhook|msg|file)[_-]\w+", "ID", one.text) for one in (answer, missing)
+        ]
         assert said[0] == said[1] and "mine" not in said[0], f"{method} {path}"
     owners = [(method, path) for method, path in routes_with_ids(world) if method == "GET" and "video" not in path]
     for method, path in owners:

@@ -133,7 +133,7 @@ class BatchDriver:
         try:
             if line.body.get("stream"):
                 raise InvalidInput("stream: a batch streams nothing.", errors=[{"loc": "stream"}])
-            async with Uploads(gateway.services.blobs) as uploads:
+            async with Uploads(gateway.services, tenant.id) as uploads:
                 finder = Finder(gateway.services, tenant.id)
                 call = await self._calls.plan(ENDPOINTS[line.url], asked_of(line), finder, common=common)
                 with told_by_parameter(call):

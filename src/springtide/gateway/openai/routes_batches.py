@@ -90,7 +90,7 @@ async def create(request: AnyRequest) -> BatchObject:
     gateway, tenant = gateway_of(request), tenant_of(request)
     services = gateway.services
     gateway.submission.check_open()
-    async with Uploads(services.blobs) as uploads:
+    async with Uploads(services, tenant.id) as uploads:
         values = (await read(request, uploads)).values
     endpoint = one_of(values, "endpoint", tuple(ENDPOINTS), "")
     if not endpoint:

@@ -22,7 +22,7 @@ from springtide.ledger.protocol import StoredBlob
 async def upload(request: AnyRequest) -> FileObject:
     """As OpenAI's: `file`, `purpose`, `expires_after`. Its id may stand wherever a file is named, in any API here."""
     services, tenant = gateway_of(request).services, tenant_of(request)
-    async with Uploads(services.blobs) as uploads:
+    async with Uploads(services, tenant.id) as uploads:
         asked = await read(request, uploads)
         purpose, expires_s = files.purpose_of(asked), files.expiry_of(asked.values, "expires_after")
         sent = asked.files.get("file", [])
