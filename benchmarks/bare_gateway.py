@@ -39,8 +39,7 @@ def strip() -> None:
     Access.identify = identify
     Access.admit = lambda *_: ANYBODY  # type: ignore[method-assign,assignment] - replaced on purpose
     Metering.job = nothing
-    Admission.enter = nothing
-    Admission.leave = lambda *_, **__: None  # type: ignore[method-assign,assignment] - the same
+    Admission._refusal = lambda *_: None  # type: ignore[method-assign,assignment] - what it counts, promises rest on
     submission._bind = bind
 
 

@@ -116,7 +116,7 @@ class TestKeys:
         compared: list[int] = []
         whole = hmac.compare_digest
 
-        def counted(one: str, other: str) -> bool:
+        def counted(one: bytes, other: bytes) -> bool:
             compared.append(len(one) - len(other))
             return whole(one, other)
 
@@ -197,9 +197,9 @@ class TestKeyring:
         elsewhere = Keyring(record, clock)
         await elsewhere.refresh()
         key = await new_key(world)
-        assert elsewhere.find(key) is None
+        assert elsewhere.find(key.encode()) is None
         await elsewhere.refresh()
-        assert elsewhere.find(key) is not None and elsewhere.has_valid_key()
+        assert elsewhere.find(key.encode()) is not None and elsewhere.has_valid_key()
         ended: list[str] = []
         elsewhere.watch(key[3:11], ended.append)
         unwatch = elsewhere.watch(key[3:11], lambda _: pytest.fail("nobody watches any more"))

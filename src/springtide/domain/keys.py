@@ -17,7 +17,6 @@ from springtide.domain.ids import TenantId
 KEY_PREFIX = "st_"
 PREFIX_LENGTH = 8
 _PREFIX = re.compile(r"[a-z0-9]{8}")
-_KEY = re.compile(r"st_([a-z0-9]{8})_[0-9a-f]{64}")
 
 
 class Scope(StrEnum):
@@ -47,12 +46,6 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_valid(self, now_s: float) -> bool:
         return self.revoked_at_s is None and (self.expires_at_s is None or now_s < self.expires_at_s)
-
-
-def prefix_of(key: str) -> str | None:
-    """The prefix of what looks like a key."""
-    match = _KEY.fullmatch(key)
-    return None if match is None else match[1]
 
 
 def is_prefix(text: str) -> bool:

@@ -20,7 +20,7 @@ from litestar.connection import ASGIConnection
 
 from springtide.domain.clock import Clock
 from springtide.domain.errors import Forbidden, SpringtideError, Unauthorized
-from springtide.domain.keys import ALL_SCOPES, KEY_PREFIX, USUAL_SCOPES, Scope
+from springtide.domain.keys import ALL_SCOPES, KEY_PREFIX, USUAL_SCOPES, ApiKey, Scope
 from springtide.domain.tenant import Tenant
 from springtide.gateway.keyring import Keyring
 from springtide.gateway.metering import Metering
@@ -29,6 +29,7 @@ from springtide.gateway.tenancy import Tenancy
 
 OPEN = "open"  # opt={"access": OPEN}: the URL is its own permission
 SUBPROTOCOL = "springtide.v1"
+_OURS = KEY_PREFIX.encode()
 _KEY_SUBPROTOCOL = "springtide.key."
 STATE = "springtide.access"  # in the scope's state: a Caller, or why there is none
 _LOOPBACK = re.compile(r"(localhost|[a-z0-9-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
@@ -63,6 +64,7 @@ class Access:
         self._tenancy = tenancy
         self._clock = clock
         self._keyless = keyless
+        self._callers: dict[str, tuple[ApiKey, Caller]] = {}
 
     def admit(self, scope: Any, needed: Scope) -> Caller:
         """Let a request through that needs this, and count it. Raises Unauthorized, Forbidden, Refused."""
@@ -92,11 +94,13 @@ class Access:
     def _caller(self, scope: Any) -> Caller:
         headers: RawHeaders = scope["headers"]
         sent = _sent_keys(headers, scope.get("subprotocols") or ())
-        keys = {key for key in sent if key.startswith(KEY_PREFIX)}
-        if len(keys) > 1:
-            raise Unauthorized("The request carries two keys; send one.", was_presented=True)
-        if keys:
-            return self._holder(keys.pop())
+        if sent:
+            keys = {key for key in sent if key.startswith(_OURS)} if len(sent) > 1 else sent
+            if len(keys) > 1:
+                raise Unauthorized("The request carries two keys; send one.", was_presented=True)
+            for key in keys:
+                if key.startswith(_OURS):
+                    return self._holder(key)
         if self._keyless is Keyless.REFUSED:
             if any(sent):
                 raise _wrong_key()
@@ -110,15 +114,19 @@ class Access:
         _check_local(headers)
         return Caller(tenant=tenant, scopes=ALL_SCOPES)
 
-    def _holder(self, text: str) -> Caller:
-        key = self.keyring.find(text)
+    def _holder(self, sent: bytes) -> Caller:
+        key = self.keyring.find(sent)
         if key is None:
             raise _wrong_key()
         if key.revoked_at_s is not None:  # said only to who has the secret
             raise Unauthorized(f"The key {KEY_PREFIX}{key.prefix} was revoked.", code="key_revoked", was_presented=True)
         if not key.is_valid(self._clock.now_s()):
             raise Unauthorized(f"The key {KEY_PREFIX}{key.prefix} has expired.", code="key_expired", was_presented=True)
-        return Caller(tenant=self._tenancy.named(key.tenant), scopes=key.scopes, key=key.prefix)
+        known = self._callers.get(key.prefix)
+        if known is None or known[0] is not key:  # the record was read anew
+            caller = Caller(tenant=self._tenancy.named(key.tenant), scopes=key.scopes, key=key.prefix)
+            known = self._callers[key.prefix] = (key, caller)
+        return known[1]
 
 
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
@@ -133,18 +141,17 @@ def _identified(scope: Any) -> Caller:
     return found
 
 
-def _sent_keys(headers: RawHeaders, subprotocols: Any) -> list[str]:
-    sent: list[str] = []
+def _sent_keys(headers: RawHeaders, subprotocols: Any) -> list[bytes]:
+    sent: list[bytes] = []
     for name, value in headers:
         if name == b"authorization":
-            scheme, _, token = value.decode("latin-1").strip().partition(" ")
-            if scheme.lower() == "bearer":
-                sent.append(token.strip())
+            if value[:7].lower() == b"bearer ":
+                sent.append(value[7:].strip())
         elif name == b"x-api-key":
-            sent.append(value.decode("latin-1").strip())
+            sent.append(value.strip())
     for offered in subprotocols:  # a browser's WebSocket can send no header
         if offered.startswith(_KEY_SUBPROTOCOL):
-            sent.append(offered.removeprefix(_KEY_SUBPROTOCOL))
+            sent.append(offered.removeprefix(_KEY_SUBPROTOCOL).encode("latin-1", "replace"))
     return sent
 
 

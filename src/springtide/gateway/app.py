@@ -41,7 +41,7 @@ from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
 from springtide.gateway.live_socket import live_socket
-from springtide.gateway.metering import RATE
+from springtide.gateway.metering import RATE, rate_headers
 from springtide.gateway.openai import routes as openai_routes
 from springtide.gateway.openai import service as openai
 from springtide.gateway.openapi import openapi_config
@@ -160,9 +160,9 @@ async def _let_in(request: AnyRequest) -> None:
 async def _stamp(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
         headers = cast("list[tuple[bytes, bytes]]", message["headers"])
-        rate = cast("tuple[bytes, bytes] | None", scope["state"].get(RATE))
-        if rate is not None:
-            headers = [*headers, (b"ratelimit-policy", rate[0]), (b"ratelimit", rate[1])]
+        bucket = scope["state"].get(RATE)
+        if bucket is not None:
+            headers = [*headers, *rate_headers(bucket)]
         message["headers"] = [
             *headers,
             (b"x-request-id", problems.request_id(scope).encode("latin-1")),

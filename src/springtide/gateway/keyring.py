@@ -7,21 +7,23 @@ ledger cannot be asked, what was known last goes on to count. Refuses to keep a 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
 from collections.abc import Callable
 
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
-from springtide.domain.keys import ApiKey, prefix_of
-from springtide.ledger.keys import Keys, digest_of
+from springtide.domain.keys import KEY_PREFIX, PREFIX_LENGTH, ApiKey
+from springtide.ledger.keys import Keys
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 NOTE_EVERY_S = 60.0  # when keys were used last is for people who clean up
-_NO_DIGEST = "0" * 64  # what a key of no known prefix is compared with
+_PREFIX = slice(len(KEY_PREFIX), len(KEY_PREFIX) + PREFIX_LENGTH)  # where it stands in a key
+_NOBODY: tuple[ApiKey | None, bytes] = (None, bytes(32))  # what a key of no known prefix is compared with
 
 OnEnd = Callable[[str], None]
 
@@ -33,6 +35,7 @@ class Keyring:
         self.record = keys
         self._clock = clock
         self._keys: dict[str, ApiKey] = {}
+        self._digests: dict[bytes, tuple[ApiKey | None, bytes]] = {}
         self._changes: int | None = None
         self._watchers: dict[str, dict[object, OnEnd]] = {}
         self._used: dict[str, float] = {}
@@ -56,11 +59,10 @@ class Keyring:
         now_s = self._clock.now_s()
         return any(key.is_valid(now_s) for key in self._keys.values())
 
-    def find(self, text: str) -> ApiKey | None:
+    def find(self, sent: bytes) -> ApiKey | None:
         """The key on record that this is, be it valid or not. Takes as long for a wrong secret as for a right one."""
-        prefix = prefix_of(text)
-        key = self._keys.get(prefix) if prefix is not None else None
-        if not hmac.compare_digest(digest_of(text), _NO_DIGEST if key is None else key.digest) or key is None:
+        key, digest = self._digests.get(sent[_PREFIX], _NOBODY)
+        if not hmac.compare_digest(hashlib.sha256(sent).digest(), digest) or key is None:
             return None
         self._used[key.prefix] = self._clock.now_s()
         return key
@@ -84,6 +86,9 @@ class Keyring:
             changes = await self.record.changes()
             if changes != self._changes:
                 self._keys = {key.prefix: key for key in await self.record.keys()}
+                self._digests = {
+                    prefix.encode(): (key, bytes.fromhex(key.digest)) for prefix, key in self._keys.items()
+                }
                 self._changes = changes
             if self._clock.monotonic_s() - self._noted_at_s >= NOTE_EVERY_S:
                 await self._note_used()

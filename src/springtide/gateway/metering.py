@@ -25,8 +25,10 @@ from springtide.runtime.loops import Loop
 log = logging.getLogger(__name__)
 
 KEPT_S = 2.0  # age of daily figures that may still be used
+REST = 50.0  # times as long as a look took, until the next: over a long backlog it costs 2 % of a processor at most
 WRITE_EVERY_S = 1.0
-MOST_BUCKETS = 10_000  # then those that are full again are let go
+RATE = "springtide.rate"  # in the scope's state: the bucket that a request was drawn from
+MOST_BUCKETS = 10_000  # then they begin anew
 _ORDER = (Priority.BATCH, Priority.STANDARD, Priority.INTERACTIVE)
 
 
@@ -42,12 +44,12 @@ class Violation(msgspec.Struct, frozen=True):
 class _Day:
     """What one tenant has taken today."""
 
-    __slots__ = ("bytes_in", "day", "let_in_s", "looked_at_s", "spent", "unwritten")
+    __slots__ = ("bytes_in", "day", "let_in_s", "look_again_s", "spent", "unwritten")
 
     def __init__(self, day: int) -> None:
         self.day = day
         self.spent = Spent()
-        self.looked_at_s: float | None = None
+        self.look_again_s: float | None = None
         self.let_in_s = 0.0  # predicted seconds of jobs since the look
         self.bytes_in = 0  # since the look
         self.unwritten = 0  # bytes that are not on record yet
@@ -76,23 +78,19 @@ class Metering:
             log.warning("the last uploads are not counted: %s", error)
 
     def request(self, tenant: TenantId, state: dict[str, Any]) -> None:
-        """Count a request and leave in `state` what its answer says of the rate. Raises Refused (quota_exceeded)."""
-        most = self.quotas.of(tenant).requests_per_minute
-        if most is None:
-            return
-        now_s = self._clock.monotonic_s()
+        """Count a request and leave in `state` where its answer finds the rate. Raises Refused (quota_exceeded)."""
         bucket = self._buckets.get(tenant)
         if bucket is None:
+            most = self.quotas.of(tenant).requests_per_minute
+            if most is None:
+                return
             if len(self._buckets) >= MOST_BUCKETS:
                 self._buckets.clear()
-            bucket = self._buckets[tenant] = Bucket(most, now_s)
-        drawn = bucket.draw(now_s)
-        state[RATE] = (
-            b'"requests";q=%d;w=%d' % (most, MINUTE_S),
-            b'"requests";r=%d;t=%d' % (max(0, int(drawn.left)), drawn.full_in_s + 1),
-        )
-        if drawn.left < 0:
-            raise exceeded(Violation("requests", most, most, "requests a minute"), tenant, drawn.next_in_s)
+            bucket = self._buckets[tenant] = Bucket(most, self._clock.monotonic_s())
+        state[RATE] = bucket
+        if not bucket.draw(self._clock.monotonic_s()):
+            most = bucket.per_minute
+            raise exceeded(Violation("requests", most, most, "requests a minute"), tenant, bucket.next_in_s)
 
     def priority(self, tenant: TenantId, asked: Priority | None) -> Priority:
         """The class a job is queued in. Raises Forbidden where one above the tenant's ceiling is asked for."""
@@ -165,10 +163,11 @@ class Metering:
     async def _today(self, tenant: TenantId) -> _Day:
         day = self._day(tenant)
         now_s = self._clock.monotonic_s()
-        if self.usage is not None and (day.looked_at_s is None or now_s - day.looked_at_s > KEPT_S):
+        if self.usage is not None and (day.look_again_s is None or now_s >= day.look_again_s):
             let_in_s, bytes_in, unwritten = day.let_in_s, day.bytes_in, day.unwritten
             day.spent = (await self.usage.spent([tenant], day.day)).get(tenant, Spent())
-            day.looked_at_s = now_s
+            done_s = self._clock.monotonic_s()
+            day.look_again_s = done_s + max(KEPT_S, REST * (done_s - now_s))
             day.let_in_s -= let_in_s  # who came in meanwhile counts still
             day.bytes_in += unwritten - bytes_in
         return day
@@ -184,7 +183,12 @@ class Metering:
         return DAY_S - self._clock.now_s() % DAY_S
 
 
-RATE = "springtide.rate"  # in the scope's state: the values of RateLimit-Policy and RateLimit
+def rate_headers(bucket: Bucket) -> list[tuple[bytes, bytes]]:
+    """What an answer says of the rate, by the IETF's draft."""
+    return [
+        (b"ratelimit-policy", b'"requests";q=%d;w=%d' % (bucket.per_minute, MINUTE_S)),
+        (b"ratelimit", b'"requests";r=%d;t=%d' % (bucket.left, bucket.full_in_s + 1)),
+    ]
 
 
 def exceeded(violation: Violation, tenant: TenantId, after_s: float) -> Refused:
