@@ -219,7 +219,7 @@ def test_a_job_is_deleted_after_one_question(page: Page, server: Server) -> None
 
 def test_why_a_job_waits_is_told_in_words(page: Page, server: Server) -> None:
     body = {"model": "synthetic", "inputs": {"seconds": 60, "steps": 600}}
-    jobs = [server.http.post("/v1/jobs", json=body).json()["id"] for _ in range(4)]  # more than its worker holds
+    jobs = [server.http.post("/v1/jobs", json=body).json()["id"] for _ in range(9)]  # more than its worker holds
     try:
         page.goto(f"/?model=synthetic&job={jobs[-1]}")
         page.get_by_role("button", name="Why?").click()

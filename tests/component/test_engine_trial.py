@@ -104,7 +104,10 @@ def test_the_command_prints_keeps_and_shows_what_it_found(
     assert subject.check_models(config, [], as_json=False) is False
     said = capsys.readouterr().out
     assert "nop" in said and "bad: ZeroDivisionError: one by none" in said
-    shown = {name: model_view(one, "http://here", live=None).measured for name, one in served_models(config).items()}
+    shown = {
+        name: model_view(one, "http://here", live=None, capabilities=[], since_s=0.0).measured
+        for name, one in served_models(config).items()
+    }
     nop = shown[ModelName("nop")]
     assert nop is not None
     assert nop.load_s is not None and nop.peak_memory_mb is not None and nop.at.startswith("20")

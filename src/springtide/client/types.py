@@ -127,6 +127,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = 0
     timeout_s: float = 0.0
     predicted_s: float = 0.0
+    used_s: float | None = None  # of workers, by all its attempts
     start_deadline_at_s: float | None = None
     started_at: str | None = None
     started_at_s: float | None = None

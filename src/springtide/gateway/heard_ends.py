@@ -15,6 +15,7 @@ import msgspec
 from springtide.domain.ids import JobId
 from springtide.domain.job import Job, JobStatus
 from springtide.domain.lease import Outcome
+from springtide.ledger.usage import used_s
 
 
 class HeardEnds:
@@ -54,9 +55,12 @@ class HeardEnd:
 
     def job(self) -> Job | None:
         """The job as the ledger has it now, where that is certain without asking it: a result names its own attempt,
-        while a failure may leave fields of earlier attempts as they are."""
+        while a failure may leave fields of earlier attempts as they are; and what earlier ones took is not known here.
+        """
         end, job = self.outcome, self._job
         if end is None or end.status is not JobStatus.COMPLETED or end.started_at_s is None or job.plan is not None:
+            return None
+        if end.attempt > 1:
             return None
         return msgspec.structs.replace(
             job,
@@ -69,4 +73,5 @@ class HeardEnd:
             output_files=end.output_files,
             error=None,
             checkpoint=None,
+            used_s=used_s(end),
         )

@@ -43,7 +43,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not self.close_sent:  # the handshake was sound, and the application's task is yet to begin
-            self.scope["extensions"][WIRE] = self  # type: ignore[index,typeddict-item]
+            self.scope["extensions"][WIRE] = self  # type: ignore[index,typeddict-item] - an extension of our own
 
     def pause_writing(self) -> None:
         super().pause_writing()
