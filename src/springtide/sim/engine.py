@@ -82,7 +82,7 @@ class SimEngine(Engine[SimInput, SimOutput]):
     def load(self) -> None: ...
 
     def run(self, inputs: SimInput, progress: Progress) -> SimOutput:
-        raise NotImplementedError
+        raise NotImplementedError("simulated workers run it: no child process ever does")
 
     def estimate(self, inputs: SimInput) -> float:
         return inputs.seconds

@@ -7,6 +7,7 @@ export type Schemas = components["schemas"];
 type Bands = { eta_range_s?: number[] | null; eta_likely_s?: number[] | null };
 export type Job = Omit<Schemas["JobView"], keyof Bands> & Bands;
 export type Model = Schemas["ModelView"];
+export type Decision = Schemas["DecisionView"];
 /** A file of a result: outputs are the model's own, so the document does not name it. */
 export type FileView = { id: string; url: string; media_type: string; bytes: number; sha256: string; name?: string | null };
 export type FieldProblem = Schemas["FieldProblem"];

@@ -4,13 +4,12 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useSearchParams } from "wouter";
-import { api, ask, type Model, type Schemas } from "../api/client";
+import { api, ask, type Decision, type Model } from "../api/client";
 import { useModels } from "../api/jobs";
 import { Failed } from "../parts/failed";
 import { duration, when } from "../parts/format";
 import { Timeline } from "./timeline";
 
-export type Decision = Schemas["DecisionView"];
 const SPANS_S = { "1h": 3600, "6h": 21_600, "24h": 86_400 } as const;
 type Span = keyof typeof SPANS_S;
 

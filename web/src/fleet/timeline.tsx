@@ -2,9 +2,8 @@
 import "@mantine/charts/styles.css";
 import { CompositeChart } from "@mantine/charts";
 import { useTranslation } from "react-i18next";
-import type { Schemas } from "../api/client";
+import type { Decision, Schemas } from "../api/client";
 import i18n from "../i18n";
-import type { Decision } from "./fleet";
 
 type Sample = Schemas["SampleView"];
 const POINTS = 180; // more would be narrower than a bar
