@@ -110,6 +110,7 @@ def test_submit_list_get_cancel_and_models_speak_json(server: Server) -> None:
         "upscale",
         "video",
         "watermark",
+        "what-if",
     }
     job = json.loads(server.cli("submit", "synthetic", "-i", "seconds=600", "--json").stdout)
     listed = json.loads(server.cli("list", "--json").stdout)

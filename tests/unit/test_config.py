@@ -46,6 +46,7 @@ def test_no_file_at_all_is_a_working_set_up() -> None:
         "upscale",
         "video",
         "watermark",
+        "what-if",
     }
     assert config.server.host == "127.0.0.1"
     assert config.ledger_url == f"sqlite:///{config.server.data_dir / 'springtide.db'}"

@@ -7,10 +7,9 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -29,14 +28,9 @@ from springtide.sim.pool.traces import Reading, read_trace
 from springtide.sim.pool.tuning import Tuned, tune
 from springtide.sim.pool.weather import Weather
 
-if TYPE_CHECKING:
-    from springtide.ledger.history import Ran
-    from springtide.ledger.sql import SqlLedger
-
 _out, _err = Console(), Console(stderr=True)
 INVENTED = "invent:"
 DEFAULT_DAYS = 3.0
-PAGE = 2000  # rows read at once
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,25 +192,15 @@ def export_trace(config: Config, since: str, output: Path | None) -> None:
 
 
 async def _exported(config: Config, since_s: float) -> str:
+    """It begins at the first arrival."""
     from springtide.cli import build
+    from springtide.ledger.traces import HEADER, ran_since, trace_line
 
     ledger = build.ledger(config)
     await ledger.start()
     try:
-        rows = [row async for row in _rows(ledger, since_s)]
+        found = [one async for page_ in ran_since(ledger.history, since_s) for one in page_]
     finally:
         await ledger.stop()
-    return "".join(["arrival_s,model,tenant,seconds,predicted_s\n", *rows])
-
-
-async def _rows(ledger: SqlLedger, since_s: float) -> AsyncGenerator[str]:
-    """Lines of the trace; it begins at the first arrival."""
-    found: list[Ran] = []
-    page_: list[Ran] | None = None
-    while page_ is None or len(page_) == PAGE:
-        page_ = await ledger.history.ran(since_s=since_s, after=found[-1].id if found else None, limit=PAGE)
-        found += page_
     found.sort(key=lambda one: one.came_at_s)
-    for one in found:
-        arrival_s = one.came_at_s - found[0].came_at_s
-        yield f"{arrival_s:.3f},{one.model},{one.tenant},{one.run_s:.3f},{one.predicted_s:.3f}\n"
+    return "".join([HEADER, *(trace_line(one, found[0].came_at_s) for one in found)])

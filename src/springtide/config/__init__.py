@@ -422,6 +422,7 @@ def _default_models() -> dict[str, ModelConfig]:
         **{name: ModelConfig(engine=name, timeout_s=7200) for name in _FINISHING},
         "upscale": ModelConfig(engine="upscale", timeout_s=4 * 3600),
         "video": ModelConfig(engine="video", timeout_s=3600),
+        "what-if": ModelConfig(engine="what-if", timeout_s=3600, idle_s=60),
     }
 
 

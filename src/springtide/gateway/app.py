@@ -47,9 +47,10 @@ from springtide.gateway.openai import service as openai
 from springtide.gateway.openapi import openapi_config
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.retrying import Retrying
+from springtide.gateway.routes_estimate import estimate_job
 from springtide.gateway.routes_links import open_link
 from springtide.gateway.routes_retry import retry_job
-from springtide.gateway.routes_scaling import get_scaling
+from springtide.gateway.routes_scaling import get_scaling, get_trace
 from springtide.gateway.routes_submit import submit
 from springtide.gateway.routes_usage import get_usage
 from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
@@ -70,6 +71,7 @@ ROUTES = [
     routes_batches.cancel_batch,
     routes_batches.retry_batch,
     retry_job,
+    estimate_job,
     routes_jobs.get_job,
     routes_jobs.list_jobs,
     routes_jobs.cancel_job,
@@ -89,6 +91,7 @@ ROUTES = [
     routes_models.list_models,
     routes_models.get_model,
     get_scaling,
+    get_trace,
     get_usage,
     routes_keys.create_key,
     routes_keys.list_keys,

@@ -20,6 +20,7 @@ from springtide.gateway.envelope import STEP_NAME
 from springtide.gateway.key_views import MAX_NAME
 from springtide.gateway.openai import described as openai
 from springtide.gateway.openapi_statuses import describe_errors
+from springtide.gateway.routes_estimate import EstimateWish
 from springtide.gateway.schemas import AcceptedView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
 from springtide.gateway.webhook_document import describe_webhooks
@@ -57,6 +58,9 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
         schemas[name]["properties"]["problem"] = {"$ref": "#/components/schemas/Problem"}
     _describe_upload(paths["/v1/blobs"]["post"])
     _describe_key(paths["/v1/keys"]["post"])
+    _describe_estimate(document)
+    csv = {"text/csv": {"schema": {"type": "string", "description": "arrival_s,model,tenant,seconds,predicted_s"}}}
+    paths["/v1/trace"]["get"]["responses"]["200"] = {"description": "One job a line.", "content": csv}
     _describe_direct(paths["/v1/blobs/uploads"]["post"], paths["/v1/blobs/uploads/{blob_id}"]["put"])
     complete_upload: Document = paths["/v1/blobs/{blob_id}/complete"]["post"]["responses"]
     complete_upload["200"] = {**complete_upload["201"], "description": "It was complete already."}
@@ -277,6 +281,13 @@ def _describe_key(operation: Document) -> None:
     }
     schema = {"type": "object", "properties": properties, "required": ["tenant"], "additionalProperties": False}
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _describe_estimate(document: Document) -> None:
+    (wish,), components = msgspec.json.schema_components([EstimateWish], ref_template="#/components/schemas/{name}")
+    document["components"]["schemas"].update(components)
+    operation: Document = document["paths"]["/v1/jobs/estimate"]["post"]
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": wish}}}
 
 
 def _describe_events(operation: Document) -> None:

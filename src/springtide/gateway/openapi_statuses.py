@@ -35,6 +35,8 @@ _OF_A_THING = ("404", "410")
 _OWN = {
     ("/v1/jobs", "post"): ("404", "415", "422"),
     ("/v1/jobs", "get"): ("404",),
+    ("/v1/jobs/estimate", "post"): ("404", "413", "422"),
+    ("/v1/trace", "get"): ("404",),
     ("/v1/jobs/batches", "post"): ("409", "415", "422"),
     ("/v1/jobs/batches/{batch_id}/cancel", "post"): ("409", "504"),
     ("/v1/jobs/batches/{batch_id}/retry", "post"): ("409", "422", "504"),

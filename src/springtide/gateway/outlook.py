@@ -127,6 +127,11 @@ class Outlook:
         is_seen = view.queued > 0 and job.created_at_s <= view.taken_at_s
         return self._readiness.of_waiting(view, job.predicted_s, ahead=live.ahead if live else None, is_seen=is_seen)
 
+    async def forecast(self, model: ModelName, predicted_s: float, *, jobs: int = 1) -> Eta | None:
+        """Until the last of so many jobs alike would have ended if they came now; None as for `eta`."""
+        view = await self.view(model)
+        return None if view is None else self._readiness.of_coming(view, predicted_s, jobs=jobs)
+
     def predicted_s(self, model: ModelName, foretold: Foretold) -> float:
         """Run seconds that a job is queued with, of which its engine says this."""
         return self._readiness.predicted_s(model, foretold)

@@ -150,6 +150,12 @@ class Readiness:
             start_s = self._tail(view).start_s
         return None if start_s is None else _eta(self._band(view.model, start_s, self.run(view.model, estimate_s)))
 
+    def of_coming(self, view: QueueView, estimate_s: float, *, jobs: int) -> Eta | None:
+        """Until the last of so many jobs that are not there yet will have ended; None as above."""
+        before = view.queued + jobs - 1
+        start_s = self._start_s(view, before, view.predicted_s + (jobs - 1) * estimate_s)
+        return None if start_s is None else _eta(self._band(view.model, start_s, self.run(view.model, estimate_s)))
+
     def _band(self, model: ModelName, start_s: float, run: Prediction) -> Band:
         free = Place(loading_left_s=(start_s,)) if start_s > 0 else Place(idle=1)
         place = msgspec.structs.replace(free, run_s=run.median_s, run_p90_s=run.p90_s)

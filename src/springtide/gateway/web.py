@@ -21,7 +21,16 @@ from springtide.gateway.access import OPEN
 from springtide.gateway.context import AnyRequest, headers_of, text
 
 FOLDER = Path(__file__).with_name("static")
-PATHS = ["/", "/batch", "/history", "/fleet", "/models"]  # pages of the application: web/src/app.tsx
+PATHS = [
+    "/",
+    "/batch",
+    "/history",
+    "/fleet",
+    "/what-if",
+    "/models",
+    "/tenants",
+    "/webhooks",
+]  # pages of the application: web/src/app.tsx
 # Styles may stand in the document: the components set positions and sizes so. Scripts may not.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "

@@ -64,6 +64,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     weather: Weather = Weather()
     wait_s: float = 30.0  # the objective's
     accelerators: int | None = None  # shared by all models; None: as many as anybody wants
+    min_replicas: int = 0  # of each model: kept up whatever a policy wishes
     weights: Sequence[float] = ()  # of tenants
     in_order: bool = False  # first come, first served
     seed: int = 1
@@ -111,7 +112,7 @@ class Simulation:
         """Until every job has run."""
         at_s, model, pools, heap = self._jobs.at_s, self._jobs.model, self._pools, self._heap
         for number, pool in enumerate(pools):
-            for _ in range(max(self._contender.initial, self._kept_busy(number))):
+            for _ in range(max(self._contender.initial, self._setup.min_replicas, self._kept_busy(number))):
                 self._become_ready(pool.launch(0.0), 0.0)
         self._push(0.0, _LOOK, None)
         coming, total = 0, len(at_s)
@@ -226,12 +227,15 @@ class Simulation:
     def _look(self, now_s: float) -> None:
         decide, memory, said = self._policy.decide, self._memory, self._advice
         for number, pool in enumerate(self._pools):
-            said[number], memory[number] = decide(pool.view(now_s), memory[number])
+            advice, memory[number] = decide(pool.view(now_s), memory[number])
+            if advice.replicas < self._setup.min_replicas:
+                advice = msgspec.structs.replace(advice, replicas=self._setup.min_replicas)
+            said[number] = advice
         wanted = self._granted(now_s) if self._setup.accelerators is not None else None
         for number, pool in enumerate(self._pools):
-            advice = self._advice[number]
-            assert advice is not None
-            self._apply(pool, advice.replicas if wanted is None else wanted[number], now_s)
+            wish = said[number]
+            assert wish is not None
+            self._apply(pool, wish.replicas if wanted is None else wanted[number], now_s)
         self._recorder.look(now_s, self._pools)
         if self._told is not None:
             self._told(min(1.0, now_s / self._end_s))

@@ -184,7 +184,7 @@ def _late(comparison: Comparison) -> str:
 def _waits(comparison: Comparison) -> str:
     lines = [Line(label=one.policy, colour=_colour(comparison, one), points=one.within) for one in comparison.outcomes]
     worst = min((one.within[0][1] for one in comparison.outcomes if one.within), default=0.0)
-    bottom = int(worst * 10) / 10
+    bottom = min(0.9, int(worst * 10) / 10)  # a line at 100 % needs room below it
     ticks = [(comparison.wait_s * step, f"{comparison.wait_s * step:g} s") for step in range(6)]
     mark = (comparison.wait_s, f"objective: {comparison.share:.1%} here")
     return legend(lines) + chart(

@@ -77,7 +77,7 @@ def tune(jobs: Jobs, objective: Objective, setup: Setup, *, told: Told | None = 
     for other in _simpler(objective):
         best = other if better(other, best) else best
     whole = simulate(jobs, contender(best, jobs, objective, setup), setup) if few is not jobs else run(best)
-    most = math.ceil(whole.peak * HEADROOM)
+    most = min(math.ceil(whole.peak * HEADROOM), setup.accelerators or math.inf)
     return Tuned(
         trace=jobs.name,
         tried=len(tried),
@@ -86,8 +86,8 @@ def tune(jobs: Jobs, objective: Objective, setup: Setup, *, told: Told | None = 
         replica_hours=whole.replica_hours,
         peak=whole.peak,
         settings=best,
-        max_replicas=most,
-        lines=_lines(best, whole, jobs, objective, setup, most=most, model=model),
+        max_replicas=int(most),
+        lines=_lines(best, whole, jobs, objective, setup, most=int(most), model=model),
     )
 
 
@@ -177,7 +177,7 @@ def _lines(
         f"# {whole.attained:.2%} of jobs in {objective.wait_s:g} s, {whole.replica_hours:,.0f} replica hours{said}",
         f"# (simulated on {jobs.name}, cold start {cold_s:g} s; {whole.peak} replicas at most)",
         f"[models.{model}]",
-        f"min_replicas = {best.min_replicas}",
+        f"min_replicas = {max(best.min_replicas, setup.min_replicas)}",
         f"max_replicas = {most}",
         f"idle_s = {best.idle_s:g}",
         "",
