@@ -1,0 +1,86 @@
+"""What Springtide's own processes need to be allowed in a cluster, in one place: `deploy` renders roles from it,
+`doctor` checks it, and the tests of the fleet run with exactly these.
+
+Nothing here creates, changes or deletes a Deployment or a pod: scaling is the scale subresource alone, and a pod only
+ever gets an annotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+
+class Right(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule of a Role."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    why: str
+
+
+EVENTS = Right(group="", resources=("events",), verbs=("create", "patch"), why="says what was done on the object")
+FLEET = (
+    Right(
+        group="apps",
+        resources=("deployments",),
+        verbs=("get", "list", "watch"),
+        why="how many workers are wanted and there, and what keeps new ones away (quota)",
+    ),
+    Right(
+        group="apps",
+        resources=("deployments/scale",),
+        verbs=("get", "patch"),
+        why="the number of workers, and nothing else of a Deployment",
+    ),
+    Right(
+        group="",
+        resources=("pods",),
+        verbs=("get", "list", "watch", "patch"),
+        why="how each worker fares; idle ones are marked to leave first (pod-deletion-cost)",
+    ),
+    EVENTS,
+)
+ELECTION = (
+    Right(
+        group="coordination.k8s.io",
+        resources=("leases",),
+        verbs=("get", "create", "update"),
+        why="one of two controllers acts",
+    ),
+)
+CONTROLLER = (*FLEET, *ELECTION)
+DOCTOR = (
+    Right(
+        group="",
+        resources=("pods", "events", "resourcequotas", "persistentvolumeclaims"),
+        verbs=("list",),
+        why="what keeps workers from coming up",
+    ),
+    Right(group="apps", resources=("deployments", "daemonsets"), verbs=("list",), why="whether the workers are there"),
+)
+DOCTOR_CLUSTER = (  # of a ClusterRole: what is not in a namespace
+    Right(group="", resources=("nodes",), verbs=("list",), why="whether nodes offer GPUs"),
+    Right(
+        group="apiextensions.k8s.io",
+        resources=("customresourcedefinitions",),
+        verbs=("list",),
+        why="whether KEDA and the training operator are there",
+    ),
+)
+
+
+def as_rules(rights: Iterable[Right]) -> list[dict[str, list[str]]]:
+    """As `rules` of a Role."""
+    return [
+        {"apiGroups": [right.group], "resources": list(right.resources), "verbs": list(right.verbs)} for right in rights
+    ]
+
+
+def as_triples(rights: Iterable[Right]) -> frozenset[tuple[str, str, str]]:
+    """Each (group, resource, verb) by itself."""
+    return frozenset(
+        (right.group, resource, verb) for right in rights for resource in right.resources for verb in right.verbs
+    )
