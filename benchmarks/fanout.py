@@ -1,4 +1,5 @@
 """Live events to 1,000 WebSocket clients: all on one job, and each on a job of its own; at 5,000 deliveries a second.
+Then a job each at 1,000 a second with the gateway killed on the way (Valkey as the broker): every client comes again.
 
 The gateway is the real one in a process of its own (embedded broker, SQLite); the clients share a second process; this
 one takes the worker's place at the broker's socket, so that it decides what is told when.
@@ -9,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +27,12 @@ from benchmarks.memory import pss_mb, rss_mb
 from benchmarks.plan import REPOSITORY, Plan
 from benchmarks.product import SYNTHETIC, Installation
 from benchmarks.report import OURS, Goal, Report
+from springtide.broker.protocol import Broker
+from springtide.broker.redis import RedisBroker
 from springtide.broker.remote import RemoteBroker
 from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.lease import Completion, Held, Lease, Progress, WorkerState
+from springtide.testing.servers import free_port, valkey_server
 
 ROUNDS = 3
 SECONDS = 10.0
@@ -34,6 +41,9 @@ EVENTS_PER_S = 5  # of each job, so that each client is told five things a secon
 BEAT_EVERY_S = 5.0
 MODEL, WORKER = ModelName("synthetic"), WorkerId("benchmark-1")
 EACH = "springtide, a job each"
+KILLED = "springtide, gateway killed"
+SLOWLY = 1  # events a second of each job while the gateway is killed
+KILL_AFTER_S = 3.0
 ALL = "1,000 clients on one job, 5,000 deliveries/s"
 ONE = "1,000 clients on a job each, 5,000 deliveries/s"
 GOALS = (
@@ -43,6 +53,7 @@ GOALS = (
     Goal(metric="lost", bound=0, at_least=False, what=ALL),
     Goal(metric="p99_ms", bound=60, at_least=False, what=ONE, system=EACH),
     Goal(metric="lost", bound=0, at_least=False, what=ONE, system=EACH),
+    Goal(metric="lost", bound=0, at_least=False, what="1,000 clients, 1,000 events/s, gateway killed", system=KILLED),
 )
 NOTES = (
     "p50_ms, p99_ms: from the moment at which the worker's side says it to its arrival in the client's process.",
@@ -50,6 +61,8 @@ NOTES = (
     "gateway_pss_mb: proportional set size of the gateway's process at the end, ledger, broker and API included; "
     "gateway_growth_mb: less that before the first client came.",
     "lost: events that a client was not told, its job's end included; doubled: told twice.",
+    "Gateway killed: by SIGKILL and started again; published is what the worker's side has said, lost what of that a "
+    "client was never told; p99_ms includes what was said while nobody answered.",
     "A job each: every event is published, read, encoded and written for one client only.",
 )
 
@@ -58,6 +71,7 @@ def measure(plan: Plan) -> Report:
     report = Report("fanout", title="Live events to many clients", goals=GOALS)
     report.notes = list(NOTES)
     report.describe(OURS, f"{CLIENTS:,} WebSocket clients follow one job, {EVENTS_PER_S} events a second")
+    report.describe(KILLED, f"{CLIENTS:,} WebSocket clients follow a job each through a SIGKILL of the gateway; Valkey")
     report.describe(EACH, f"{CLIENTS:,} WebSocket clients follow a job each, {EVENTS_PER_S} events a second and job")
     for number in range(min(plan.rounds, ROUNDS)):
         for name, jobs in ((OURS, 1), (EACH, CLIENTS)):
@@ -70,6 +84,14 @@ def measure(plan: Plan) -> Report:
                 continue
             report.add(name, values)
             print(f"round {number + 1}: {name} {values}", file=sys.stderr, flush=True)
+        if plan.wants(KILLED):
+            try:
+                values = _killed_round(plan, plan.folder / f"killed-{number}", _clients(plan))
+            except (RuntimeError, subprocess.SubprocessError, httpx.HTTPError) as error:
+                report.fail(KILLED, error)
+                continue
+            report.add(KILLED, values)
+            print(f"round {number + 1}: {KILLED} {values}", file=sys.stderr, flush=True)
     return report
 
 
@@ -85,7 +107,8 @@ def _round(plan: Plan, folder: Path, count: int) -> dict[str, float]:
         before_mb = pss_mb(gateway) or 0.0
         with _listeners(server.url, jobs, plan) as listeners:
             cpu_before = _cpu_s(gateway)
-            asyncio.run(_tell(home.broker_socket, count, seconds=1.0 if plan.quick else SECONDS))
+            broker = RemoteBroker(home.broker_socket)
+            asyncio.run(_tell(broker, count, seconds=1.0 if plan.quick else SECONDS, each_s=EVENTS_PER_S))
             found = _ended(listeners)
             used_s = _cpu_s(gateway) - cpu_before
             after_mb, resident_mb = pss_mb(gateway) or 0.0, rss_mb(gateway) or 0.0
@@ -97,6 +120,32 @@ def _round(plan: Plan, folder: Path, count: int) -> dict[str, float]:
         "gateway_pss_mb": after_mb,
         "gateway_rss_mb": resident_mb,
     }
+
+
+def _killed_round(plan: Plan, folder: Path, count: int) -> dict[str, float]:
+    folder.mkdir(parents=True)
+    with valkey_server(dir=str(folder)) as valkey, contextlib.ExitStack() as stack:
+        home = Installation(folder, f'[broker]\nurl = "{valkey.url}"\n{SYNTHETIC}', port=free_port())
+        first = contextlib.ExitStack()
+        server = first.enter_context(home.gateway())
+        stack.enter_context(home.process("controller"))
+        jobs = _submit(server.url, count)
+        with _listeners(server.url, jobs, plan) as listeners:
+            broker = RedisBroker(valkey.url, [MODEL], consumer="benchmark")
+            telling = threading.Thread(target=lambda: asyncio.run(_tell(broker, count, seconds=SECONDS, each_s=SLOWLY)))
+            telling.start()
+            time.sleep(KILL_AFTER_S)
+            os.kill(server.pid, signal.SIGKILL)
+            first.close()
+            again_s = time.perf_counter()
+            stack.enter_context(home.gateway())
+            away_s = time.perf_counter() - again_s
+            telling.join()
+            found = _ended(listeners)
+    said = count * (round(SECONDS * SLOWLY) + 2)  # started, what was told, completed
+    names = ("events", "deliveries", "breaks", "doubled", "p50_ms", "p99_ms", "most_ms")
+    lost = max(0, said - found["deliveries"] + found["doubled"]) + found["lost"] + found["without_end"]
+    return {name: found[name] for name in names} | {"published": said, "lost": lost, "away_s": away_s}
 
 
 def _submit(url: str, count: int) -> list[str]:
@@ -141,20 +190,19 @@ def _rest(process: subprocess.Popen[str]) -> str:
     return process.stderr.read()[-2000:]
 
 
-async def _tell(socket: Path, count: int, *, seconds: float) -> None:
-    """Lease every job, tell of each EVENTS_PER_S times a second, spread evenly over the second, and complete it."""
-    broker = RemoteBroker(socket)
+async def _tell(broker: Broker, count: int, *, seconds: float, each_s: int) -> None:
+    """Lease every job, tell of each `each_s` times a second, spread evenly over the second, and complete it."""
     await broker.start()
     try:
         leases: list[Lease] = []
         while len(leases) < count:
             leases += await broker.lease(MODEL, WORKER, count, time.time())
         slots = [leases[first::10] for first in range(10)]  # one tenth of the jobs each fiftieth of a second
-        rounds = round(seconds * EVENTS_PER_S)
+        rounds = round(seconds * each_s)
         began, beat_at = time.perf_counter(), 0.0
         for number in range(rounds):
             for place, slot in enumerate(slots):
-                due = began + (number + place / len(slots)) / EVENTS_PER_S
+                due = began + (number + place / len(slots)) / each_s
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 if time.perf_counter() > beat_at:
                     beat_at = time.perf_counter() + BEAT_EVERY_S

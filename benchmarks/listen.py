@@ -3,8 +3,9 @@
     python -m benchmarks.listen http://127.0.0.1:8321 --clients 1000 < job-ids.txt
 
 Client n follows job n modulo the number of jobs. Prints `ready` once all have their snapshot; ends once each job has
-told its end to each of its clients, or after --patience seconds. Hand-written on asyncio protocols because the clients
-share the processor with what they measure; what arrives is only kept, and looked at in the end.
+told its end to each of its clients, or after --patience seconds. A client whose connection breaks comes again,
+after the last event it saw, until the server is back. Hand-written on asyncio protocols because the clients share the
+processor with what they measure; what arrives is only kept, and looked at in the end.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import contextlib
 import json
 import os
+import random
 import sys
 import time
 from collections import Counter
@@ -27,6 +30,7 @@ from benchmarks.report import percentile
 
 END = b'"kind":"completed"'
 CONNECTING = 50  # at once
+AGAIN_S = 0.2  # after a connection broke, or was refused
 
 
 class Listener(asyncio.Protocol):
@@ -37,15 +41,19 @@ class Listener(asyncio.Protocol):
         self._host = host
         self._buffer = bytearray()
         self._is_open = False
+        self._last = ""  # the last event seen
+        self._returning: asyncio.Task[None] | None = None
         self.messages: list[tuple[float, bytes]] = []
+        self.breaks = 0
         loop = asyncio.get_running_loop()
         self.has_snapshot: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
+        self._buffer, self._is_open = bytearray(), False
         transport.write(  # type: ignore[attr-defined]
-            f"GET /v1/live?jobs={self.job} HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\n"
+            f"GET /v1/live?jobs={self.job}{self._last} HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
 
@@ -71,7 +79,21 @@ class Listener(asyncio.Protocol):
                     self.ended.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(RuntimeError(f"connection lost: {exc}"))
+        if not self.has_snapshot.done():
+            self._fail(RuntimeError(f"connection lost: {exc}"))
+        elif not self.ended.done():
+            self.breaks += 1
+            last = next((told[-1] for told in map(_ids, reversed([each for _, each in self.messages])) if told), None)
+            self._last = "" if last is None else f":{last}"
+            self._returning = asyncio.get_running_loop().create_task(self._return())
+
+    async def _return(self) -> None:
+        name, _, port = self._host.rpartition(":")
+        while True:
+            await asyncio.sleep(AGAIN_S * (1 + random.random()))
+            with contextlib.suppress(OSError):
+                await asyncio.get_running_loop().create_connection(lambda: self, name, int(port))
+                return
 
     def _fail(self, error: Exception) -> None:
         for future in (self.has_snapshot, self.ended):
@@ -93,6 +115,11 @@ class Listener(asyncio.Protocol):
         opcode = buffer[0] & 0x0F
         del buffer[: start + size]
         return opcode, payload
+
+
+def _ids(message: bytes) -> list[str]:
+    """Of the events in a message; a snapshot tells of one that was seen before or never."""
+    return [item["id"] for item in msgspec.json.decode(message) if item["kind"] != "snapshot" and item.get("id")]
 
 
 async def listen(url: str, jobs: list[str], *, clients: int, patience_s: float) -> dict[str, Any]:
@@ -122,7 +149,7 @@ def _counted(listeners: list[Listener]) -> dict[str, Any]:
         seen: Counter[str] = Counter()
         for at, payload in each.messages:
             for item in msgspec.json.decode(payload):
-                if item["kind"] != "snapshot":
+                if item["kind"] not in {"snapshot", "waiting"}:
                     seen[item["id"]] += 1
                     if item["kind"] == "progress":
                         late_s.append(at - item["at_s"])
@@ -134,6 +161,7 @@ def _counted(listeners: list[Listener]) -> dict[str, Any]:
         "messages": sum(len(each.messages) for each in listeners),
         "lost": sum(len(heard[each.job] - set(seen)) for each, seen in zip(listeners, own, strict=True)),
         "doubled": sum(count - 1 for seen in own for count in seen.values()),
+        "breaks": sum(each.breaks for each in listeners),
         "without_end": sum(not each.ended.done() or each.ended.exception() is not None for each in listeners),
         "p50_ms": percentile(late_s, 0.5) * 1e3 if late_s else None,
         "p99_ms": percentile(late_s, 0.99) * 1e3 if late_s else None,

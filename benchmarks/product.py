@@ -22,7 +22,7 @@ from springtide.config import load_config
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 PULL_WITHIN_S = 900.0
-SERVER = "[server]\nport = 0\nmax_upload_mb = 2048\n"
+SERVER = "[server]\nport = {port}\nmax_upload_mb = 2048\n"
 # One worker, warm from the start; the engine does nothing, so that what is measured is the platform.
 SYNTHETIC = """
 [models.synthetic]
@@ -43,11 +43,11 @@ max_replicas = 1
 class Installation:
     """A folder with a configuration, and the processes started on it."""
 
-    def __init__(self, folder: Path, models: str) -> None:
+    def __init__(self, folder: Path, models: str, *, port: int = 0) -> None:
         self.data = folder / "data"
         self.data.mkdir(parents=True)
         self.config = folder / "springtide.toml"
-        self.config.write_text(SERVER + models)
+        self.config.write_text(SERVER.format(port=port) + models)
         self.log = folder / "log.txt"
 
     @property

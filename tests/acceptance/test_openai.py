@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+import shlex
+import subprocess
 import time
 import wave
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import av
 import httpx2
@@ -31,6 +36,15 @@ PORTRAIT, TALK = DATA / "portrait.jpg", DATA / "en.wav"
 def client(server: Server) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", timeout=120) as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that waits for a result for a second only, and keeps no more than one job of a model waiting."""
+    variables = {"SPRINGTIDE_OPENAI__WAIT_S": "1", "SPRINGTIDE_TENANTS__DEFAULT__MAX_QUEUED": "1"}
+    one = Server(tmp_path_factory.mktemp("narrow"), variables)
+    yield one
+    one.close()
 
 
 def picture(b64: str | None) -> Image.Image:
@@ -162,3 +176,67 @@ def test_bad_requests_are_not_repeated_and_say_which_parameter(client: openai.Op
     with pytest.raises(openai.ConflictError):
         client.videos.download_content(client.videos.create(prompt="sea", seconds="30").id)  # type: ignore[arg-type]  # longer than theirs
     assert time.monotonic() - began_s < 60, "a conflict for good is not waited for"
+
+
+def test_the_packages_own_retries_wait_for_the_same_job(narrow: Server) -> None:
+    """Starting the model takes longer than a call waits: 408 until it is there, and one job in all."""
+    answers: list[int] = []
+    http = httpx2.Client(event_hooks={"response": [lambda answer: answers.append(answer.status_code)]})
+    with openai.OpenAI(base_url=f"{narrow.url}/v1", api_key="none", max_retries=60, http_client=http) as client:
+        said = client.audio.transcriptions.create(model="whisper-1", file=TALK)
+    assert said.text.startswith("It was the best of times")
+    assert 408 in answers and answers[-1] == 200
+    assert len(narrow.http.get("/v1/jobs", params={"model": "speech"}).json()["data"]) == 1
+
+
+def test_the_packages_own_retries_outlast_a_full_queue(narrow: Server) -> None:
+    """Four at once where one may wait: who is told 429 comes again when it is told to, and each is served once."""
+    answers: list[int] = []
+    http = httpx2.Client(event_hooks={"response": [lambda answer: answers.append(answer.status_code)]})
+    with openai.OpenAI(base_url=f"{narrow.url}/v1", api_key="none", max_retries=60, http_client=http) as client:
+
+        def film(number: int) -> str:
+            made = client.videos.create(prompt=f"sea {number}", seconds="1", size="160x120")  # type: ignore[arg-type]  # smaller than theirs
+            return client.videos.poll(made.id).status
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(film, range(4))) == ["completed"] * 4
+    assert 429 in answers
+    assert len(narrow.http.get("/v1/jobs", params={"model": "video"}).json()["data"]) == 4
+
+
+def test_the_page_about_it_runs_as_it_is_written(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Python, with a smaller film; and its curl lines, each answered by what stands below it."""
+    page = (Path(__file__).parents[2] / "docs" / "openai.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for old, new in (
+        ("http://127.0.0.1:8321", server.url),
+        ('seconds="4", size="720x1280"', 'seconds="1", size="160x120"'),
+    ):
+        assert old in code
+        code = code.replace(old, new)
+    for name in ("en.wav", "portrait.jpg"):
+        (tmp_path / name).write_bytes((DATA / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "openai.md", "exec"), names)
+    assert names["said"].text.startswith("It was the best of times")
+    assert picture(names["cut"].data[0].b64_json).mode == "RGBA"
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        assert film.streams.video[0].frames > 0
+    [console] = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    asked = re.findall(r"^\$ (.*)\n(.*)$", console, re.MULTILINE)
+    assert len(asked) == 3
+    for command, told in asked:
+        words = shlex.split(command.replace("$URL", server.url).replace("tests/data/", f"{DATA}/"))
+        answer = json.loads(subprocess.run(words, capture_output=True, check=True, timeout=120).stdout)
+        shown = json.loads(told)
+        if shown.get("error"):
+            assert answer == shown
+        else:
+            assert answer.keys() == shown.keys()
+            assert {key: answer[key] for key in ("text", "object", "model") if key in shown} == {
+                key: shown[key] for key in ("text", "object", "model") if key in shown
+            }

@@ -131,6 +131,48 @@ async def test_uploaded_html_cannot_run_here(world: World) -> None:
     assert "sandbox" in answer.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"<html><script>alert(1)</script></html>",
+        b"PK\x03\x04" + bytes(26) + b"evil.class",
+        b"<?php system($_GET[0]); ?>",
+    ],
+    ids=["HTML", "zip", "PHP"],
+)
+async def test_a_polyglot_is_a_picture_here_and_nothing_else(world: World, tmp_path: Path, tail: bytes) -> None:
+    picture().save(tmp_path / "p.png")
+    both = (tmp_path / "p.png").read_bytes() + tail
+    body = await upload(world, both, headers={"content-type": "text/html"}, params={"name": "p.png.html"})
+    answer = await world.http.get(body["url"])
+    assert body["media_type"] == answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
+async def test_a_page_that_begins_like_a_picture_is_none(world: World) -> None:
+    body = await upload(world, b"GIF89a/*" + bytes(64) + b"*/=1;alert(1)")
+    job = await world.http.post("/v1/jobs", json={"model": "sketch", "inputs": {"picture": body["id"]}})
+    assert job.status_code == 422 and job.json()["code"] in {"broken_media", "wrong_media_type"}
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../etc/cron.d/x", "/etc/passwd", "..\\..\\boot.ini", "a\x00b/../c", "....//x", ".."]
+)
+async def test_a_path_in_a_file_name_leads_nowhere(world: World, tmp_path: Path, name: str) -> None:
+    before = {each for each in tmp_path.parent.rglob("*") if not each.is_relative_to(tmp_path)}
+    body = await upload(world, params={"name": name})
+    form = await world.http.post("/v1/blobs", files={"file": (name, DATA)})
+    assert form.status_code == 201
+    for told in (body, form.json()):
+        shown = told["name"] or ""
+        assert not {"/", "\\", "\x00"} & set(shown) and shown not in {".", ".."}
+        answer = await world.http.get(told["url"])
+        assert answer.content == DATA and ".." not in answer.headers["content-disposition"].split(";")
+    assert {each for each in tmp_path.parent.rglob("*") if not each.is_relative_to(tmp_path)} == before
+
+
 async def test_a_blob_of_another_tenant_is_not_there(world: World) -> None:
     ref = BlobRef(id=BlobId("blob_" + "1" * 32), media_type="image/png", bytes=1, sha256="0" * 64)
     other = StoredBlob(ref=ref, tenant=TenantId("other"), created_at_s=0.0)
