@@ -4,6 +4,7 @@ status that the document has. A few examples for each operation, the same ones e
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,27 @@ def test_every_operation_answers_only_as_the_document_says(served: Served) -> No
         failures += _tried(served, operation)
     assert count == sum(len(methods) for methods in served.document["paths"].values())
     assert not failures, "\n".join(sorted(set(failures)))
+
+
+def test_generators_of_clients_can_read_it(served: Served) -> None:
+    """What openapi-python-client and openapi-typescript trip over, or make ugly names of."""
+    operations = [operation for methods in served.document["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    assert {"submit", "getJob", "listModels", "openaiVideosCreate"} <= set(names)
+    assert not any(name.lower().startswith("v1") for name in names)
+    text = json.dumps(served.document)
+    assert '"prefixItems"' not in text and '"items": false' not in text
+    refusals = [
+        (operation["operationId"], status, schema)
+        for operation in operations
+        for status, answer in operation["responses"].items()
+        if status.startswith("4")
+        for schema in answer["content"].values()
+    ]
+    assert len(refusals) > len(operations)
+    for name, status, body in refusals:
+        assert body["schema"]["$ref"].rpartition("/")[2] in {"Problem", "ErrorEnvelope"}, (name, status)
 
 
 def _tried(served: Served, operation: Any) -> list[str]:

@@ -7,11 +7,14 @@ variant for each model, so that a client generated from this document knows ever
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
+from litestar.types import Method
+from litestar.types.internal_types import PathParameterDefinition
 
 from springtide import __version__
 from springtide.domain.job import Priority
@@ -19,6 +22,7 @@ from springtide.domain.keys import Scope
 from springtide.gateway.envelope import STEP_NAME
 from springtide.gateway.key_views import MAX_NAME
 from springtide.gateway.openai import described as openai
+from springtide.gateway.openai.errors import is_openai
 from springtide.gateway.openapi_statuses import describe_errors
 from springtide.gateway.routes_estimate import EstimateWish
 from springtide.gateway.schemas import AcceptedView, EventView, Problem, WaitingEventView
@@ -39,7 +43,18 @@ def openapi_config() -> OpenAPIConfig:
         '`{"type": "subscribe", "jobs": [...]}` and `{"type": "unsubscribe", "jobs": [...]}` change what is followed.',
         use_handler_docstrings=True,
         path="/docs/framework",
+        operation_id_creator=_operation_id,
     )
+
+
+def _operation_id(handler: HTTPRouteHandler, method: Method, path: Sequence[str | PathParameterDefinition]) -> str:
+    """What generators call the operation: `getJob`; OpenAI's by their package's words, `openaiVideosCreate`."""
+    words = handler.handler_name.split("_")
+    parts = [part for part in path if isinstance(part, str)]
+    if is_openai("/" + "/".join(parts)):
+        words = ["openai", *parts[1:], *words]
+        words = [word for place, word in enumerate(words) if word not in words[:place]]
+    return words[0] + "".join(word.title() for word in words[1:])
 
 
 def complete(document: Document, models: Iterable[ServedModel]) -> Document:
@@ -74,7 +89,21 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
     openai.describe(document)
     cancel: Document = paths["/v1/jobs/{job_id}/cancel"]["post"]["responses"]
     cancel["200"] = {**cancel["202"], "description": "The job is on record as cancelled."}
+    _plain_pairs(document)
     return document
+
+
+def _plain_pairs(schema: Any) -> None:
+    """Tuples of one type as arrays of a fixed length: generators of clients do not read `prefixItems`."""
+    if isinstance(schema, list):
+        for each in schema:
+            _plain_pairs(each)
+    if not isinstance(schema, dict):
+        return
+    if "prefixItems" in schema and len({msgspec.json.encode(each) for each in schema["prefixItems"]}) == 1:
+        schema["items"] = schema.pop("prefixItems")[0]
+    for each in schema.values():
+        _plain_pairs(each)
 
 
 def _describe_submit(operation: Document, models: list[ServedModel]) -> None:

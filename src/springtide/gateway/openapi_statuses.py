@@ -72,7 +72,8 @@ def describe_errors(paths: Document) -> None:
             responses: Document = operation["responses"]
             for status in _statuses(path, method, has_body="requestBody" in operation):
                 known: Document = responses.get(status, {})
-                if "content" not in known or "application/json" not in known["content"]:
+                is_frameworks = status.startswith("4")  # its own idea of a refusal, which nobody is answered
+                if is_frameworks or "application/json" not in known.get("content", {}):
                     responses[status] = {"description": _WHY[status], "content": PROBLEM}
                 else:
                     known["content"].update(PROBLEM)
