@@ -26,6 +26,7 @@ from springtide.config import (
     WorkersConfig,
 )
 from springtide.config.sections import FloorConfig, OpenAiConfig, ProvenanceConfig, RetryConfig
+from springtide.config.telemetry import TelemetryConfig
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 EXAMPLE = Path(__file__).parents[1] / "springtide.example.toml"
@@ -46,6 +47,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("tenant_defaults", TenantDefaults),
     ("tenants.NAME", TenantConfig),
     ("openai", OpenAiConfig),
+    ("telemetry", TelemetryConfig),
 ]
 HEAD = """# Configuration
 

@@ -266,6 +266,8 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
         memory_mb=pool.memory_mb if pool else None,
         broker=broker_address(config),
         blobs=blobs_address(config),
+        metrics_host=config.telemetry.metrics_host,
+        metrics_port=None if is_embedded(config) else config.telemetry.metrics_port,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import json
 import logging
@@ -17,7 +18,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from springtide.cli import build, exposure, folder
+from springtide.cli import build, exposure, folder, watched
 from springtide.cli.patience import Service, start, started
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
     from springtide.controller.retention import Retention
     from springtide.domain.lease import Outcome
     from springtide.gateway.heard_ends import HeardEnds
+    from springtide.gateway.keyring import Keyring
+    from springtide.gateway.services import GatewayServices
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.sql import SqlLedger
+    from springtide.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 GATEWAY_VARIABLE = "SPRINGTIDE_GATEWAY"  # set for the gateway that `springtide up` keeps
 LEAVE_MARGIN_S = 45.0  # beyond a worker's grace: it may wait 30 s for a broker to take its last report
+SCALER = "scaler"  # who tells the gateway of `springtide up` what the fleet does
 LAST_RECORD_S = 5.0  # what workers reported last is some commits; a ledger that hangs must not hold the end up
 STOP_GRACE_S = 3.0  # open connections at shutdown: long enough for an answer under way, not for an event stream
 
@@ -60,13 +65,15 @@ async def run_gateway(
 
     parted: set when `springtide up` lets go, later than `stop`: in between no job is taken in, and workers report.
     """
-    from springtide.gateway.app import GatewayServices, create_app
+    from springtide.gateway.app import create_app
+    from springtide.gateway.context import exposition_of_app
     from springtide.gateway.heard_ends import HeardEnds
     from springtide.gateway.openai.service import openai_of_app
     from springtide.gateway.server import serve
-    from springtide.media.inspector import Inspector
+    from springtide.telemetry.metrics import Metrics
 
     clock, ends, closing = SystemClock(), HeardEnds(), stop if parted is None else parted
+    metrics = Metrics()
     folder.make(config.server.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):
@@ -76,39 +83,20 @@ async def run_gateway(
         ledger = await _there(stack, build.ledger(config), "ledger", stop)
         exposure.check(config, keyring := await _started(stack, exposure.keyring(ledger, clock)))
         blobs = await _there(stack, build.blobs(config), "blob store", stop)
+        parts: Any = {"blobs": blobs, "clock": clock, "metrics": metrics}
         if build.is_embedded(config):
-            broker = await stack.enter_async_context(_embedded(config, ledger, blobs=blobs, clock=clock, ends=ends))
+            broker = await stack.enter_async_context(_embedded(config, ledger, ends=ends, **parts))
         else:
             await stack.enter_async_context(started(broker := build.client_broker(config), "broker", stop))
             if with_controller:
-                kept = record_keeping(config, broker, ledger, blobs=blobs, clock=clock, on_ends=ends.tell)
+                kept = record_keeping(config, broker, ledger, on_ends=ends.tell, **parts)
                 await stack.enter_async_context(kept)
         if with_controller or build.is_embedded(config):
             await _started(stack, retention(config, ledger, blobs, clock))
-        app = create_app(
-            GatewayServices(
-                ledger=ledger,
-                history=ledger.history,
-                keyring=keyring,
-                batches=ledger.batches,
-                link_key=await _link_key(ledger),
-                webhooks=ledger.webhooks,
-                openai=ledger.openai,
-                metering=await _started(stack, exposure.metering(config, ledger, clock)),
-                broker=broker,
-                blobs=blobs,
-                inspector=await _started(stack, Inspector()),
-                clock=clock,
-                models=build.served_models(config),
-                egress=await _started(stack, build.egress(config)),
-                ends=ends,
-                tenants=build.tenants(config),
-                settings=build.gateway_settings(config),
-                stopping=stop,
-                closing=closing,
-            )
-        )
+        own = await _services(stack, config, ledger, keyring=keyring, broker=broker, ends=ends, **parts)
+        app = create_app(dataclasses.replace(own, stopping=stop, closing=closing))
         await _started(stack, openai_of_app(app).driver)
+        await stack.enter_async_context(watched.shown_as(config, exposition_of_app(app)))
         stack.enter_context(folder.announced(config.server.data_dir, url := _url(listener)))
         if parted is not None:
             await stack.enter_async_context(_linger(stop, parted, _longest_leave_s(config)))
@@ -116,6 +104,44 @@ async def run_gateway(
 
 
 ServiceT = TypeVar("ServiceT", bound=Service)
+
+
+async def _services(
+    stack: contextlib.AsyncExitStack,
+    config: Config,
+    ledger: SqlLedger,
+    *,
+    keyring: Keyring,
+    broker: Broker,
+    blobs: Blobs,
+    clock: SystemClock,
+    ends: HeardEnds,
+    metrics: Metrics,
+) -> GatewayServices:
+    """What the gateway is built from; what of it is to be started is, and stopped with `stack`."""
+    from springtide.gateway.services import GatewayServices
+    from springtide.media.inspector import Inspector
+
+    return GatewayServices(
+        ledger=ledger,
+        history=ledger.history,
+        keyring=keyring,
+        batches=ledger.batches,
+        link_key=await _link_key(ledger),
+        webhooks=ledger.webhooks,
+        openai=ledger.openai,
+        metering=await _started(stack, exposure.metering(config, ledger, clock)),
+        broker=broker,
+        blobs=blobs,
+        inspector=await _started(stack, Inspector()),
+        clock=clock,
+        models=build.served_models(config),
+        egress=await _started(stack, build.egress(config)),
+        ends=ends,
+        tenants=build.tenants(config),
+        settings=build.gateway_settings(config),
+        metrics=metrics,
+    )
 
 
 async def _started(stack: contextlib.AsyncExitStack, service: ServiceT) -> ServiceT:
@@ -134,19 +160,26 @@ async def _there(stack: contextlib.AsyncExitStack, service: ServiceT, name: str,
 
 async def run_controller(config: Config, stop: asyncio.Event) -> None:
     """Record, reap, sweep (unless the embedded gateway does), and keep workers as the load asks."""
-    clock = SystemClock()
+    from springtide.telemetry.metrics import Metrics
+    from springtide.telemetry.metrics_exposition import Exposition
+
+    clock, metrics = SystemClock(), Metrics()
     async with contextlib.AsyncExitStack() as stack:
         broker = build.client_broker(config)
         await stack.enter_async_context(started(broker, "broker", stop))
         if build.is_embedded(config):
             history = build.history_beside(broker)
+            await stack.enter_async_context(watched.relayed(metrics, broker, SCALER))
         else:
+            await stack.enter_async_context(watched.shown_as(config, Exposition(metrics, clock)))
             ledger = await _there(stack, build.ledger(config), "ledger", stop)
             blobs = await _there(stack, build.blobs(config), "blob store", stop)
-            await stack.enter_async_context(record_keeping(config, broker, ledger, blobs=blobs, clock=clock))
+            await stack.enter_async_context(
+                record_keeping(config, broker, ledger, blobs=blobs, clock=clock, metrics=metrics)
+            )
             await _started(stack, retention(config, ledger, blobs, clock))
             history = ledger.history
-        await stack.enter_async_context(scaling(config, broker, history, clock))
+        await stack.enter_async_context(scaling(config, broker, history, clock, metrics=metrics))
         await stop.wait()
 
 
@@ -166,6 +199,7 @@ async def record_keeping(
     *,
     blobs: Blobs,
     clock: SystemClock,
+    metrics: Metrics | None = None,
     on_ends: Callable[[Iterable[Outcome]], None] | None = None,
 ) -> AsyncGenerator[None]:
     """Recorder, conductor, reaper, sweep and the delivery of webhooks, started and stopped together. on_ends: see
@@ -202,18 +236,25 @@ async def record_keeping(
 @contextlib.asynccontextmanager
 async def local_fleet(config: Config, broker: Broker, stop: asyncio.Event) -> AsyncGenerator[None]:
     """What `springtide up` does beside keeping the gateway, which keeps the record."""
-    clock = SystemClock()
+    from springtide.telemetry.metrics import Metrics
+    from springtide.telemetry.metrics_exposition import Exposition
+
+    clock, metrics = SystemClock(), Metrics()
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):
             history = build.history_beside(broker)
+            await stack.enter_async_context(watched.relayed(metrics, broker, SCALER))
         else:
+            await stack.enter_async_context(watched.shown_as(config, Exposition(metrics, clock)))
             history = (await _there(stack, build.ledger(config), "ledger", stop)).history
-        await stack.enter_async_context(scaling(config, broker, history, clock))
+        await stack.enter_async_context(scaling(config, broker, history, clock, metrics=metrics))
         yield
 
 
 @contextlib.asynccontextmanager
-async def scaling(config: Config, broker: Broker, history: FleetHistory, clock: SystemClock) -> AsyncGenerator[None]:
+async def scaling(
+    config: Config, broker: Broker, history: FleetHistory, clock: SystemClock, *, metrics: Metrics
+) -> AsyncGenerator[None]:
     """The local fleet and its scaler; leaving drains every worker."""
     from springtide.cli import scaled
     from springtide.cli.worker_main import VARIABLE
@@ -256,7 +297,7 @@ async def scaling(config: Config, broker: Broker, history: FleetHistory, clock: 
 
 @contextlib.asynccontextmanager
 async def _embedded(
-    config: Config, ledger: SqlLedger, *, blobs: Blobs, clock: SystemClock, ends: HeardEnds
+    config: Config, ledger: SqlLedger, *, blobs: Blobs, clock: SystemClock, ends: HeardEnds, metrics: Metrics
 ) -> AsyncGenerator[Broker]:
     """The broker in memory, filled from the ledger, on record and served to workers; leaving takes in no report that
     could not be recorded any more."""
@@ -264,6 +305,8 @@ async def _embedded(
     from springtide.broker.remote import BrokerServer
     from springtide.controller.sweeper import Sweeper
     from springtide.ledger.history import FleetHistory
+    from springtide.telemetry.metrics import MetricsBoard
+    from springtide.telemetry.metrics_relay import Board
 
     memory = MemoryBroker()
     await memory.start()
@@ -271,8 +314,9 @@ async def _embedded(
     count = await sweeper.sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)
-    async with record_keeping(config, memory, ledger, blobs=blobs, clock=clock, on_ends=ends.tell):
-        server = BrokerServer(memory, config.socket_path, beside={FleetHistory: ledger.history})
+    beside = {FleetHistory: ledger.history, MetricsBoard: Board(metrics, clock)}
+    async with record_keeping(config, memory, ledger, blobs=blobs, clock=clock, metrics=metrics, on_ends=ends.tell):
+        server = BrokerServer(memory, config.socket_path, beside=beside)
         await server.start()
         try:
             yield memory

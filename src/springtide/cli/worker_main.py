@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from springtide.cli.patience import start, started
+from springtide.cli.watched import not_ready, relayed, shown
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
 from springtide.runtime.memory import settle
+from springtide.telemetry.metrics import Metrics
+from springtide.telemetry.metrics_exposition import Exposition
 from springtide.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -58,6 +61,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: int | None = None  # that its models share; None: one model, always loaded
     broker: BrokerAddress
     blobs: BlobsAddress
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None  # the first to try; None: not embedded, nobody is told
 
     def to_json(self) -> str:
         """As `from_json` reads it."""
@@ -107,7 +112,11 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
         await start(blobs, "blob store", stop)
         stack.push_async_callback(blobs.stop)
         await stack.enter_async_context(started(broker, "broker", stop))
-        worker = _worker(spec, broker, blobs)
+        metrics = Metrics()
+        worker = _worker(spec, broker, blobs, metrics)
+        await stack.enter_async_context(relayed(metrics, broker, f"worker {spec.id}"))
+        exposition, host = Exposition(metrics, SystemClock()), spec.metrics_host
+        await stack.enter_async_context(shown(exposition, host, spec.metrics_port, is_ready=lambda: not_ready(worker)))
 
         async def drain_on_stop() -> None:
             await stop.wait()
@@ -121,7 +130,7 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
             watcher.cancel()
 
 
-def _worker(spec: WorkerSpec, broker: Broker, blobs: Blobs) -> Worker | Host:
+def _worker(spec: WorkerSpec, broker: Broker, blobs: Blobs, metrics: Metrics) -> Worker | Host:
     from springtide.worker.usage import Meter
 
     if spec.memory_mb is None:

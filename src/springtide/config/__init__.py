@@ -36,6 +36,7 @@ from springtide.config.sections import (
     Section,
     WebhooksConfig,
 )
+from springtide.config.telemetry import TelemetryConfig
 from springtide.config.tenants import TenantConfig, TenantDefaults
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name, is_tenant_id
@@ -448,6 +449,7 @@ class Config(BaseSettings):
     tenant_defaults: TenantDefaults = Field(default_factory=TenantDefaults)
     tenants: Annotated[dict[str, TenantConfig], Field(default_factory=dict[str, TenantConfig])]
     openai: OpenAiConfig = Field(default_factory=OpenAiConfig)
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
 
     @field_validator("workers")
     @classmethod

@@ -25,6 +25,7 @@ class Scope(StrEnum):
     SUBMIT = "submit"  # make and change things: jobs, uploads, webhooks
     READ = "read"  # see what the tenant has
     ADMIN = "admin"  # operate: keys, all tenants' usage, models by hand
+    METRICS = "metrics"  # /metrics: what a key in Prometheus' configuration should be good for, and no more
 
 
 USUAL_SCOPES = frozenset({Scope.SUBMIT, Scope.READ})

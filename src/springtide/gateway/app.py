@@ -6,6 +6,7 @@ Promises: every answer carries `X-Request-Id` and `X-Content-Type-Options: nosni
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 from litestar import Litestar
@@ -41,6 +42,7 @@ from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
 from springtide.gateway.live_hub import Hub
 from springtide.gateway.live_socket import live_socket
+from springtide.gateway.measuring import Looking, Requests
 from springtide.gateway.metering import RATE, rate_headers
 from springtide.gateway.openai import routes as openai_routes
 from springtide.gateway.openai import service as openai
@@ -49,6 +51,7 @@ from springtide.gateway.outlook import Outlook
 from springtide.gateway.retrying import Retrying
 from springtide.gateway.routes_estimate import estimate_job
 from springtide.gateway.routes_links import open_link
+from springtide.gateway.routes_metrics import metrics
 from springtide.gateway.routes_retry import retry_job
 from springtide.gateway.routes_scaling import get_scaling, get_trace
 from springtide.gateway.routes_submit import submit
@@ -57,6 +60,7 @@ from springtide.gateway.services import GatewayServices, GatewaySettings, Served
 from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
 from springtide.gateway.tenancy import Tenancy
+from springtide.telemetry.metrics_exposition import Exposition
 
 __all__ = ["GatewayServices", "GatewaySettings", "ServedModel", "create_app"]
 
@@ -100,6 +104,7 @@ ROUTES = [
     *routes_webhooks.ROUTES,
     routes_health.healthz,
     routes_health.readyz,
+    metrics,
     docs.openapi_document,
     docs.docs_page,
     web.front_page,
@@ -134,7 +139,9 @@ def create_app(services: GatewayServices) -> Litestar:
         access=entrance,
         hub=hub,
         all_jobs=AllJobs(services, hub),
+        exposition=Exposition(services.metrics, services.clock, [Looking(services).look]),
     )
+    requests = Requests(services)
     application = Application(
         route_handlers=ROUTES,
         exception_handlers={
@@ -143,7 +150,7 @@ def create_app(services: GatewayServices) -> Litestar:
             Exception: problems.on_unexpected,
         },
         before_request=_let_in,
-        before_send=[_log_and_stamp if services.settings.access_log else _stamp],
+        before_send=[_on_send(requests, _log_and_stamp if services.settings.access_log else _stamp)],
         openapi_config=openapi_config(),
         logging_config=None,
         request_max_body_size=None,  # each route that takes a body has its own limit, checked while it streams
@@ -151,6 +158,7 @@ def create_app(services: GatewayServices) -> Litestar:
         debug=False,
     )
     application.guard(entrance)
+    application.measure(requests)
     application.shorten("/v1/jobs", submit, Permission.SUBMIT)
     return application
 
@@ -160,23 +168,31 @@ async def _let_in(request: AnyRequest) -> None:
     refuse_unknown_parameters(request)
 
 
-async def _stamp(message: Message, scope: Scope) -> None:
-    if message["type"] == "http.response.start":
-        headers = cast("list[tuple[bytes, bytes]]", message["headers"])
-        bucket = scope["state"].get(RATE)
-        if bucket is not None:
-            headers = [*headers, *rate_headers(bucket)]
-        message["headers"] = [
-            *headers,
-            (b"x-request-id", problems.request_id(scope).encode("latin-1")),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+def _on_send(requests: Requests, stamp: Callable[[Any, Scope], None]) -> Any:
+    """What is done with every head of an answer."""
+
+    async def on_send(message: Message, scope: Scope) -> None:
+        if message["type"] == "http.response.start":
+            requests.answered(scope, message["status"])
+            stamp(message, scope)
+
+    return on_send
 
 
-async def _log_and_stamp(message: Message, scope: Scope) -> None:
+def _stamp(start: Any, scope: Scope) -> None:
+    headers = cast("list[tuple[bytes, bytes]]", start["headers"])
+    bucket = scope["state"].get(RATE)
+    if bucket is not None:
+        headers = [*headers, *rate_headers(bucket)]
+    start["headers"] = [
+        *headers,
+        (b"x-request-id", problems.request_id(scope).encode("latin-1")),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+
+
+def _log_and_stamp(start: Any, scope: Scope) -> None:
     """Path and status, never headers or query: those may hold what is nobody's business."""
-    if message["type"] == "http.response.start":
-        status: Any = message["status"]
-        method, path = cast("HTTPScope", scope)["method"], scope["path"]
-        access.info("%s %s %d %s", method, path, status, problems.request_id(scope))
-    await _stamp(message, scope)
+    method, path = cast("HTTPScope", scope)["method"], scope["path"]
+    access.info("%s %s %d %s", method, path, start["status"], problems.request_id(scope))
+    _stamp(start, scope)

@@ -25,6 +25,7 @@ from springtide.domain.keys import Scope as Permission
 from springtide.gateway.access import Access
 from springtide.gateway.context import AnyRequest
 from springtide.gateway.guarded import Guarded
+from springtide.gateway.measuring import Requests
 
 ShortHandler = Callable[[AnyRequest], Awaitable[ASGIResponse]]
 
@@ -40,10 +41,15 @@ class Application(Litestar):
 
     _short: Mapping[str, tuple[ShortHandler, Permission]] = {}
     _access: Access
+    _requests: Requests
 
     def guard(self, access: Access) -> None:
         """Who says who calls."""
         self._access = access
+
+    def measure(self, requests: Requests) -> None:
+        """Who counts requests."""
+        self._requests = requests
 
     def shorten(self, path: str, handler: HTTPRouteHandler, needed: Permission) -> None:
         """Call the function of a POST route straight away where a request asks for nothing but its path."""
@@ -53,6 +59,7 @@ class Application(Litestar):
         if scope["type"] not in ("http", "websocket"):
             await super().__call__(scope, receive, send)
             return
+        self._requests.begin(scope)
         caller = self._access.identify(scope)
         method = scope.get("method")
         if method == "POST" and (short := self._short.get(scope["path"])) and not scope["query_string"]:
@@ -71,6 +78,7 @@ class Application(Litestar):
 
     async def _answer(self, function: ShortHandler, needed: Permission, *, scope: Any, receive: Any, send: Any) -> None:
         scope["app"] = scope["litestar_app"] = self
+        scope["path_template"] = scope["path"]
         request: AnyRequest = Request(scope, receive, send)
         try:
             self._access.admit(scope, needed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-from litestar import Request
+from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
 
 from springtide.domain.ids import JobId, is_job_id
@@ -27,6 +27,7 @@ from springtide.gateway.retrying import Retrying
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
+from springtide.telemetry.metrics_exposition import Exposition
 
 AnyRequest = Request[Any, Any, Any]
 Headers = dict[bytes, bytes]
@@ -50,6 +51,11 @@ class Gateway:
     access: Access
     hub: Hub
     all_jobs: AllJobs
+    exposition: Exposition
+
+
+def exposition_of_app(app: Litestar) -> Exposition:
+    return cast("Gateway", app.state["gateway"]).exposition
 
 
 def gateway_of(request: ASGIConnection[Any, Any, Any, Any]) -> Gateway:

@@ -39,6 +39,8 @@ from springtide.runtime.ids import new_job_id
 
 log = logging.getLogger(__name__)
 
+CODE = "springtide.problem"  # in a request's state: the code of the problem it is answered with
+
 TYPE_PREFIX = "urn:springtide:problem:"
 REGISTERED = "https://iana.org/assignments/http-problem-types#"  # by the IETF's draft on rate limit headers
 TYPE_OF_CODE = {
@@ -123,6 +125,7 @@ def problem(
     """A problem document as a response; on OpenAI's routes their envelope. Extensions that carry a reserved name are
     dropped."""
     path = request.scope["path"]
+    request.scope["state"][CODE] = code
     if openai_errors.is_openai(path):
         return openai_errors.answer(status, code, detail, extensions=extensions, headers=headers or {})
     extensions["request_id"] = request_id(request.scope)

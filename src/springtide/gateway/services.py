@@ -22,6 +22,7 @@ from springtide.engines.protocol import Engine
 from springtide.engines.trial import Trial
 from springtide.gateway.heard_ends import HeardEnds
 from springtide.runtime.ids import new_secret
+from springtide.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
@@ -119,6 +120,7 @@ class GatewayServices:
     egress: Egress = field(default_factory=Egress)  # by which URLs of callers are followed
     link_key: str = field(default_factory=new_secret)  # shared by all gateways; else links end with the process
     settings: GatewaySettings = field(default_factory=GatewaySettings)
+    metrics: Metrics = field(default_factory=Metrics)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # no more jobs are taken in; all else goes on
     closing: asyncio.Event = field(
         default_factory=asyncio.Event

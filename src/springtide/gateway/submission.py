@@ -42,6 +42,7 @@ from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.ledger.protocol import Inserted
 from springtide.policy.pipelines import MODELS_JOINED_BY, step_job
 from springtide.runtime.ids import new_job_id
+from springtide.telemetry.metrics_catalogue import JOBS_ACCEPTED
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +152,7 @@ class Submission:
             if not inserted.is_new:
                 return _or_raise(_replayed(prepared, inserted))
             is_queued = True
+            self._services.metrics.add(JOBS_ACCEPTED, prepared.ticket.model, job.tenant)
             if await self._begin([prepared]):
                 await self._enqueue([prepared.ticket])
             return inserted
@@ -180,6 +182,7 @@ class Submission:
                 results[place] = _replayed(one, result) if isinstance(result, Inserted) else result
                 if isinstance(result, Inserted) and result.is_new:
                     queued[place] = one
+                    self._services.metrics.add(JOBS_ACCEPTED, one.ticket.model, one.job.tenant)
             has_begun = await self._begin(queued.values())
             tickets = [one.ticket for one in queued.values() if one.first is None or has_begun]
             if tickets:

@@ -2,6 +2,7 @@
 
 An `Unavailable` dependency is an expected error: said once, tried again with back-off, said again when it is back. Any
 other error is logged with its traceback and tried again the same way; a loop never dies silently.
+`standing` tells how all loops of this process do.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
 
 from springtide.domain.clock import Clock
@@ -16,6 +18,12 @@ from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.runtime.backoff import Backoff
 
 log = logging.getLogger(__name__)
+_running: weakref.WeakSet[Loop] = weakref.WeakSet()
+
+
+def standing() -> list[Loop]:
+    """The loops of this process that run."""
+    return sorted(_running, key=lambda loop: loop.name)
 
 
 class Loop:
@@ -28,13 +36,21 @@ class Loop:
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._backoff = Backoff(0.2, 10.0)
+        self.succeeded_at_s: float | None = None  # when a round last came to its end
+
+    @property
+    def failures(self) -> int:
+        """Rounds that failed in a row."""
+        return self._backoff.failures
 
     async def start(self) -> None:
+        _running.add(self)
         self._task = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Cancel the loop; a body that is in the middle gets `grace_s` to come to its end."""
         task, self._task = self._task, None
+        _running.discard(self)
         if task is None:
             return
         if grace_s > 0:
@@ -56,6 +72,7 @@ class Loop:
                 log.exception("%s failed and will try again", self.name)
                 await self._clock.sleep(self._backoff.next_s())
                 continue
+            self.succeeded_at_s = self._clock.now_s()
             if self._backoff.failures:
                 log.info("%s goes on", self.name)
                 self._backoff.reset()

@@ -1,0 +1,1 @@
+"""What operators see of the platform: metrics, traces, logs. Their names live here and nowhere else."""
