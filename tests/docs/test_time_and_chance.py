@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "springtide"
-ELSEWHERE = ("runtime", "testing", "cli", "client", "sim/__main__.py")  # may: its home, tests' parts, what runs outside
+# may: its home, tests' parts, what runs outside
+ELSEWHERE = ("runtime", "testing", "cli", "client", "loadtest", "sim/__main__.py")
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if not path.relative_to(SOURCE).as_posix().startswith(ELSEWHERE))
 
 CLOCKS = {"time", "random", "secrets", "uuid", "uuid_utils", "sched"}

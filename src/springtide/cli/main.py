@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from springtide import __version__
+from springtide.cli import load_commands
 from springtide.cli.job_commands import register
 from springtide.cli.options import ConfigOption, JsonOption, SupervisedOption, UrlOption
 from springtide.domain.errors import ConfigError, SpringtideError
@@ -135,6 +136,7 @@ def worker(
 
 
 register(app, jobs_app)
+load_commands.register(app)
 
 
 # --- simulation ------------------------------------------------------------------------------------------------------

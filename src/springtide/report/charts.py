@@ -27,23 +27,24 @@ def chart(
     lines: Sequence[Line],
     *,
     x_ticks: Sequence[tuple[float, str]],
+    x_range: tuple[float, float] | None = None,
     figure: Callable[[float], str] | None = None,
     top: float | None = None,
     bottom: float = 0.0,
-    mark: tuple[float, str] | None = None,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """An <svg>. x_ticks: where, and what to write there. figure: how to write the y axis. top: of it; None: the
-    greatest value. mark: a vertical line with its label."""
+    """An <svg>. x_ticks: where, and what to write there. x_range: None: of the points. figure: how to write the y axis.
+    top: of it; None: the greatest value. marks: vertical lines with their labels."""
     xs = [x for line in lines for x, _ in line.points]
     if not xs:
         return "<p>nothing to show</p>"
-    low, high = min(xs), max(max(xs), min(xs) + 1e-9)
+    low, high = x_range or (min(xs), max(max(xs), min(xs) + 1e-9))
     peak = top if top is not None else max((y for line in lines for _, y in line.points), default=1.0)
-    step = _nice((peak - bottom) / 4 or 1.0)
+    step = nice((peak - bottom) / 4 or 1.0)
     ceiling = top if top is not None else bottom + step * max(1, -int(-(peak - bottom) // step))
 
     def at(x: float, y: float) -> tuple[float, float]:
-        share_x = (x - low) / (high - low)
+        share_x = min(1.0, max(0.0, (x - low) / (high - low)))
         share_y = (min(max(y, bottom), ceiling) - bottom) / (ceiling - bottom)
         return LEFT + share_x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share_y * (HEIGHT - TOP - BOTTOM)
 
@@ -61,10 +62,10 @@ def chart(
             anchor = "end" if x > WIDTH - RIGHT - 20 else "middle"  # the last one would be cut off
             parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(label)}</text>')
     parts += [_drawn(line, at, bottom) for line in lines]
-    if mark is not None:
-        x, _ = at(mark[0], bottom)
+    for where, label in marks:
+        x, _ = at(where, bottom)
         parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{x + 6:.1f}" y="{HEIGHT - BOTTOM - 8}">{escape(mark[1])}</text>')
+        parts.append(f'<text x="{x + 6:.1f}" y="{HEIGHT - BOTTOM - 8}">{escape(label)}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -103,8 +104,8 @@ def _drawn(line: Line, at: Callable[[float, float], Point], bottom: float) -> st
     return area + stroke
 
 
-def _nice(step: float) -> float:
-    """1, 2 or 5 times a power of ten, at least the step."""
+def nice(step: float) -> float:
+    """The distance of ticks: 1, 2 or 5 times a power of ten, at least the step."""
     power = 10.0 ** (len(str(int(step))) - 1) if step >= 1 else 1.0
     while power > step:
         power /= 10
