@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from springtide.domain.errors import ConfigError
@@ -20,6 +20,7 @@ def plan(scenario: Scenario, rate: float = 20.0, seconds: float = 60.0, seed: in
     return Plan(scenario=scenario, lanes=lanes, rate=rate, seconds=seconds, seed=seed, **more)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     scenario=st.sampled_from(Scenario),
     rate=st.floats(0.01, MOST_RATE),
