@@ -25,8 +25,25 @@ from springtide.config import (
     WebhooksConfig,
     WorkersConfig,
 )
+from springtide.config.kubernetes import (
+    ControlConfig,
+    HpaConfig,
+    HttpRouteConfig,
+    ImagesConfig,
+    IngressConfig,
+    KedaConfig,
+    KubernetesConfig,
+    ModelPodConfig,
+    NetworkConfig,
+    QuotaConfig,
+    SecretsConfig,
+    TrialConfig,
+    WeightsConfig,
+    WorkerPodConfig,
+)
 from springtide.config.sections import FloorConfig, OpenAiConfig, ProvenanceConfig, RetryConfig
 from springtide.config.telemetry import TelemetryConfig
+from springtide.deploy.toml_text import to_value
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 EXAMPLE = Path(__file__).parents[1] / "springtide.example.toml"
@@ -48,6 +65,21 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("tenants.NAME", TenantConfig),
     ("openai", OpenAiConfig),
     ("telemetry", TelemetryConfig),
+    ("kubernetes", KubernetesConfig),
+    ("kubernetes.images", ImagesConfig),
+    ("kubernetes.gateway", ControlConfig),
+    ("kubernetes.controller", ControlConfig),
+    ("kubernetes.worker", WorkerPodConfig),
+    ("kubernetes.models.NAME", ModelPodConfig),
+    ("kubernetes.weights", WeightsConfig),
+    ("kubernetes.secrets", SecretsConfig),
+    ("kubernetes.trial", TrialConfig),
+    ("kubernetes.ingress", IngressConfig),
+    ("kubernetes.http_route", HttpRouteConfig),
+    ("kubernetes.network", NetworkConfig),
+    ("kubernetes.quota", QuotaConfig),
+    ("kubernetes.keda", KedaConfig),
+    ("kubernetes.hpa", HpaConfig),
 ]
 HEAD = """# Configuration
 
@@ -118,10 +150,8 @@ def _lines(values: BaseModel, section: type[BaseModel]) -> list[str]:
             continue  # a table of its own
         if isinstance(value, Path):
             value = str(field.default)
-        shown = "{}" if value == {} else json.dumps(value)
-        lines.append(
-            f"# {key} = ...  # {field.description}" if value is None else f"{key} = {shown}  # {field.description}"
-        )
+        shown = f"# {key} = ..." if value is None else f"{key} = {to_value(value)}"
+        lines.append(f"{shown}  # {field.description}")
     return lines
 
 

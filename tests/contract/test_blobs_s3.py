@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
 
+import obstore
 import pytest
 
 from springtide.blobs.s3 import S3Blobs
 from springtide.blobs.s3_place import S3Keys
+from springtide.blobs.s3_tree import S3Tree
 from springtide.blobs.s3_unfinished import abort_unfinished
-from springtide.domain.errors import ConfigError, Unavailable
+from springtide.domain.errors import ConfigError, NotFound, Unavailable
 from springtide.domain.ids import BlobId
 from springtide.runtime.ids import new_blob_id
 from springtide.testing.blobs_suite import MIB, NO_LIMIT, BlobsSuite, read_all, stream
@@ -267,3 +269,12 @@ async def test_leftovers_of_a_store_that_is_down_are_unavailable_and_show_no_sig
     with pytest.raises(Unavailable) as error:
         await abort_unfinished(place, keys, 0.0)
     assert "Signature" not in f"{error.value} {error.value.__cause__}"
+
+
+def test_plain_files_of_a_bucket_are_read_by_their_paths(s3: S3Server, prefix: str) -> None:
+    """What `springtide models stage --url` reads: model files that somebody put there."""
+    tree = S3Tree(s3.url(prefix), keys=KEYS)
+    obstore.put(tree._store, f"{prefix}/isnet/net.onnx", b"weights" * 1_000_000)
+    assert b"".join(tree.read("isnet/net.onnx")) == b"weights" * 1_000_000
+    with pytest.raises(NotFound):
+        list(tree.read("isnet/none.onnx"))

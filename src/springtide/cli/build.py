@@ -15,6 +15,7 @@ from springtide.domain.ids import ModelName, WorkerId
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
+    from springtide.blobs.s3_place import S3Keys
     from springtide.broker.protocol import Broker
     from springtide.cli.worker_main import BlobsAddress, BrokerAddress, WorkerSpec
     from springtide.controller.webhooks import WebhookSettings
@@ -81,6 +82,13 @@ def blobs_address(config: Config) -> BlobsAddress:
         session_token=None if token is None else token.get_secret_value(),
         public_endpoint=given.public_endpoint,
     )
+
+
+def s3_keys(config: Config) -> S3Keys | None:
+    """The keys as configured; None: what the AWS tools would find."""
+    from springtide.cli.worker_main import s3_keys
+
+    return s3_keys(blobs_address(config))
 
 
 def blobs(config: Config) -> Blobs:

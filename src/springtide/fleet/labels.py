@@ -25,6 +25,9 @@ MAX_REPLICAS_ANNOTATION = (
     "springtide.dev/max-replicas"  # for who reads: the ceiling, which a Deployment has no field for
 )
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"  # idle pods have the lowest, and go first
+WEIGHTS_PREFIX = (
+    "weights.springtide.dev"  # of nodes: PREFIX/MODEL is there where the model's files are in the node's cache
+)
 
 APP_NAME = "springtide"
 GATEWAY, CONTROLLER, WORKER = "gateway", "controller", "worker"
@@ -72,6 +75,11 @@ def worker_selector(instance: str, model: str | None = None, version: str | None
     if version is not None:
         labels[VERSION] = label_value(version)
     return labels
+
+
+def weights_label(model: str) -> str:
+    """Key of the label of nodes that hold a model's files."""
+    return f"{WEIGHTS_PREFIX}/{label_value(model)}"
 
 
 def as_query(labels: dict[str, str]) -> str:
