@@ -190,6 +190,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
                 batches=ledger.batches,
                 webhooks=ledger.webhooks,
                 openai=ledger.openai,
+                orders=ledger.orders,
                 metering=Metering(None, Quotas(), clock),
                 broker=broker,
                 blobs=blobs,

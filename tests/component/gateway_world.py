@@ -234,6 +234,7 @@ async def gateway_world(
         batches=ledger.batches,
         webhooks=ledger.webhooks,
         openai=ledger.openai,
+        orders=ledger.orders,
         metering=metering,
         broker=broker,
         blobs=blobs,

@@ -17,7 +17,7 @@ from springtide.gateway.openapi_access import needs
 ACME, BETA = {"x-tenant": "acme"}, {"x-tenant": "beta"}
 # What the parameters of paths stand for. A route with another one needs its line here: is it a tenant's?
 OWNED = ("job_id", "batch_id", "blob_id", "video_id", "webhook_id", "message_id", "file_id", "openai_id")
-SHARED = ("name", "key_id", "path")  # models; keys, for operators only; the framework's pages
+SHARED = ("name", "key_id", "worker_id", "path")  # models; keys and workers, for operators only; the framework's pages
 FILLED = {"field": "drawing"}
 
 

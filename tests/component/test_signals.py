@@ -44,11 +44,19 @@ class Hands:
     async def observe(self) -> list[Replica]:
         return self.replicas
 
+    async def drain(self, workers: Sequence[WorkerId]) -> None:
+        for place, one in enumerate(self.replicas):
+            if one.worker in workers:
+                self.replicas[place] = msgspec.structs.replace(one, phase=ReplicaPhase.DRAINING)
+
     async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
         self.drained_first = list(drain_first)
-        keeping = sorted(self.replicas, key=lambda one: one.worker in drain_first)
-        self.replicas = keeping[: decision.replicas]
-        while len(self.replicas) < decision.replicas:
+        leaving = [one for one in self.replicas if one.phase is ReplicaPhase.DRAINING]
+        staying = sorted(
+            (one for one in self.replicas if one not in leaving), key=lambda one: one.worker in drain_first
+        )
+        self.replicas = staying[: decision.replicas] + leaving
+        for _ in range(decision.replicas - len(staying)):
             self.starts(WorkerId(f"made-{next(self._numbers)}"), decision.model)
 
     def starts(self, worker: WorkerId, model: ModelName, phase: ReplicaPhase = ReplicaPhase.RUNNING) -> None:

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import types as python_types
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import pytest
 
-from springtide.client import types
-from springtide.gateway import schemas, schemas_batches
+from springtide.client import operating, orders, types
+from springtide.gateway import operating_views, schemas, schemas_batches, schemas_orders
 
 MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.FieldProblem: types.FieldProblem,
@@ -47,6 +48,14 @@ MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.DecisionView: types.Decision,
     schemas.SampleView: types.Sample,
     schemas.ScalingView: types.Scaling,
+    schemas_orders.PauseView: orders.Paused,
+    schemas_orders.PinView: orders.Pinned,
+    operating_views.OperatedView: operating.Operated,
+    operating_views.UsageFigures: operating.UsageFigures,
+    operating_views.HeldView: operating.HeldJob,
+    operating_views.WorkerModelView: operating.WorkerModel,
+    operating_views.WorkerRow: operating.Worker,
+    operating_views.WorkerList: operating.WorkerList,
 }
 NOT_MIRRORED = {schemas.Problem, schemas.Health, schemas.Readiness}  # an error, and what probes ask
 WIDER = {types.Event, types.Job}  # one value for several answers: they have fields that one of those lacks
@@ -67,7 +76,7 @@ def test_the_clients_value_has_the_servers_fields(theirs: type[msgspec.Struct]) 
 def test_every_shape_that_goes_out_is_mirrored() -> None:
     defined = {
         one
-        for module in (schemas, schemas_batches)
+        for module in (schemas, schemas_batches, schemas_orders, operating_views)
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, msgspec.Struct) and one.__module__ == module.__name__
     }
@@ -108,7 +117,9 @@ def test_a_job_finds_its_files() -> None:
 
 def _holds(read: Any, sent: Any) -> bool:
     """A status, which may get new words, is read as text."""
-    is_word = read is str and isinstance(sent, tuple) and sent[0] is Literal
+    is_word = read is str and (
+        (isinstance(sent, tuple) and sent[0] is Literal) or (isinstance(sent, type) and issubclass(sent, StrEnum))
+    )
     return read == sent or read == frozenset({sent, python_types.NoneType}) or is_word
 
 

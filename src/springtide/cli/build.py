@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from springtide.engines.signing import SigningPlace
     from springtide.gateway.services import GatewaySettings, Keyless, ServedModel
     from springtide.ledger.history import FleetHistory
+    from springtide.ledger.orders import OrderBook
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.retry import RetrySettings
     from springtide.worker.settings import WorkerSettings
@@ -61,6 +62,15 @@ def history_beside(broker: Broker) -> FleetHistory:
 
     assert isinstance(broker, RemoteBroker)
     return broker.beside(FleetHistory)
+
+
+def orders_beside(broker: Broker) -> OrderBook:
+    """Operators' orders, kept there too."""
+    from springtide.broker.remote import RemoteBroker
+    from springtide.ledger.orders import OrderBook
+
+    assert isinstance(broker, RemoteBroker)
+    return broker.beside(OrderBook)
 
 
 def ledger(config: Config) -> SqlLedger:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from springtide.gateway.keyring import Keyring
     from springtide.gateway.services import GatewayServices
     from springtide.ledger.history import FleetHistory
+    from springtide.ledger.orders import OrderBook
     from springtide.ledger.sql import SqlLedger
     from springtide.telemetry.metrics import Metrics
 
@@ -130,6 +131,7 @@ async def _services(
         link_key=await _link_key(ledger),
         webhooks=ledger.webhooks,
         openai=ledger.openai,
+        orders=ledger.orders,
         metering=await _started(stack, exposure.metering(config, ledger, clock)),
         broker=broker,
         blobs=blobs,
@@ -168,7 +170,7 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
         broker = build.client_broker(config)
         await stack.enter_async_context(started(broker, "broker", stop))
         if build.is_embedded(config):
-            history = build.history_beside(broker)
+            history, book = build.history_beside(broker), build.orders_beside(broker)
             await stack.enter_async_context(watched.relayed(metrics, broker, SCALER))
         else:
             await stack.enter_async_context(watched.shown_as(config, Exposition(metrics, clock)))
@@ -178,8 +180,8 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
                 record_keeping(config, broker, ledger, blobs=blobs, clock=clock, metrics=metrics)
             )
             await _started(stack, retention(config, ledger, blobs, clock))
-            history = ledger.history
-        await stack.enter_async_context(scaling(config, broker, history, clock, metrics=metrics))
+            history, book = ledger.history, ledger.orders
+        await stack.enter_async_context(scaling(config, broker, history, clock, book=book, metrics=metrics))
         await stop.wait()
 
 
@@ -220,7 +222,7 @@ async def record_keeping(
         conductor,
         Reaper(broker, models, clock),
         Costs(ledger.history, models, clock),
-        Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config)),
+        Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config), book=ledger.orders),
         WebhookDelivery(ledger.webhooks, ledger, egress, clock, settings=build.webhook_settings(config)),
     ]
     for service in services:
@@ -242,18 +244,25 @@ async def local_fleet(config: Config, broker: Broker, stop: asyncio.Event) -> As
     clock, metrics = SystemClock(), Metrics()
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):
-            history = build.history_beside(broker)
+            history, book = build.history_beside(broker), build.orders_beside(broker)
             await stack.enter_async_context(watched.relayed(metrics, broker, SCALER))
         else:
             await stack.enter_async_context(watched.shown_as(config, Exposition(metrics, clock)))
-            history = (await _there(stack, build.ledger(config), "ledger", stop)).history
-        await stack.enter_async_context(scaling(config, broker, history, clock, metrics=metrics))
+            ledger = await _there(stack, build.ledger(config), "ledger", stop)
+            history, book = ledger.history, ledger.orders
+        await stack.enter_async_context(scaling(config, broker, history, clock, book=book, metrics=metrics))
         yield
 
 
 @contextlib.asynccontextmanager
 async def scaling(
-    config: Config, broker: Broker, history: FleetHistory, clock: SystemClock, *, metrics: Metrics
+    config: Config,
+    broker: Broker,
+    history: FleetHistory,
+    clock: SystemClock,
+    *,
+    book: OrderBook,
+    metrics: Metrics,
 ) -> AsyncGenerator[None]:
     """The local fleet and its scaler; leaving drains every worker."""
     from springtide.cli import scaled
@@ -285,7 +294,8 @@ async def scaling(
 
     fleet = LocalFleet(launch, new_worker_id, on_gone, clock)
     signals = Signals(broker, fleet, history, clock, pools=scaled.scaled(config))
-    scaler = Scaler(signals, fleet, history, scaled.policies(config), clock, sharing=scaled.sharing(config))
+    sharing = scaled.sharing(config)
+    scaler = Scaler(signals, fleet, history, scaled.policies(config), clock, sharing=sharing, book=book)
     await fleet.start()
     await scaler.start()
     try:
@@ -305,16 +315,18 @@ async def _embedded(
     from springtide.broker.remote import BrokerServer
     from springtide.controller.sweeper import Sweeper
     from springtide.ledger.history import FleetHistory
+    from springtide.ledger.orders import OrderBook
     from springtide.telemetry.metrics import MetricsBoard
     from springtide.telemetry.metrics_relay import Board
 
     memory = MemoryBroker()
     await memory.start()
-    sweeper = Sweeper(memory, ledger, build.model_names(config), clock, disciplines=build.disciplines(config))
+    disciplines = build.disciplines(config)
+    sweeper = Sweeper(memory, ledger, build.model_names(config), clock, disciplines=disciplines, book=ledger.orders)
     count = await sweeper.sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)
-    beside = {FleetHistory: ledger.history, MetricsBoard: Board(metrics, clock)}
+    beside = {FleetHistory: ledger.history, OrderBook: ledger.orders, MetricsBoard: Board(metrics, clock)}
     async with record_keeping(config, memory, ledger, blobs=blobs, clock=clock, metrics=metrics, on_ends=ends.tell):
         server = BrokerServer(memory, config.socket_path, beside=beside)
         await server.start()

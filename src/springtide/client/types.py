@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from springtide.client.orders import Paused, Pinned
+
 ENDED = frozenset({"completed", "failed", "cancelled", "expired"})
 Priority = Literal["interactive", "standard", "batch"]
 
@@ -335,6 +337,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     live: LiveFigures | None = None
     measured: Measured | None = None
+    paused: Paused | None = None
+    pinned: Pinned | None = None
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):

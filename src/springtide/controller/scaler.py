@@ -5,6 +5,9 @@ does not wait for anybody's interval. Between two decisions the last one stays i
 replaced. What changes is written down with its reason and figures; so are samples of queue and fleet for a timeline,
 and what the policies have learnt, so that the next controller goes on where this one stopped. None of that is on the
 way of a decision: a ledger that is away costs history, not replicas.
+
+What an operator orders by hand goes before what a policy wishes, from the next round on; orders that were read once
+hold for as long as they cannot be read anew.
 """
 
 from __future__ import annotations
@@ -20,10 +23,13 @@ from springtide.controller.signals import Looked, Signals
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.fleet import Decision
-from springtide.domain.ids import ModelName
+from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.orders import OrderKind, Orders, Pause, Pin, in_force
 from springtide.fleet.protocol import Fleet
 from springtide.ledger.history import FleetHistory, FleetSample, Memory, Scaled
-from springtide.policy.elastic.view import Advice, Policy, Reason, memory_of
+from springtide.ledger.orders import OrderBook
+from springtide.policy.elastic import by_hand
+from springtide.policy.elastic.view import Advice, Policy, PoolView, Reason, memory_of
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
@@ -32,6 +38,7 @@ SAMPLE_EVERY_S = 10.0  # 8,640 rows a day and model
 REMEMBER_EVERY_S = 60.0  # what a crash may cost of what was learnt
 SHARING_MEMORY = "sharing"
 _NO_NEWS = frozenset({Reason.HOLD, Reason.COOLDOWN})
+_BY_ORDER = frozenset({Reason.BY_HAND, Reason.PAUSED})
 
 
 class Scaler:
@@ -46,13 +53,18 @@ class Scaler:
         clock: Clock,
         *,
         sharing: Sharing | None = None,
+        book: OrderBook | None = None,
     ) -> None:
-        """policies: by model, or by the name of a pool of models. sharing: of a fleet with limited room."""
+        """policies: by model, or by the name of a pool of models. sharing: of a fleet with limited room. book: where
+        operators' orders are."""
         self._signals = signals
         self._fleet = fleet
         self._history = history
         self._clock = clock
         self._sharing = sharing
+        self._book = book
+        self._orders = Orders()
+        self._sent_away: set[WorkerId] = set()
         self._plans = {name: _Plan(name, policy) for name, policy in policies.items()}
         self._loop = Loop("scaler", self.scale_once, every_s=SCALE_EVERY_S, clock=clock)
         self._has_recalled = False
@@ -72,21 +84,61 @@ class Scaler:
         """One round over all models."""
         if not self._has_recalled:
             await self._tolerate(self._recall())
-        looked = await self._signals.look()
+        if self._book is not None:
+            await self._tolerate(self._read_orders(self._book))
+        orders = self._orders
+        await self._fleet.drain(list(orders.drains))
+        looked = await self._signals.look(paused=orders.pauses)
         now_s = self._clock.now_s()
-        decisions = {name: plan.decide(looked[name], now_s) for name, plan in self._plans.items()}
+        decisions: dict[ModelName, Decision] = {}
+        for name, plan in self._plans.items():
+            pause = orders.pause_of(looked[name].models)
+            decisions[name] = plan.decide(looked[name], now_s, pause=pause, pin=orders.pins.get(name))
         if self._sharing is not None:
             decisions = self._sharing.settle(decisions, looked, now_s)
         for name, plan in self._plans.items():
             found = looked[name]
             decision = plan.decision = decisions[name]
-            if plan.is_news(found.view.replicas):
-                scaled = Scaled(at_s=now_s, before=found.view.replicas, decision=decision)
+            if (news := plan.news(found.view.replicas)) is not None:
+                scaled = Scaled(at_s=now_s, before=found.view.replicas, decision=news)
                 self._unwritten.append(scaled)
                 _log(scaled)
             self.decisions[name] = decision
             await self._fleet.apply(decision, drain_first=found.idle)
+        self._note_drains()
         await self._tolerate(self._write(looked, now_s))
+        if self._book is not None and orders.drains:
+            await self._tolerate(self._forget_gone(self._book, looked))
+
+    async def _read_orders(self, book: OrderBook) -> None:
+        now_s, found = self._clock.now_s(), await book.all_orders()
+        self._orders = in_force(found, now_s)
+        for order in found:
+            if isinstance(order, Pin) and order.model not in self._orders.pins:
+                log.info("%s: the time of %d replicas by hand is over", order.model, order.replicas)
+                await book.drop_order(OrderKind.PIN, order.model)
+
+    def _note_drains(self) -> None:
+        """Who was sent away by hand stands among the decisions: somebody will ask why the fleet moved."""
+        for worker, drain in self._orders.drains.items():
+            decision = self.decisions.get(drain.model)
+            if worker not in self._sent_away and decision is not None:
+                self._sent_away.add(worker)
+                message = by_hand.sent_away(drain)
+                told = msgspec.structs.replace(decision, reason=Reason.BY_HAND.value, message=message, figures={})
+                self._unwritten.append(Scaled(at_s=drain.at_s, before=decision.replicas, decision=told))
+                log.info("%s: %s", drain.model, message)
+
+    async def _forget_gone(self, book: OrderBook, looked: Mapping[ModelName, Looked]) -> None:
+        """Drop orders to workers that are gone: neither a process of the fleet nor known to the broker."""
+        there = {replica.worker for replica in await self._fleet.observe()}
+        for drain in self._orders.drains.values():
+            found = looked.get(drain.model)
+            if found is None or found.queue is None or drain.worker in there:
+                continue
+            if all(worker.worker != drain.worker for worker in found.queue.workers):
+                await book.drop_order(OrderKind.DRAIN, drain.worker)
+                self._sent_away.discard(drain.worker)
 
     async def _write(self, looked: Mapping[ModelName, Looked], now_s: float) -> None:
         if self._unwritten:
@@ -138,9 +190,17 @@ class _Plan:
         self._wish: Decision | None = None  # the policy's, before models share what there is
         self.decision: Decision | None = None  # in force
 
-    def decide(self, looked: Looked, now_s: float) -> Decision:
-        """What its policy wants: asked where that is due, else as it said the last time."""
-        view = looked.view
+    def decide(self, looked: Looked, now_s: float, *, pause: Pause | None, pin: Pin | None) -> Decision:
+        """What an operator has ordered, else what its policy wants. While it is paused the policy is not asked, and
+        learns nothing: jobs that wait because of that tell nothing of how many replicas they need."""
+        if pause is not None:
+            self._wish = None
+            return _decision(self._name, by_hand.paused(looked.view, pause, pin))
+        wish = self._wished(looked.view, now_s)
+        return wish if pin is None else _decision(self._name, by_hand.pinned(pin, wish))
+
+    def _wished(self, view: PoolView, now_s: float) -> Decision:
+        """Its policy's wish: asked where that is due, else as it said the last time."""
         is_urgent = bool(view.waiting) and view.replicas == 0
         past_s = now_s - self._asked_at_s
         if self._wish is not None and not is_urgent and 0 <= past_s < self._policy.interval_s:
@@ -150,18 +210,25 @@ class _Plan:
         self._wish = _decision(self._name, advice)
         return self._wish
 
-    def is_news(self, before: int) -> bool:
-        """Whether the decision in force is worth writing down: it changes the number, or what holds it is another
+    def news(self, before: int) -> Decision | None:
+        """The decision in force, where it is worth writing down: it changes the number, or what holds it is another
         reason than the one written last. Says so once."""
-        assert self.decision is not None
-        now = (self.decision.replicas, self.decision.reason)
-        if self._told is None:
-            is_news = now[0] != before or self.decision.reason not in _NO_NEWS
+        decision, told = self.decision, self._told
+        assert decision is not None
+        if told is None:
+            is_other = decision.reason not in _NO_NEWS
+            is_news = decision.replicas != before or is_other
         else:
-            is_news = now[0] != self._told[0] or (now[1] != self._told[1] and now[1] not in _NO_NEWS)
-        if is_news or self._told is None:
-            self._told = now
-        return is_news
+            is_free = told[1] in _BY_ORDER and decision.reason not in _BY_ORDER
+            is_other = decision.reason != told[1] and (decision.reason not in _NO_NEWS or is_free)
+            is_news = decision.replicas != told[0] or is_other
+            if is_free:
+                message = f"no longer by an operator's order; {decision.message}"
+                decision = msgspec.structs.replace(decision, message=message)
+        if not is_news and told is not None:
+            return None
+        self._told = (decision.replicas, decision.reason)
+        return decision if is_news else None
 
     def sample(self, looked: Looked, now_s: float) -> FleetSample:
         view, queue = looked.view, looked.queue

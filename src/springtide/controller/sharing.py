@@ -61,7 +61,7 @@ class Sharing:
         there = view.ready + len(view.loading_left_s)
         return Claim(
             wish=wish.replicas,
-            least=max(terms.least, there if wish.reason == Reason.NO_DATA else 0),
+            least=max(terms.least, _promised(wish, there)),
             idle=len(view.idle_for_s),
             busy=len(view.busy_left_s),
             loading=len(view.loading_left_s),
@@ -118,3 +118,10 @@ class Sharing:
 
     def _need(self, name: str, claim: Claim, replicas: int, now_s: float) -> tuple[int, float]:
         return rank(claim, replicas, now_s - self._memory.bare_since_s.get(name, now_s), self._settings)
+
+
+def _promised(wish: Decision, there: int) -> int:
+    """What no other model may take: what an operator has ordered, and what is there while nobody knows better."""
+    if wish.reason in (Reason.BY_HAND, Reason.PAUSED):
+        return wish.replicas
+    return there if wish.reason == Reason.NO_DATA else 0

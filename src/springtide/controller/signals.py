@@ -12,7 +12,7 @@ import json
 import logging
 import statistics
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -52,6 +52,7 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """What one look found."""
 
     view: PoolView
+    models: tuple[ModelName, ...] = ()  # whose jobs its workers run
     idle: tuple[WorkerId, ...] = ()  # who may leave without anybody noticing, longest idle first
     queue: QueueView | None = None
     wait_s_p95: float | None = None  # of the jobs that ended last
@@ -74,8 +75,8 @@ class Signals:
         self._knows_the_past = False
         self._costs: dict[ModelName, CostMemory] = {}
 
-    async def look(self) -> dict[ModelName, Looked]:
-        """Everything as it is now."""
+    async def look(self, *, paused: Container[ModelName] = ()) -> dict[ModelName, Looked]:
+        """Everything as it is now. paused: of models that share workers, what waits for these asks for none."""
         now_s = self._clock.now_s()
         replicas = await self._fleet.observe()
         await self._ask_the_record(now_s)
@@ -85,9 +86,10 @@ class Signals:
             mine = [replica for replica in replicas if replica.model == name]
             models = self._pools[name].models
             if views is not None:
-                queue = together(name, [views[model] for model in models])
+                mixed = [_at_rest(views[m]) if m in paused and len(models) > 1 else views[m] for m in models]
+                queue = together(name, mixed)
                 gauge.saw(queue, [job for model in models for job in running[model]], mine, now_s)
-            found[name] = gauge.read(mine, now_s)
+            found[name] = msgspec.structs.replace(gauge.read(mine, now_s), models=models)
         return found
 
     async def _ask_the_broker(
@@ -189,6 +191,11 @@ class Signals:
         )
         for gauge in fresh:
             gauge.has_learnt = False
+
+
+def _at_rest(view: QueueView) -> QueueView:
+    """The queue of a paused model, as its colleagues' workers see it: nothing to do."""
+    return msgspec.structs.replace(view, queued=0, predicted_s=0.0, oldest_enqueued_at_s=None)
 
 
 class _Gauge:

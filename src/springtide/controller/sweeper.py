@@ -2,7 +2,8 @@
 
 The same path serves a lost enqueue, an emptied Redis, a restored old copy of it, and the start of an embedded broker. A
 job may end between two looks, so whatever seems missing is looked up in the ledger once more before it is enqueued.
-Each sweep first says how the queues are shared: an emptied broker has forgotten that as well.
+Each sweep first says how the queues are shared: an emptied broker has forgotten that as well. A model that an operator
+has paused is said to have no room at all, as soon as the order is on record.
 
 Jobs of a model that is not configured here are left alone: a rolling change may bring it, or bring it back. Unknown for
 REMOVED_AFTER_S on end, a job is recorded as failed (`model_removed`): nobody would ever run it.
@@ -10,22 +11,28 @@ REMOVED_AFTER_S on end, a job is recorded as failed (`model_removed`): nobody wo
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.ids import JobId, ModelName
 from springtide.domain.job import Job, JobError, JobRef, JobStatus
+from springtide.domain.orders import in_force
 from springtide.domain.tenant import Discipline
 from springtide.domain.tickets import end_of, ticket_of
+from springtide.ledger.orders import OrderBook
 from springtide.ledger.protocol import Ledger
 from springtide.policy.waiting import REMOVED_AFTER_S
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
 SWEEP_EVERY_S = 5.0
+PAUSE_EVERY_S = 0.5  # an operator who has paused a model watches the next job begin, or not
 SETTLE_S = 5.0  # a job younger than this is still on its way from the ledger to the broker
 PAGE = 500
 
@@ -41,26 +48,34 @@ class Sweeper:
         clock: Clock,
         *,
         disciplines: Mapping[ModelName, Discipline] | None = None,
+        book: OrderBook | None = None,
     ) -> None:
+        """book: where it is written which models are paused."""
         self._broker = broker
         self._ledger = ledger
         self._models = frozenset(models)
         self._clock = clock
         self._since_s = clock.monotonic_s()  # as long as this, at most, a model has been unknown here
         self._told: set[ModelName] = set()
-        self._disciplines = disciplines or {}
-        self._loop = Loop("sweep", self._sweep_settled, every_s=SWEEP_EVERY_S, clock=clock)
+        self._disciplines = {model: Discipline() for model in models} | dict(disciplines or {})
+        self._book = book
+        self._said: dict[ModelName, Discipline] = {}
+        self._saying = asyncio.Lock()
+        self._loops = [Loop("sweep", self._sweep_settled, every_s=SWEEP_EVERY_S, clock=clock)]
+        if book is not None:
+            self._loops.append(Loop("pauses", self._say_changes, every_s=PAUSE_EVERY_S, clock=clock))
 
     async def start(self) -> None:
-        await self._loop.start()
+        for loop in self._loops:
+            await loop.start()
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        await self._loop.stop()
+        for loop in self._loops:
+            await loop.stop()
 
     async def sweep(self, *, settle_s: float = 0.0) -> int:
         """Put back what is missing; returns how many jobs."""
-        for model, discipline in self._disciplines.items():
-            await self._broker.configure(model, discipline)
+        await self._say_disciplines(again=True)
         put_back, after = 0, None
         while True:
             jobs = await self._ledger.live(after=after, limit=PAGE, created_before_s=math.inf)
@@ -72,6 +87,21 @@ class Sweeper:
             put_back += await self._put_back([job for job in jobs_of_age if job.model in self._models])
             await self._end_removed([job for job in jobs_of_age if job.model not in self._models])
             after = jobs[-1].id
+
+    async def _say_changes(self) -> None:
+        await self._say_disciplines(again=False)
+
+    async def _say_disciplines(self, *, again: bool) -> None:
+        """Tell the broker how queues are shared: what has changed, or with `again` everything. One at a time, so that
+        what was read last is said last."""
+        async with self._saying:
+            orders = [] if self._book is None else await self._book.all_orders()
+            pauses = in_force(orders, self._clock.now_s()).pauses
+            for model, usual in self._disciplines.items():
+                due = msgspec.structs.replace(usual, max_running=0) if model in pauses else usual
+                if again or self._said.get(model) != due:
+                    await self._broker.configure(model, due)
+                    self._said[model] = due
 
     async def _sweep_settled(self) -> None:
         count = await self.sweep(settle_s=SETTLE_S)

@@ -116,6 +116,11 @@ class LocalFleet:
                 replicas.append(self._replica(model, fleet, ReplicaPhase.BACKING_OFF, worker, starts_at_s))
         return replicas
 
+    async def drain(self, workers: Sequence[WorkerId]) -> None:
+        for process in [one for fleet in self._models.values() for one in fleet.staying if one.worker in workers]:
+            log.info("worker %s drains, as ordered", process.worker)
+            process.drain()
+
     async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
         fleet = self._models.setdefault(decision.model, _ModelFleet())
         fleet.wanted = decision.replicas

@@ -25,6 +25,11 @@ class Fleet(Protocol):
         """Every worker that is wanted, running or on its way out."""
         ...
 
+    async def drain(self, workers: Sequence[WorkerId]) -> None:
+        """Ask these to finish what they hold and leave, for good: `apply` fills their places, if it is to. Those that
+        leave already, or are not of this fleet, are passed over."""
+        ...
+
     async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
         """Bring a model to the decided number. Workers named in `drain_first` (idle ones) leave before others."""
         ...

@@ -25,6 +25,7 @@ HELPS = {
     "queued_behind": "Wait, or give it `priority: interactive` if somebody waits for it.",
     "tenant_limit": "Wait for your own jobs to end, or ask the operator for a higher `[tenants.NAME] max_running`.",
     "model_limit": "Wait, or ask the operator for a higher `[models.NAME] max_running`.",
+    "paused": "Wait: the operator has to resume the model (`springtide resume MODEL`).",
     "no_capacity": "Wait, or ask the operator for a higher `max_replicas` of the model.",
     "worker_starting": "Wait; where such waits matter, the operator may keep one worker ready (`min_replicas = 1`).",
     "no_worker": "Wait for the controller to start one; where `max_replicas` is 0 the operator has to raise it.",

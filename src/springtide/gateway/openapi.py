@@ -24,6 +24,7 @@ from springtide.gateway.key_views import MAX_NAME
 from springtide.gateway.openai import described as openai
 from springtide.gateway.openai.errors import is_openai
 from springtide.gateway.openapi_statuses import describe_errors
+from springtide.gateway.operating_document import describe_operating
 from springtide.gateway.routes_estimate import EstimateWish
 from springtide.gateway.schemas import AcceptedView, EventView, Problem, WaitingEventView
 from springtide.gateway.services import ServedModel
@@ -85,6 +86,7 @@ def complete(document: Document, models: Iterable[ServedModel]) -> Document:
         _describe_download(paths[path]["get"])
         paths[path]["get"]["responses"]["307"] = {"description": "The same bytes from the blob store itself."}
     describe_webhooks(document)
+    describe_operating(document)
     describe_errors(paths)
     openai.describe(document)
     cancel: Document = paths["/v1/jobs/{job_id}/cancel"]["post"]["responses"]

@@ -17,6 +17,7 @@ from springtide.domain.fleet import QueueView
 from springtide.domain.ids import ModelName
 from springtide.domain.job import Foretold, Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob, WorkerState
+from springtide.domain.orders import Orders, in_force
 from springtide.gateway.disclosure import without_paths
 from springtide.gateway.readiness import Eta, Readiness
 from springtide.gateway.schemas import LiveFigures, ReasonView, WorkerFigures
@@ -36,6 +37,8 @@ class Outlook:
         self._models = services.models
         self._kept_s = services.settings.figures_kept_s
         self._readiness = Readiness(services.history, services.models, services.clock)
+        self._book = services.orders
+        self.orders = Orders()  # as they were when the views were
         self._views: Mapping[ModelName, QueueView] = {}
         self._asked_at_s = float("-inf")
         self._lock = asyncio.Lock()
@@ -56,6 +59,10 @@ class Outlook:
             if self._asks == asks:
                 await self._ask()
         return self._views.get(model)
+
+    def forget(self) -> None:
+        """Ask anew when somebody wants to know."""
+        self._asked_at_s = float("-inf")
 
     async def figures(self, model: ModelName) -> LiveFigures | None:
         """The same for showing."""
@@ -101,6 +108,8 @@ class Outlook:
             max_replicas=served.max_replicas,
             max_running=served.max_running,
             tenant=self._tenants.get(job.tenant),
+            pause=self.orders.pauses.get(job.model),
+            pin=self.orders.pins.get(served.pool or job.model),
         )
         return [msgspec.structs.replace(one, message=without_paths(one.message)) for one in found]
 
@@ -111,7 +120,7 @@ class Outlook:
 
     async def eta(self, job: Job, live: LiveJob | None = None) -> Eta | None:
         """Until `job` will have ended; None where that is unknown: no worker is there or may come, nobody can be asked,
-        or its model is not served any more."""
+        its model is paused, or not served any more."""
         status = live.status if live else job.status
         if job.model not in self._models:
             return None
@@ -122,7 +131,7 @@ class Outlook:
             elapsed_s = max(0.0, self._clock.now_s() - started_at_s)
             return self._readiness.of_running(job.model, job.predicted_s, elapsed_s, live.fraction if live else None)
         view = await self.view(job.model)
-        if status is not JobStatus.QUEUED or view is None:
+        if status is not JobStatus.QUEUED or view is None or job.model in self.orders.pauses:
             return None
         is_seen = view.queued > 0 and job.created_at_s <= view.taken_at_s
         return self._readiness.of_waiting(view, job.predicted_s, ahead=live.ahead if live else None, is_seen=is_seen)
@@ -139,7 +148,7 @@ class Outlook:
     def promised(self, job: Job, *, ahead: int) -> Job:
         """With what is foretold of it now, by the queue as it was seen last and those who have entered it since."""
         view = self._views.get(job.model)
-        if view is None or job.plan is not None:
+        if view is None or job.plan is not None or job.model in self.orders.pauses:
             return job
         return msgspec.structs.replace(job, foretold=self._readiness.promise(view, job, entered=max(0, ahead)))
 
@@ -159,6 +168,10 @@ class Outlook:
         except SpringtideError as error:
             log.debug("no queue figures: %s", error)
             self._views = {}
+        try:
+            self.orders = in_force(await self._book.all_orders(), self._clock.now_s())
+        except SpringtideError as error:
+            log.debug("no orders read: %s", error)  # those known are in force
         self._asked_at_s = self._clock.monotonic_s()
 
 

@@ -25,11 +25,12 @@ async def get_model(request: AnyRequest, name: FromPath[str]) -> ModelView:
 
 
 async def _view(request: AnyRequest, served: ServedModel) -> ModelView:
-    openai = openai_of(request)
+    openai, outlook = openai_of(request), gateway_of(request).outlook
     return model_view(
         served,
         base_of(request, headers_of(request)),
-        live=await gateway_of(request).outlook.figures(served.model.name),
+        live=await outlook.figures(served.model.name),
+        orders=outlook.orders,
         capabilities=openai.choice.uses[served.model.name],
         since_s=openai.since_s,
     )

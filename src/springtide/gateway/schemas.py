@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from springtide.gateway.schemas_orders import PauseView, PinView
+
 
 class FieldProblem(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One wrong field."""
@@ -298,8 +300,9 @@ class CapabilityView(msgspec.Struct, kw_only=True):
 
 class ModelView(msgspec.Struct, kw_only=True):
     """A model, what it takes and gives, and how busy it is (`live` is null where the broker cannot be asked; `measured`
-    where `springtide models check` did not try this version with these settings). `id` to `capabilities` are for
-    OpenAI's clients; `created` is when this gateway started."""
+    where `springtide models check` did not try this version with these settings; `paused` and `pinned` where no
+    operator has ordered it). `id` to `capabilities` are for OpenAI's clients; `created` is when this gateway
+    started."""
 
     id: str
     object: Literal["model"]
@@ -325,6 +328,8 @@ class ModelView(msgspec.Struct, kw_only=True):
     url: str
     live: LiveFigures | None
     measured: MeasuredView | None
+    paused: PauseView | None
+    pinned: PinView | None
 
 
 class ModelList(msgspec.Struct, kw_only=True):

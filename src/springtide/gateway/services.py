@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from springtide.ledger.batches import Batches
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.openai import OpenAiRecords
+    from springtide.ledger.orders import OrderBook
     from springtide.ledger.protocol import Ledger
     from springtide.ledger.webhooks import Webhooks
     from springtide.media.inspector import Inspector
@@ -109,6 +110,7 @@ class GatewayServices:
     batches: Batches
     webhooks: Webhooks
     openai: OpenAiRecords
+    orders: OrderBook
     metering: Metering
     broker: Broker
     blobs: Blobs

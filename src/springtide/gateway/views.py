@@ -8,6 +8,7 @@ from typing import Any
 from springtide.domain.ids import BlobId, batch_of
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus, PlanStep
 from springtide.domain.lease import LiveEvent, LiveJob
+from springtide.domain.orders import Orders
 from springtide.gateway.disclosure import disclosed
 from springtide.gateway.headers import iso8601
 from springtide.gateway.links import Links
@@ -31,6 +32,7 @@ from springtide.gateway.schemas import (
     StepView,
     WaitingEventView,
 )
+from springtide.gateway.schemas_orders import pause_view, pin_view
 from springtide.gateway.services import ServedModel
 from springtide.gateway.standing import Standing
 from springtide.ledger.protocol import Attempt, StoredBlob
@@ -231,7 +233,13 @@ _COMMERCIAL_USE: dict[bool | None, CommercialUse] = {True: "yes", False: "no", N
 
 
 def model_view(
-    served: ServedModel, base: str, *, live: LiveFigures | None, capabilities: Sequence[Use], since_s: float
+    served: ServedModel,
+    base: str,
+    *,
+    live: LiveFigures | None,
+    orders: Orders,
+    capabilities: Sequence[Use],
+    since_s: float,
 ) -> ModelView:
     """capabilities: OpenAI's routes that it serves. since_s: when it began to be served here."""
     model = served.model
@@ -273,6 +281,8 @@ def model_view(
         url=f"{base}/v1/models/{model.name}",
         live=live,
         measured=_measured(served),
+        paused=pause_view(orders.pauses.get(model.name)),
+        pinned=pin_view(orders.pins.get(served.pool or model.name)),
     )
 
 

@@ -29,6 +29,7 @@ from springtide.ledger.sql_batches import SqlBatches, SqlSecrets
 from springtide.ledger.sql_history import SqlHistory
 from springtide.ledger.sql_keys import SqlKeys
 from springtide.ledger.sql_openai import SqlOpenAi
+from springtide.ledger.sql_orders import SqlOrders
 from springtide.ledger.sql_usage import SqlUsage
 from springtide.ledger.sql_webhooks import SqlWebhooks
 from springtide.ledger.sqlite import SqliteDatabase
@@ -60,6 +61,7 @@ class SqlLedger:
         self.secrets = SqlSecrets(self)
         self.webhooks = SqlWebhooks(self)
         self.openai = SqlOpenAi(self)
+        self.orders = SqlOrders(self)
         self.usage = SqlUsage(self)
 
     async def start(self) -> None:

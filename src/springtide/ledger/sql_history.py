@@ -196,7 +196,7 @@ class SqlHistory:
 
     async def _put(self, table: Table, values: Values) -> None:
         if values:
-            await self._ledger.write(partial(_put, table=table, values=values))
+            await self._ledger.write(partial(put_rows, table=table, values=values))
 
 
 def jobs_that_came(connection: Connection, since_s: float, until_s: float) -> Sequence[Row]:
@@ -237,7 +237,7 @@ def memories_by_name(connection: Connection, names: Sequence[str]) -> Sequence[R
     return connection.execute(_MEMORIES, {"names": list(names)}).all() if names else []
 
 
-def _put(connection: Connection, table: Table, values: Values) -> None:
+def put_rows(connection: Connection, table: Table, values: Values) -> None:
     """One row at a time: there are a few a second at most. Later words of the same row replace earlier ones."""
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql  # 5 MB that SQLite has no use for

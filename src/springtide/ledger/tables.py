@@ -1,6 +1,6 @@
 """The ledger's tables as SQLAlchemy Core knows them: jobs, the batches they came in, the attempts that gave no result,
-blobs and who has them, uploads under way, the past of the fleet, API keys, what tenants used, shared secrets, webhooks
-and what is to be told to them.
+blobs and who has them, uploads under way, the past of the fleet, operators' orders, API keys, what tenants used, shared
+secrets, webhooks and what is to be told to them.
 
 Promises: the same columns on SQLite and PostgreSQL, and exactly what the migrations build (a test compares the two).
 JSON is kept as text: it comes back with the key order and the numbers that went in, and PostgreSQL's JSONB would refuse
@@ -203,6 +203,16 @@ samples = Table(
     # samples: one model's samples in order, by the primary key itself.
     Column("model", IdText, primary_key=True),
     Column("at_s", Double, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+# What operators have ordered by hand: a few rows at most, read whole.
+orders = Table(
+    "orders",
+    metadata,
+    Column("kind", IdText, primary_key=True),
+    Column("name", IdText, primary_key=True),  # of a model, a pool or a worker
+    Column("at_s", Double, nullable=False),
     Column("body", Text, nullable=False),
 )
 

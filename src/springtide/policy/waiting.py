@@ -12,7 +12,9 @@ from springtide.domain.fleet import QueueView, WorkerView
 from springtide.domain.ids import WorkerId
 from springtide.domain.job import JobError
 from springtide.domain.lease import LiveJob, WorkerState
+from springtide.domain.orders import Pause, Pin
 from springtide.domain.tenant import Tenant
+from springtide.policy.elastic.by_hand import clock
 
 REMOVED_AFTER_S = 600.0  # a rolling change of configuration takes minutes, and must not fail jobs
 _ABLE = frozenset({WorkerState.READY, WorkerState.BUSY})
@@ -49,15 +51,18 @@ def reasons(
     max_replicas: int | None = None,
     max_running: int | None = None,
     tenant: Tenant | None = None,
+    pause: Pause | None = None,
+    pin: Pin | None = None,
 ) -> list[Waiting]:
     """Everything that holds up a queued job of a model that is served here, what has to change first at the front.
 
     view: its model's queue, None where the broker cannot be asked. live: the job's own place there, where known.
     max_replicas, max_running: of its model, where known. tenant: whose job it is.
+    pause, pin: what an operator has ordered for its model.
     """
     if view is None:
         return []
-    found: list[Waiting] = []
+    found: list[Waiting] = [] if pause is None else [_paused(pause, now_s)]
     problem = engine_problem(view)
     if problem is not None:
         found.append(_not_loading(problem))
@@ -66,6 +71,8 @@ def reasons(
         message = f"attempt {live.attempt} failed; the next one is due in {_seconds(left_s)}"
         figures = {"attempt": float(live.attempt), "due_in_s": round(left_s, 1)}
         found.append(Waiting(code="retry_delay", message=message, figures=figures))
+    if pause is not None:
+        return found
     able = sum(worker.state in _ABLE for worker in view.workers)
     if able:
         limits = _limits(view, max_running, tenant)
@@ -73,17 +80,27 @@ def reasons(
         if max_replicas is not None and len(view.workers) >= max_replicas and all(one.held for one in view.workers):
             found.append(_no_capacity(view, max_replicas))
     elif problem is None:
-        found.append(_no_worker(view, max_replicas))
+        found.append(_no_worker(view, max_replicas, pin))
     return found
 
 
-def _no_worker(view: QueueView, max_replicas: int | None) -> Waiting:
+def _paused(pause: Pause, now_s: float) -> Waiting:
+    why = f": {pause.note}" if pause.note else ""
+    message = f"its model is paused by an operator since {clock(pause.at_s)}{why}; it is kept, and begun when resumed"
+    return Waiting(code="paused", message=message, figures={"paused_s": round(max(0.0, now_s - pause.at_s), 1)})
+
+
+def _no_worker(view: QueueView, max_replicas: int | None, pin: Pin | None) -> Waiting:
     starting = sum(worker.state is WorkerState.STARTING for worker in view.workers)
     if starting:
         message, figures = f"{_count(starting, 'worker')} loading the model", {"starting": float(starting)}
         return Waiting(code="worker_starting", message=message, figures=figures)
     if any(worker.state is WorkerState.UNLOADED for worker in view.workers):
         return Waiting(code="no_room", message="its worker makes room for the model beside the others that it hosts")
+    if pin is not None and pin.replicas == 0:
+        why = f": {pin.note}" if pin.note else ""
+        message = f"no worker may run: an operator has set the model to none, {_until(pin)}{why}"
+        return Waiting(code="no_worker", message=message, figures={"pinned": 0.0})
     if max_replicas == 0:
         message = "no worker may run: max_replicas of the model is 0"
         return Waiting(code="no_worker", message=message, figures={"max_replicas": 0.0})
@@ -159,6 +176,10 @@ def _behind(live: LiveJob | None, able: int) -> Waiting:
     message = f"{_count(ahead, 'job')} ahead of it" if ahead else "it is next"
     figures = {"ahead": float(ahead), "workers": float(able)}
     return Waiting(code="queued_behind", message=f"{message}; {_count(able, 'worker')} up", figures=figures)
+
+
+def _until(pin: Pin) -> str:
+    return "until it is taken back" if pin.until_s is None else f"until {clock(pin.until_s)}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -93,6 +93,12 @@ class SimFleet:
             for process in self.processes
         ]
 
+    async def drain(self, workers: Sequence[WorkerId]) -> None:
+        for process in self.processes:
+            if process.node.name in workers and not process.is_draining:
+                self._trace.add(f"drain {process.node.name} by order")
+                process.drain()
+
     async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
         model = decision.model
         staying = [one for one in self.processes if one.model == model and not one.is_draining]

@@ -210,6 +210,7 @@ class GatewayRole:
             keyring=Keyring(None, clock),  # simulated clients come past HTTP
             batches=site.ledger.batches,  # nothing in the simulation comes in batches
             openai=site.ledger.openai,  # nor from there
+            orders=site.ledger.orders,  # nobody gives any
             metering=Metering(None, Quotas(), clock),
             broker=broker,
             blobs=cast("Blobs", site.blobs.link(node, site.network)),

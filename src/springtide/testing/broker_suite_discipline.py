@@ -223,6 +223,21 @@ class LimitsContract:
         assert (await waiting).work
         assert len(await broker.lease(MODEL, BOB, 9, T0)) == 1
 
+    async def test_a_model_without_any_room_keeps_its_jobs_until_it_has_some(self, broker: Broker) -> None:
+        """How a paused model is told."""
+        await broker.enqueue(many("acme", 3), T0)
+        [_] = await broker.lease(MODEL, ANN, 1, T0)
+        await broker.configure(MODEL, limits(0))
+        assert await broker.lease(MODEL, BOB, 9, T0) == []
+        assert not (await broker.wake(MODEL, BOB, for_work=True, wait_s=0)).work
+        assert await broker.complete(MODEL, ANN, [done("acme0")], T0 + 1) == [True]
+        assert await broker.lease(MODEL, BOB, 9, T0 + 1) == []
+        waiting = asyncio.create_task(broker.wake(MODEL, BOB, for_work=True, wait_s=SOON_S))
+        await let_waits_begin(broker)
+        await broker.configure(MODEL, limits())
+        assert (await waiting).work
+        assert len(await broker.lease(MODEL, BOB, 9, T0 + 2)) == 2
+
     async def test_a_limit_that_is_lowered_waits_for_what_runs(self, broker: Broker) -> None:
         await leased(broker, "a", "b", "c", tenant=ACME)
         await broker.enqueue([ticket("d", tenant=ACME)], T0)

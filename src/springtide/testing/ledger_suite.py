@@ -35,6 +35,7 @@ from springtide.testing.ledger_cases import (
 from springtide.testing.ledger_suite_batches import BatchContract
 from springtide.testing.ledger_suite_history import HistoryContract
 from springtide.testing.ledger_suite_keys import KeysContract
+from springtide.testing.ledger_suite_orders import OrdersContract
 from springtide.testing.ledger_suite_pipelines import PipelineContract
 from springtide.testing.ledger_suite_webhooks import WebhookContract
 
@@ -560,6 +561,7 @@ class LedgerSuite(
     BlobContract,
     HistoryContract,
     KeysContract,
+    OrdersContract,
     BatchContract,
     WebhookContract,
 ):

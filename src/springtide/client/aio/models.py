@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+from typing import Literal
 from urllib.parse import quote
 
 from springtide.client.aio.http import AsyncHttp
-from springtide.client.requests import Request
+from springtide.client.operating import Operated
+from springtide.client.requests import Request, order
 from springtide.client.types import Model, ModelList, Scaling
 
 
@@ -28,3 +30,25 @@ class AsyncModels:
         """Why it has as many replicas as it has: the newest decisions."""
         path = f"/v1/models/{quote(name, safe='')}/scaling"
         return await self._http.json(Request(method="GET", path=path, params=[("limit", str(limit))]), Scaling)
+
+    async def scale(
+        self,
+        name: str,
+        replicas: int | Literal["auto"],
+        *,
+        for_s: float | None = None,
+        until: str | None = None,
+        note: str | None = None,
+    ) -> Operated:
+        """Set its replicas by hand, for a time, until an instant such as 2026-11-22T09:30:00Z, or until "auto" leaves
+        them to the policy again. Needs the scope `admin`, as the next two do."""
+        path = f"/v1/models/{quote(name, safe='')}/scale"
+        return await self._http.json(order(path, replicas=replicas, for_s=for_s, until=until, note=note), Operated)
+
+    async def pause(self, name: str, *, note: str | None = None) -> Operated:
+        """Keep its jobs and begin none of them; what runs is finished."""
+        return await self._http.json(order(f"/v1/models/{quote(name, safe='')}/pause", note=note), Operated)
+
+    async def resume(self, name: str) -> Operated:
+        """The end of a pause."""
+        return await self._http.json(order(f"/v1/models/{quote(name, safe='')}/resume"), Operated)

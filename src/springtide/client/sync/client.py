@@ -24,6 +24,7 @@ from springtide.client.sync.files import Files
 from springtide.client.sync.http import Http, OnBytes, decoded
 from springtide.client.sync.jobs import Jobs
 from springtide.client.sync.models import Models
+from springtide.client.sync.workers import Workers
 from springtide.client.types import Blob, Event, File, Job, Priority
 
 SHORT_S = 2.0  # `run` asks the server to hold its answer so long: a short job needs no event stream
@@ -49,6 +50,7 @@ class Springtide:
         self.jobs = Jobs(self._http)
         self.batches = Batches(self._http, self._files)
         self.models = Models(self._http)
+        self.workers = Workers(self._http)
 
     def __enter__(self) -> Self:
         return self

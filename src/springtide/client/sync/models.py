@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import builtins
+from typing import Literal
 from urllib.parse import quote
 
-from springtide.client.requests import Request
+from springtide.client.operating import Operated
+from springtide.client.requests import Request, order
 from springtide.client.sync.http import Http
 from springtide.client.types import Model, ModelList, Scaling
 
@@ -29,3 +31,25 @@ class Models:
         """Why it has as many replicas as it has: the newest decisions."""
         path = f"/v1/models/{quote(name, safe='')}/scaling"
         return self._http.json(Request(method="GET", path=path, params=[("limit", str(limit))]), Scaling)
+
+    def scale(
+        self,
+        name: str,
+        replicas: int | Literal["auto"],
+        *,
+        for_s: float | None = None,
+        until: str | None = None,
+        note: str | None = None,
+    ) -> Operated:
+        """Set its replicas by hand, for a time, until an instant such as 2026-11-22T09:30:00Z, or until "auto" leaves
+        them to the policy again. Needs the scope `admin`, as the next two do."""
+        path = f"/v1/models/{quote(name, safe='')}/scale"
+        return self._http.json(order(path, replicas=replicas, for_s=for_s, until=until, note=note), Operated)
+
+    def pause(self, name: str, *, note: str | None = None) -> Operated:
+        """Keep its jobs and begin none of them; what runs is finished."""
+        return self._http.json(order(f"/v1/models/{quote(name, safe='')}/pause", note=note), Operated)
+
+    def resume(self, name: str) -> Operated:
+        """The end of a pause."""
+        return self._http.json(order(f"/v1/models/{quote(name, safe='')}/resume"), Operated)

@@ -29,6 +29,8 @@ class Reason(StrEnum):
     CEILING = "CEILING"  # the most allowed is less
     BUDGET = "BUDGET"  # other models need the room
     COST = "COST"  # the money for the day is spent
+    BY_HAND = "BY_HAND"  # an operator has ordered it
+    PAUSED = "PAUSED"  # an operator has paused the model: what runs is finished, nothing is begun
     CRASH_LOOP = "CRASH_LOOP"  # replicas do not come up: more of them would not help
 
 
