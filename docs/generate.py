@@ -1,5 +1,5 @@
 """Writes what is made from code: `python docs/generate.py`. The reference, springtide.example.toml, the synchronous
-client."""
+client, the Helm chart's values."""
 
 from __future__ import annotations
 
@@ -172,7 +172,8 @@ def render_openapi() -> str:
 
 
 if __name__ == "__main__":
-    import cli_page  # beside this file
+    import chart_files  # beside this file
+    import cli_page
     import sync_client
 
     PAGE.parent.mkdir(exist_ok=True)
@@ -180,4 +181,5 @@ if __name__ == "__main__":
     EXAMPLE.write_text(render_example())
     OPENAPI.write_text(render_openapi())
     sync_client.write()
+    chart_files.write()
     cli_page.write()

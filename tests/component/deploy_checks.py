@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,7 +13,46 @@ import kubernetes_validate.utils
 from referencing import Registry, Resource
 
 Object = dict[str, Any]
-OURS = ("Service", "ServiceAccount", "ConfigMap", "PriorityClass", "Deployment", "StatefulSet", "Role")
+ROOT = Path(__file__).parents[2]
+PRODUCTION, TRIAL = ROOT / "deploy" / "production.toml", ROOT / "deploy" / "trial.toml"
+GOLDEN = ROOT / "tests" / "data" / "deploy"
+MATRIX: dict[str, tuple[Path | None, tuple[str, ...]]] = {
+    "production": (PRODUCTION, ()),
+    "trial": (TRIAL, ()),
+    "example": (ROOT / "springtide.example.toml", ("kubernetes.trial.s3=true",)),
+    "own-scaling": (PRODUCTION, ("kubernetes.scaling=springtide", "kubernetes.name=media", "kubernetes.namespace=x")),
+    "hpa": (PRODUCTION, ("kubernetes.scaling=hpa",)),
+    "polled": (PRODUCTION, ("kubernetes.keda.push=false", "kubernetes.keda.fallback_replicas=0")),
+    "image-volume": (
+        PRODUCTION,
+        (
+            'kubernetes.weights={image="registry.example.com/weights:7", cache="pod"}',
+            "kubernetes.ingress.enabled=false",
+        ),
+    ),
+    "route": (
+        PRODUCTION,
+        (
+            'kubernetes.http_route={enabled=true, gateway="edge", gateway_namespace="edge", hosts=["a.example.com"]}',
+            "kubernetes.network.from_namespaces=['edge']",
+            "kubernetes.pod_monitors=false",
+        ),
+    ),
+    "mig": (PRODUCTION, ("kubernetes.worker.gpu_resource=nvidia.com/mig-3g.20gb", "models.matting.accelerators=2")),
+    "no-policies": (
+        TRIAL,
+        (
+            "kubernetes.network.policies=false",
+            'kubernetes.secrets={access_key_id="", secret_access_key=""}',
+            "kubernetes.trial.storage_class=fast",
+            'models."odd.name_here"={engine="synthetic"}',
+        ),
+    ),
+}
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
 
 
 class Unknown(Exception):

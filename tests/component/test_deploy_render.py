@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deploy_checks import Unknown, complaints, misshapen
+from deploy_checks import GOLDEN, MATRIX, PRODUCTION, TRIAL, Unknown, complaints, misshapen, of_kind
 
 from springtide.config import load_config
 from springtide.deploy import render
@@ -24,8 +24,6 @@ from springtide.domain.errors import ConfigError
 from springtide.fleet import labels
 
 ROOT = Path(__file__).parents[2]
-PRODUCTION, TRIAL = ROOT / "deploy" / "production.toml", ROOT / "deploy" / "trial.toml"
-GOLDEN = ROOT / "tests" / "data" / "deploy"
 VERSIONS = ("1.33", "1.37")  # the oldest with image volumes, and the newest whose schemas are there
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FROM_CLUSTER = {  # what Secrets and the pod's own fields hold
@@ -35,49 +33,12 @@ FROM_CLUSTER = {  # what Secrets and the pod's own fields hold
     "SPRINGTIDE_BLOBS__SECRET_ACCESS_KEY": "hush",
     "SPRINGTIDE_KUBERNETES__NAMESPACE": "springtide",
 }
-MATRIX: dict[str, tuple[Path | None, tuple[str, ...]]] = {
-    "production": (PRODUCTION, ()),
-    "trial": (TRIAL, ()),
-    "example": (ROOT / "springtide.example.toml", ("kubernetes.trial.s3=true",)),
-    "own-scaling": (PRODUCTION, ("kubernetes.scaling=springtide", "kubernetes.name=media", "kubernetes.namespace=x")),
-    "hpa": (PRODUCTION, ("kubernetes.scaling=hpa",)),
-    "polled": (PRODUCTION, ("kubernetes.keda.push=false", "kubernetes.keda.fallback_replicas=0")),
-    "image-volume": (
-        PRODUCTION,
-        (
-            'kubernetes.weights={image="registry.example.com/weights:7", cache="pod"}',
-            "kubernetes.ingress.enabled=false",
-        ),
-    ),
-    "route": (
-        PRODUCTION,
-        (
-            'kubernetes.http_route={enabled=true, gateway="edge", gateway_namespace="edge", hosts=["a.example.com"]}',
-            "kubernetes.network.from_namespaces=['edge']",
-            "kubernetes.pod_monitors=false",
-        ),
-    ),
-    "mig": (PRODUCTION, ("kubernetes.worker.gpu_resource=nvidia.com/mig-3g.20gb", "models.matting.accelerators=2")),
-    "no-policies": (
-        TRIAL,
-        (
-            "kubernetes.network.policies=false",
-            'kubernetes.secrets={access_key_id="", secret_access_key=""}',
-            "kubernetes.trial.storage_class=fast",
-            'models."odd.name_here"={engine="synthetic"}',
-        ),
-    ),
-}
 
 
 @pytest.fixture(scope="module", params=MATRIX)
 def made(request: pytest.FixtureRequest) -> Installation:
     path, sets = MATRIX[request.param]
     return installation(path, sets)
-
-
-def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
-    return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
 
 
 def test_every_object_has_the_shape_that_its_kind_has(made: Installation) -> None:

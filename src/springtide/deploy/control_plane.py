@@ -10,8 +10,7 @@ from springtide.config.kubernetes import ControlConfig
 from springtide.deploy import pods
 from springtide.deploy.installation import METRICS_PORT, PORT, SCALER_PORT, Installation, Object
 from springtide.fleet import labels
-
-LEASE = "controller"  # the part of the Lease's name by which controllers agree on who leads
+from springtide.fleet.rights import CONTROLLER, as_rules
 
 
 def objects(to: Installation) -> list[Object]:
@@ -47,30 +46,20 @@ def account(to: Installation, component: str) -> Object:
     }
 
 
+def rules() -> list[Object]:
+    """Of the controller's Role: what the fleet says that it needs."""
+    return [dict(rule) for rule in as_rules(CONTROLLER)]
+
+
 def rights(to: Installation) -> list[Object]:
     """The controller's Role and its binding."""
     name = to.named(labels.CONTROLLER)
-    look = ["get", "list", "watch"]
-    lease = to.named(LEASE)
-    rules: list[Object] = [
-        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": look},
-        {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["get", "patch", "update"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": [*look, "patch"]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": [*look, "create", "patch"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-        {
-            "apiGroups": ["coordination.k8s.io"],
-            "resources": ["leases"],
-            "resourceNames": [lease],
-            "verbs": ["get", "patch", "update"],
-        },
-    ]
     return [
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "Role",
             "metadata": to.metadata(name, labels.CONTROLLER),
-            "rules": rules,
+            "rules": rules(),
         },
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -1,0 +1,63 @@
+{{/* Made by `python docs/generate.py` from the code. */}}
+
+{{- define "springtide.modelDefaults" -}}
+timeout_s: 1800
+grace_s: 600
+load_timeout_s: 300
+load_attempts: 6
+min_replicas: 0
+max_replicas: 1
+accelerators: 0
+{{- end -}}
+
+{{- define "springtide.poolDefaults" -}}
+min_replicas: 0
+max_replicas: 1
+accelerators: 0
+{{- end -}}
+
+{{- define "springtide.serverDefaults" -}}
+max_upload_mb: 2048
+{{- end -}}
+
+{{- define "springtide.rules" -}}
+- apiGroups:
+    - apps
+  resources:
+    - deployments
+  verbs:
+    - get
+    - list
+    - watch
+- apiGroups:
+    - apps
+  resources:
+    - deployments/scale
+  verbs:
+    - get
+    - patch
+- apiGroups:
+    - ""
+  resources:
+    - pods
+  verbs:
+    - get
+    - list
+    - watch
+    - patch
+- apiGroups:
+    - ""
+  resources:
+    - events
+  verbs:
+    - create
+    - patch
+- apiGroups:
+    - coordination.k8s.io
+  resources:
+    - leases
+  verbs:
+    - get
+    - create
+    - update
+{{- end -}}
