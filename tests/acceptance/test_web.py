@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
+import tomllib
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from .conftest import DATA, Server
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+FAKE_MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 PATIENCE_MS = 90_000  # a cold start of an engine on a busy machine
 
 pytestmark = [
@@ -33,7 +37,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *FAKE_MICROPHONE])
         yield made
         made.close()
 
@@ -51,6 +55,31 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     yield made
     context.close()
     assert [one for one in said if "status of 4" not in one and "ERR_CONNECTION" not in one] == []
+
+
+@pytest.fixture
+def receiver() -> Iterator[list[str]]:
+    """Somebody's server for webhooks: its address, then the event of each message it got."""
+    got: list[str] = []
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"])).decode()
+            got.extend(re.findall(r'"type":"([a-z.]+)"', body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    listening = HTTPServer(("127.0.0.2", 0), Answering)
+    got.append(f"http://127.0.0.2:{listening.server_port}/ends")
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    yield got
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
 
 
 def _is_ours(url: str, ours: str) -> bool:
@@ -90,6 +119,7 @@ def until(page: Page, expression: str) -> None:
 def test_a_picture_becomes_a_cut_out_compared_with_what_it_was(page: Page, tmp_path: Path) -> None:
     choose(page, "Matting")
     give(page, "Picture", DATA / "portrait.jpg")
+    expect(page.get_by_test_id("estimate")).to_contain_text(re.compile(r"Ready in about .*[\d.]+ GPU-seconds"))
     start(page)
     slider = page.get_by_role("slider", name="Slide between before and after")
     expect(slider).to_be_visible()
@@ -172,15 +202,18 @@ def test_a_file_that_is_not_what_it_says_is_refused_in_a_sentence(page: Page, tm
 
 
 def test_many_files_are_one_batch_with_one_archive(page: Page, tmp_path: Path) -> None:
-    for name in ("one.jpg", "two.jpg"):
-        (tmp_path / name).write_bytes((DATA / "portrait.jpg").read_bytes())
-    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    folder = tmp_path / "portraits"
+    (folder / "more").mkdir(parents=True)
+    for name in ("one.jpg", "more/two.jpg"):
+        (folder / name).write_bytes((DATA / "portrait.jpg").read_bytes())
+    (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (folder / "notes.txt").write_text("not a picture")
     page.goto("/batch")
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="Matting").click()
-    page.get_by_label("Drop files or a folder here, or click to choose").first.set_input_files(
-        [tmp_path / "one.jpg", tmp_path / "two.jpg", tmp_path / "bad.jpg"]
-    )
+    page.locator("input[webkitdirectory]").set_input_files(folder)
+    expect(page.get_by_role("alert")).to_contain_text("portraits/notes.txt")
+    expect(page.get_by_test_id("estimate")).to_contain_text("All ready in about")
     page.get_by_role("button", name="Start 3").click()
     expect(page.get_by_text("2 of 3 done")).to_be_visible()
     expect(page.get_by_role("button", name="Retry 1 failed")).to_be_enabled()
@@ -188,7 +221,7 @@ def test_many_files_are_one_batch_with_one_archive(page: Page, tmp_path: Path) -
         page.get_by_role("button", name=re.compile("as zip")).click()
     download.value.save_as(tmp_path / "all.zip")
     names = zipfile.ZipFile(tmp_path / "all.zip").namelist()
-    assert "one-cutout.png" in names and "two-cutout.png" in names
+    assert "portraits/one-cutout.png" in names and "portraits/more/two-cutout.png" in names
 
 
 def test_the_history_is_filtered_and_a_job_of_it_runs_again(page: Page, server: Server) -> None:
@@ -246,6 +279,91 @@ def test_an_operator_reads_why_the_fleet_grew(page: Page, server: Server) -> Non
     expect(page.get_by_text("wished for 1").first).to_be_visible()
 
 
+def test_policies_are_tried_on_invented_traffic_and_the_settings_that_won_are_there_to_copy(page: Page) -> None:
+    page.goto("/what-if")
+    page.get_by_text("Invented", exact=True).click()
+    page.get_by_role("textbox", name="Days").fill("0.1")
+    page.get_by_role("textbox", name="Mean load").fill("2")
+    page.get_by_role("textbox", name="This share").fill("90")
+    page.get_by_role("button", name="Run the simulation").click()
+    expect(page.get_by_role("heading", name="The settings that won")).to_be_visible()
+    assert {row.split("\t")[0] for row in page.locator("tbody tr").all_inner_texts()} == {"tide", "hpa", "kpa", "ray"}
+    lines = page.locator("pre").filter(has_text="[models.MODEL]").inner_text()
+    assert tomllib.loads(lines)["models"]["MODEL"]["max_replicas"] >= 1
+    for chart in ("Cost", "Wait of 95 % of jobs, at most", "Replicas", "Queue"):
+        expect(page.get_by_text(chart, exact=True).first).to_be_visible()
+
+
+def test_what_arrived_here_is_replayed_too(page: Page, server: Server) -> None:
+    for _ in range(3):
+        body = {"model": "synthetic", "inputs": {"seconds": 0.01}}
+        server.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"})
+    page.goto("/what-if")
+    page.get_by_role("combobox", name="Model").click()
+    page.get_by_role("option", name="Synthetic").click()
+    page.get_by_role("switch", name="Look for the cheapest settings").press("Space")
+    page.get_by_role("button", name="Run the simulation").click()
+    expect(page.get_by_role("heading", name="synthetic-24h")).to_be_visible()
+
+
+def test_a_key_is_shown_once_and_revoked_after_one_question(page: Page, server: Server) -> None:
+    page.goto("/tenants?tab=keys")
+    page.get_by_role("button", name="Make a key").click()
+    page.get_by_role("textbox", name="Tenant").last.fill("studio-a")
+    page.get_by_role("dialog").get_by_role("button", name="Make a key").click()
+    key = page.get_by_test_id("secret").inner_text()
+    with_it = {"Authorization": f"Bearer {key}"}
+    assert server.http.get("/v1/jobs", headers=with_it).status_code == 200
+    page.get_by_role("button", name="I have kept it").click()
+    expect(page.get_by_text(key)).to_have_count(0)
+    page.get_by_role("button", name=f"Revoke {key[:11]}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_role("row").filter(has_text=key[:11])).to_contain_text("revoked")
+    assert server.http.get("/v1/jobs", headers=with_it).status_code == 401
+
+
+def test_what_was_used_is_told_by_day_and_model(page: Page, server: Server) -> None:
+    server.http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 0}}, headers={"Prefer": "wait=60"})
+    page.goto("/tenants?tenant=*")
+    expect(page.get_by_role("row").filter(has_text="default").first).to_be_visible()
+    page.get_by_text("Jobs", exact=True).first.click()
+    expect(page.get_by_text("Jobs by day")).to_be_visible()
+
+
+def test_a_webhook_is_told_and_told_again(page: Page, server: Server, receiver: list[str]) -> None:
+    page.goto("/webhooks")
+    page.get_by_role("button", name="Add a webhook").first.click()
+    page.get_by_role("textbox", name="Address").fill(receiver[0])
+    page.get_by_role("dialog").get_by_role("button", name="Add a webhook").click()
+    expect(page.get_by_test_id("secret")).to_contain_text("whsec_")
+    page.get_by_role("button", name="I have kept it").click()
+    page.get_by_role("button", name="Send a test").click()
+    expect(page.get_by_text("It answered")).to_be_visible()
+    server.http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 0}}, headers={"Prefer": "wait=60"})
+    page.get_by_role("button", name="Deliveries").click()
+    row = page.get_by_role("row").filter(has_text="job.completed")
+    expect(row).to_contain_text("delivered")
+    row.get_by_role("button", name="Send again").click()
+    expect(row).to_contain_text("2 sendings")
+    assert receiver.count("job.completed") == 2
+    page.get_by_role("switch").press("Space")
+    expect(page.get_by_role("alert")).to_contain_text("Switched off")
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("Nobody is told yet")).to_be_visible()
+
+
+def test_a_recording_of_the_microphone_is_written_down(page: Page) -> None:
+    choose(page, "Speech recognition")
+    page.get_by_role("button", name="Record").click()
+    page.wait_for_timeout(1200)
+    page.get_by_role("button", name="Stop recording").click()
+    expect(page.get_by_text("recording.webm")).to_be_visible()
+    expect(page.get_by_test_id("estimate")).to_contain_text("GPU-seconds")
+    start(page)
+    expect(page.get_by_text(re.compile("s of computing"))).to_be_visible()
+
+
 def test_the_page_speaks_chinese_and_remembers_it(page: Page) -> None:
     page.goto("/")
     page.get_by_role("button", name="Language").click()
@@ -269,7 +387,10 @@ def test_a_model_is_reached_and_left_by_the_keyboard_alone(page: Page) -> None:
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: `npm ci` in web/")
-@pytest.mark.parametrize("path", ["/", "/?model=matting", "/batch", "/history", "/fleet", "/models"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/?model=matting", "/batch", "/history", "/fleet", "/models", "/what-if", "/tenants?tab=keys", "/webhooks"],
+)
 def test_no_page_has_a_serious_fault_of_accessibility(page: Page, path: str) -> None:
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
     page.goto(path)

@@ -1,7 +1,7 @@
 // The frame around every page: where one is, in which language and colours, and whether the server answers.
 import { ActionIcon, AppShell, Burger, Group, Indicator, Loader, Menu, NavLink, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { IconBook, IconBox, IconChartAreaLine, IconHistory, IconKey, IconLanguage, IconMoon, IconStack2, IconSun, IconWand } from "@tabler/icons-react";
+import { IconBook, IconBox, IconChartAreaLine, IconChartDots, IconHistory, IconKey, IconLanguage, IconMoon, IconStack2, IconSun, IconUsers, IconWand, IconWebhook } from "@tabler/icons-react";
 import { lazy, type ReactNode, Suspense, useEffect } from "react";
 import { useTranslation } from "react-i18next";
 import { Link, Route, Switch, useLocation } from "wouter";
@@ -13,6 +13,9 @@ import { Studio } from "./studio/studio";
 const Batch = lazy(() => import("./batch/batch").then((page) => ({ default: page.Batch })));
 const History = lazy(() => import("./history/history").then((page) => ({ default: page.History })));
 const Fleet = lazy(() => import("./fleet/fleet").then((page) => ({ default: page.Fleet })));
+const WhatIf = lazy(() => import("./whatif/whatif").then((page) => ({ default: page.WhatIf })));
+const Tenants = lazy(() => import("./tenants/tenants").then((page) => ({ default: page.Tenants })));
+const Webhooks = lazy(() => import("./webhooks/webhooks").then((page) => ({ default: page.Webhooks })));
 const Models = lazy(() => import("./models/models").then((page) => ({ default: page.Models })));
 
 const PAGES: { path: string; name: string; icon: ReactNode }[] = [
@@ -20,7 +23,10 @@ const PAGES: { path: string; name: string; icon: ReactNode }[] = [
   { path: "/batch", name: "batch", icon: <IconStack2 size={18} /> },
   { path: "/history", name: "history", icon: <IconHistory size={18} /> },
   { path: "/fleet", name: "fleet", icon: <IconChartAreaLine size={18} /> },
+  { path: "/what-if", name: "what-if", icon: <IconChartDots size={18} /> },
   { path: "/models", name: "models", icon: <IconBox size={18} /> },
+  { path: "/tenants", name: "tenants", icon: <IconUsers size={18} /> },
+  { path: "/webhooks", name: "webhooks", icon: <IconWebhook size={18} /> },
 ];
 
 export function App() {
@@ -67,7 +73,10 @@ export function App() {
             <Route path="/batch" component={Batch} />
             <Route path="/history" component={History} />
             <Route path="/fleet" component={Fleet} />
+            <Route path="/what-if" component={WhatIf} />
             <Route path="/models" component={Models} />
+            <Route path="/tenants" component={Tenants} />
+            <Route path="/webhooks" component={Webhooks} />
             <Route><Text>{t("nav.nowhere")} <Link href="/">{t("nav.studio")}</Link></Text></Route>
           </Switch>
         </Suspense>

@@ -75,6 +75,9 @@ class Input(BaseModel):
     min_replicas: int = Field(default=0, ge=0, le=1000, description="Kept up by every policy.")
     max_replicas: int | None = Field(default=None, ge=1, le=10_000, description="No policy gets more.")
     tune: bool = Field(default=True, description="Also look for the cheapest settings that keep the objective.")
+    model: str | None = Field(
+        default=None, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64, description="Whose settings are looked for."
+    )
     seed: int = Field(default=1, ge=0, le=2**31, description="What a trace does not tell is drawn with it.")
 
     @model_validator(mode="after")
@@ -223,7 +226,7 @@ def _simulated(inputs: Input, progress: Progress) -> tuple[Comparison, Settings 
         progress(until * (order[name] + share) / len(order), "compare")
 
     comparison = compare(jobs, list(order), objective, setup, told=told)
-    return comparison, _tuned(jobs, objective, setup, progress) if inputs.tune else None
+    return comparison, _tuned(inputs, (jobs, objective, setup), progress) if inputs.tune else None
 
 
 def _jobs(inputs: Input) -> Jobs:
@@ -241,7 +244,7 @@ def _jobs(inputs: Input) -> Jobs:
     return msgspec.structs.replace(jobs, name=name)
 
 
-def _tuned(jobs: Jobs, objective: Objective, setup: Setup, progress: Progress) -> Settings:
+def _tuned(inputs: Input, world: tuple[Jobs, Objective, Setup], progress: Progress) -> Settings:
     from springtide.sim.pool.tuning import tune
 
     tried: dict[str, None] = {}
@@ -251,7 +254,7 @@ def _tuned(jobs: Jobs, objective: Objective, setup: Setup, progress: Progress) -
         done = min(1.0, (len(tried) - 1 + share) / TUNING_RUNS)
         progress(1.0 - TUNING_SHARE * (1.0 - done), "tune")
 
-    found = tune(jobs, objective, setup, told=told)
+    found = tune(*world, told=told, model=inputs.model or "MODEL")
     return Settings(
         lines=found.lines,
         keeps=found.keeps,

@@ -69,3 +69,13 @@ api.use(asProblem);
 export async function ask<T>(call: Promise<{ data?: T }>): Promise<T> {
   return (await call).data as T;
 }
+
+/** A file of a result, or another answer that is no JSON of the document's. */
+export async function read(url: string): Promise<Response> {
+  const key = apiKey.get();
+  const answer = await fetch(url, key ? { headers: { authorization: `Bearer ${key}` } } : {}).catch(() => {
+    throw new Problem(0, "unreachable", "unreachable");
+  });
+  if (!answer.ok) throw problemOf(answer.status, await answer.text());
+  return answer;
+}

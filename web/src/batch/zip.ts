@@ -1,6 +1,6 @@
 // Results as one archive, packed in the browser: stored, not compressed, since media hardly shrink.
 import { downloadZip } from "client-zip";
-import { apiKey, problemOf } from "../api/client";
+import { read } from "../api/client";
 
 type Entry = { name: string; kind: string; url: string };
 
@@ -9,9 +9,7 @@ export async function zip(entries: Entry[], name: string, onShare: (share: numbe
   const used = new Map<string, number>();
   async function* parts() {
     for (const entry of entries) {
-      const key = apiKey.get();
-      const answer = await fetch(entry.url, key ? { headers: { authorization: `Bearer ${key}` } } : {});
-      if (!answer.ok) throw problemOf(answer.status, await answer.text());
+      const answer = await read(entry.url);
       const seen = used.get(entry.name) ?? 0;
       used.set(entry.name, seen + 1);
       yield { name: `${entry.name}${seen ? `-${seen + 1}` : ""}.${(entry.kind.split("/")[1] ?? "bin").replace("jpeg", "jpg").replace("x-subrip", "srt").replace("plain", "txt")}`, input: answer };

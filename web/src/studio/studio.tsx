@@ -1,10 +1,11 @@
 // Choose a model, give it files, watch it, take the result. The job in the address survives a reload.
 import { Alert, Badge, Button, Card, Grid, Group, Image, Loader, Paper, Progress, SimpleGrid, Stack, Text, Title, UnstyledButton } from "@mantine/core";
-import { IconArrowLeft, IconPlayerPlay, IconPlus } from "@tabler/icons-react";
+import { IconArrowLeft, IconClock, IconPlayerPlay, IconPlus } from "@tabler/icons-react";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useLocation, useSearchParams } from "wouter";
 import { type Model, Problem } from "../api/client";
+import { useEstimate } from "../api/estimate";
 import { isOver, useJob, useModels } from "../api/jobs";
 import { fieldsOf } from "../api/schema-fields";
 import { type Inputs, newKey, submit } from "../api/submit";
@@ -15,6 +16,7 @@ import { Form } from "./form";
 import { JobProgress } from "./progress";
 import { Raw, Results } from "./results";
 
+export const TOOLS = new Set(["what-if"]); // models with a page of their own
 const EXAMPLES = new Set(["digital-human", "matting", "restore", "speech", "video"]);
 
 export function Studio() {
@@ -29,8 +31,9 @@ export function Studio() {
   return <Choice models={models.data} missing={name} />;
 }
 
-function Choice({ models, missing }: { models: Model[]; missing: string | null }) {
+function Choice({ models: all, missing }: { models: Model[]; missing: string | null }) {
   const { t } = useTranslation();
+  const models = all.filter((model) => !TOOLS.has(model.name));
   const [main, others] = [models.filter((model) => EXAMPLES.has(model.name)), models.filter((model) => !EXAMPLES.has(model.name))];
   return (
     <Stack>
@@ -110,7 +113,7 @@ function Workbench({ model, jobId, from }: { model: Model; jobId: string | null;
             <Stack>
               <Form fields={fields} inputs={inputs} files={files} problems={problems} disabled={busy} onInput={(name, value) => { changed(); setInputs((now) => ({ ...now, [name]: value })); }} onFiles={(name, given) => { changed(); setFiles((now) => ({ ...now, [name]: given })); }} />
               {error !== null && <Failed error={error} />}
-              <Forecast model={model} />
+              {!busy && <Forecast model={model} inputs={inputs} files={files} complete={missing.length === 0} />}
               {upload !== null && <Progress value={upload * 100} aria-label={t("studio.uploading")} animated />}
               <Button type="submit" size="md" leftSection={<IconPlayerPlay size={18} />} disabled={busy || missing.length > 0} loading={upload !== null}>
                 {missing.length > 0 ? t("studio.missing", { what: missing.map((field) => t(`field.${field.name}`, { defaultValue: field.name })).join(", ") }) : t("studio.submit")}
@@ -126,19 +129,31 @@ function Workbench({ model, jobId, from }: { model: Model; jobId: string | null;
   );
 }
 
-/** What is known before anything is sent: the queue, a start that may be needed, the usual run. */
-function Forecast({ model }: { model: Model }) {
+/** What is known before anything is sent: when it would be ready and what it takes; else what is usual. */
+function Forecast({ model, inputs, files, complete }: { model: Model; inputs: Inputs; files: Record<string, File[]>; complete: boolean }) {
   const { t } = useTranslation();
+  const found = useEstimate(model, inputs, files, 1, complete).data;
   const live = model.live;
   if (!live) return null;
   const ready = live.workers.ready + live.workers.busy;
   const run_s = model.measured?.run_s;
+  const told = complete && found ? found : null;
   return (
-    <Text size="xs" c="dimmed">
-      {ready > 0 ? t("studio.isReady") : t("studio.startsFirst")}
-      {live.queued > 0 && ` ${t("studio.queue", { count: live.queued, work: duration(live.predicted_s) })}`}
-      {run_s != null && ` ${t("studio.usually", { run: duration(run_s) })}`}
-    </Text>
+    <Stack gap={2} aria-live="polite">
+      {told && (
+        <Group gap={6} data-testid="estimate">
+          <IconClock size={16} aria-hidden />
+          <Text size="sm" fw={600}>{told.eta_s == null ? t("estimate.nobody") : t("estimate.ready", { left: duration(told.eta_s) })}</Text>
+          {told.eta_range_s && <Text size="xs" c="dimmed">{t("estimate.range", { from: duration(told.eta_range_s[0] ?? 0), to: duration(told.eta_range_s[1] ?? 0) })}</Text>}
+          <Text size="xs" c="dimmed">· {t("estimate.takes", { seconds: told.predicted_s.toFixed(1) })}</Text>
+        </Group>
+      )}
+      <Text size="xs" c="dimmed">
+        {ready > 0 ? t("studio.isReady") : t("studio.startsFirst")}
+        {live.queued > 0 && ` ${t("studio.queue", { count: live.queued, work: duration(live.predicted_s) })}`}
+        {!told && run_s != null && ` ${t("studio.usually", { run: duration(run_s) })}`}
+      </Text>
+    </Stack>
   );
 }
 
