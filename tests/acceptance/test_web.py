@@ -199,6 +199,7 @@ def test_a_file_that_is_not_what_it_says_is_refused_in_a_sentence(page: Page, tm
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("That did not work")
     assert "image" in alert.inner_text()
+    assert str(tmp_path.parent.parent) not in alert.inner_text(), "where files lie on the server is nobody's business"
 
 
 def test_many_files_are_one_batch_with_one_archive(page: Page, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from springtide.domain.errors import BadMedia, SpringtideError
 
@@ -52,6 +52,9 @@ def opened(path: Path) -> Generator[Image.Image]:
             raise
         except MemoryError as error:
             raise BadMedia("The picture needs more memory to decode than is allowed.", code="broken_media") from error
+        except UnidentifiedImageError as error:  # its text names our file
+            message = "The picture cannot be decoded: it breaks off, or is not what its first bytes say."
+            raise BadMedia(message, code="broken_media") from error
         except Exception as error:  # decoders raise anything at all on damaged bytes
             raise BadMedia(f"The picture cannot be decoded: {error}.", code="broken_media") from error
 

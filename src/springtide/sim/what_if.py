@@ -75,8 +75,11 @@ class Input(BaseModel):
     min_replicas: int = Field(default=0, ge=0, le=1000, description="Kept up by every policy.")
     max_replicas: int | None = Field(default=None, ge=1, le=10_000, description="No policy gets more.")
     tune: bool = Field(default=True, description="Also look for the cheapest settings that keep the objective.")
-    model: str | None = Field(
-        default=None, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64, description="Whose settings are looked for."
+    settings_for: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        max_length=64,
+        description="The model that the settings are for.",
     )
     seed: int = Field(default=1, ge=0, le=2**31, description="What a trace does not tell is drawn with it.")
 
@@ -254,7 +257,7 @@ def _tuned(inputs: Input, world: tuple[Jobs, Objective, Setup], progress: Progre
         done = min(1.0, (len(tried) - 1 + share) / TUNING_RUNS)
         progress(1.0 - TUNING_SHARE * (1.0 - done), "tune")
 
-    found = tune(*world, told=told, model=inputs.model or "MODEL")
+    found = tune(*world, told=told, model=inputs.settings_for or "MODEL")
     return Settings(
         lines=found.lines,
         keeps=found.keeps,

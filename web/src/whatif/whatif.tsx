@@ -78,7 +78,7 @@ function Wish({ models, busy }: { models: Model[]; busy: boolean }) {
     setError(null);
     setUpload(0);
     try {
-      const inputs: Record<string, unknown> = { ...settings, share: settings.share / 100, policies, ...(load === null ? {} : { load }), ...(model && source === "here" ? { model } : {}) };
+      const inputs: Record<string, unknown> = { ...settings, share: settings.share / 100, policies, ...(load === null ? {} : { load }), ...(model && source === "here" ? { settings_for: model } : {}) };
       if (inputs.max_replicas === null) delete inputs.max_replicas;
       if (source === "invent") Object.assign(inputs, { invent: family, days });
       const given = source === "file" ? file : source === "here" ? await history(SPANS_S[span]!, model, `${model ?? "all"}-${span}.csv`) : null;
