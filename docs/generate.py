@@ -148,6 +148,8 @@ def _lines(values: BaseModel, section: type[BaseModel]) -> list[str]:
         value = getattr(values, key)
         if isinstance(value, BaseModel):
             continue  # a table of its own
+        if key == "versions":
+            value = None  # tables of its own, too, which a value here would forbid
         if isinstance(value, Path):
             value = str(field.default)
         shown = f"# {key} = ..." if value is None else f"{key} = {to_value(value)}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.config import Config, RetryConfig, TenantDefaults, load_config
 from springtide.domain.errors import ConfigError
-from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.ids import ModelName, WorkerId, parted
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
@@ -38,7 +38,7 @@ def is_embedded(config: Config) -> bool:
 
 
 def model_names(config: Config) -> list[ModelName]:
-    return [ModelName(name) for name in config.models]
+    return [ModelName(name) for name in config.units]
 
 
 def broker_address(config: Config) -> BrokerAddress:
@@ -117,8 +117,10 @@ def load(path: Path | None = None) -> Config:
 
 
 def served_models(config: Config) -> dict[ModelName, ServedModel]:
-    """Every configured model with its engine, never loaded. Raises ConfigError that tells every wrong engine or
-    setting."""
+    """Every configured model with its engine, never loaded, and under `name@version` each version beside one. Raises
+    ConfigError that tells every wrong engine or setting."""
+    import msgspec
+
     from springtide.engines.binding import describe
     from springtide.engines.catalog import check_license
     from springtide.engines.trial import kept_trials, trial_of
@@ -127,30 +129,43 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     trials = kept_trials(config.server.data_dir)
     served: dict[ModelName, ServedModel] = {}
     problems: list[str] = []
-    for name, model in config.models.items():
+    for name, model in config.units.items():
+        of, version = parted(name)
+        version = version or model.version
         try:
             engine = _engine(model.engine, model.settings, config.weights_folder)
-            description = describe(
-                ModelName(name), engine, engine_reference=model.engine, max_duration_s=model.max_duration_s
-            )
+            description = describe(of, engine, engine_reference=model.engine, max_duration_s=model.max_duration_s)
             check_license(engine, accepted=model.accept_non_commercial)
         except ConfigError as error:
             problems.append(f"  models.{name}: {error.message}")
             continue
+        if name != of and of in served and served[of].model.version == version:
+            problems.append(f"  models.{of}.versions.{version}: the model itself is version {version}: name it anew")
         served[ModelName(name)] = ServedModel(
-            model=description,
+            model=msgspec.structs.replace(description, version=version or description.version),
             engine=engine,
+            unit=None if name == of else ModelName(name),
             timeout_s=model.timeout_s,
             max_attempts=model.max_attempts,
             max_replicas=_max_replicas(config, name),
             pool=_pool(config, name),
+            min_replicas=model.min_replicas,
             max_running=model.max_running,
             max_queued=model.max_queued,
             trial=trial_of(trials, name, engine=model.engine, version=engine.version, settings=model.settings),
         )
     if problems:
-        raise ConfigError(f"{len(problems)} of {len(config.models)} model(s) cannot be served:\n" + "\n".join(problems))
+        raise ConfigError(f"{len(problems)} of {len(config.units)} model(s) cannot be served:\n" + "\n".join(problems))
     return served
+
+
+def served_versions(config: Config) -> dict[str, dict[ModelName, ServedModel]]:
+    """The same as the gateway takes them: `models` as their own tables configure them, and `versions` beside them."""
+    served = served_models(config)
+    return {
+        "models": {name: one for name, one in served.items() if one.unit is None},
+        "versions": {name: one for name, one in served.items() if one.unit is not None},
+    }
 
 
 def _engine(reference: str, settings: Mapping[str, Any], weights_folder: Path) -> AnyEngine:
@@ -216,7 +231,7 @@ def disciplines(config: Config) -> dict[ModelName, Discipline]:
     shares = tuple(tenants(config).values())
     return {
         ModelName(name): Discipline(max_running=model.max_running, tenants=shares)
-        for name, model in config.models.items()
+        for name, model in config.units.items()
     }
 
 
@@ -274,9 +289,9 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
     from springtide.cli.worker_main import WorkerSpec
 
     pool = config.workers.get(name)
-    if pool is None and name not in config.models:
+    if pool is None and name not in config.units:
         pools = f" and pools: {', '.join(config.workers)}" if config.workers else ""
-        raise ConfigError(f"no model {name!r} is configured; there are: {', '.join(config.models)}{pools}")
+        raise ConfigError(f"no model {name!r} is configured; there are: {', '.join(config.units)}{pools}")
     return WorkerSpec(
         id=worker,
         name=name,
@@ -292,7 +307,7 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
 def _worker_settings(config: Config, name: str) -> WorkerSettings:
     from springtide.worker.settings import WorkerSettings
 
-    model = config.models[name]
+    model = config.units[name]
     return WorkerSettings(
         model=ModelName(name),
         engine_reference=model.engine,
@@ -320,7 +335,7 @@ def _starts_slowly(config: Config, name: str) -> bool:
     """Whether `springtide models check` found so on this machine."""
     from springtide.engines.trial import kept_trials
 
-    model = config.models[name]
+    model = config.units[name]
     found = kept_trials(config.server.data_dir).get(name)
     return found is not None and found.starts_slowly and found.is_of(model.engine, model.settings)
 
@@ -351,7 +366,7 @@ def _retry(retry: RetryConfig) -> RetrySettings:
 
 def _max_replicas(config: Config, name: str) -> int:
     pool = _pool(config, name)
-    return (config.workers[pool] if pool else config.models[name]).max_replicas
+    return (config.workers[pool] if pool else config.units[name]).max_replicas
 
 
 def _pool(config: Config, name: str) -> ModelName | None:

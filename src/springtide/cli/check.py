@@ -18,11 +18,11 @@ RUNS_WITHIN_S = 10.0  # of repeated runs, per model: enough to tell the first fr
 
 def check_models(config: Config, names: list[str], *, as_json: bool) -> bool:
     """Try the named models (all configured ones where none is named), one after the other. Whether all went well."""
-    if unknown := [name for name in names if name not in config.models]:
-        raise ConfigError(f"no such model: {', '.join(unknown)}; configured are {', '.join(config.models)}")
+    if unknown := [name for name in names if name not in config.units]:
+        raise ConfigError(f"no such model: {', '.join(unknown)}; configured are {', '.join(config.units)}")
     trials: dict[str, Trial] = {}
-    for name in names or config.models:
-        model = config.models[name]
+    for name in names or config.units:
+        model = config.units[name]
         sys.stderr.write(f"{name}: loading and running …\n")
         found = try_engine(
             model.engine,

@@ -130,8 +130,8 @@ def worker(
     if (model is None) == (pool is None):
         raise ConfigError("say either --model NAME or --pool NAME")
     name = model or pool or ""
-    if name not in (settings.models if model else settings.workers):
-        kind, there = ("model", settings.models) if model else ("[workers] entry", settings.workers)
+    if name not in (settings.units if model else settings.workers):
+        kind, there = ("model", settings.units) if model else ("[workers] entry", settings.workers)
         raise ConfigError(f"no {kind} {name!r} is configured; there are: {', '.join(there) or 'none'}")
     spec = worker_spec(settings, name, WorkerId(worker_id) if worker_id else new_worker_id(ModelName(name)))
     _run(f"worker {name}", lambda stop: run_worker(spec, stop), supervised=supervised)

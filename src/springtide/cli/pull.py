@@ -14,13 +14,13 @@ from springtide.engines.protocol import Weights
 
 def pull_weights(config: Config, names: list[str]) -> None:
     """Fetch what is missing for the named models (all configured ones where none is named)."""
-    unknown = [name for name in names if name not in config.models]
+    unknown = [name for name in names if name not in config.units]
     if unknown:
-        raise ConfigError(f"no such model: {', '.join(unknown)}; configured are {', '.join(config.models)}")
+        raise ConfigError(f"no such model: {', '.join(unknown)}; configured are {', '.join(config.units)}")
     console = Console()
     wanted: dict[str, Weights] = {}
-    for name in names or config.models:
-        for one in weights.missing(load_engine(config.models[name].engine), config.weights_folder):
+    for name in names or config.units:
+        for one in weights.missing(load_engine(config.units[name].engine), config.weights_folder):
             wanted[one.path] = one
     if not wanted:
         console.print(f"All weights are in {config.weights_folder}")

@@ -95,7 +95,8 @@ async def run_gateway(
         if with_controller or build.is_embedded(config):
             await _started(stack, retention(config, ledger, blobs, clock))
         own = await _services(stack, config, ledger, keyring=keyring, broker=broker, ends=ends, **parts)
-        app = create_app(dataclasses.replace(own, stopping=stop, closing=closing))
+        app = create_app(own := dataclasses.replace(own, stopping=stop, closing=closing))
+        await _started(stack, own.routing)
         await _started(stack, openai_of_app(app).driver)
         await stack.enter_async_context(watched.shown_as(config, exposition_of_app(app)))
         stack.enter_context(folder.announced(config.server.data_dir, url := _url(listener)))
@@ -137,7 +138,8 @@ async def _services(
         blobs=blobs,
         inspector=await _started(stack, Inspector()),
         clock=clock,
-        models=build.served_models(config),
+        rollouts=ledger.rollouts,
+        **build.served_versions(config),
         egress=await _started(stack, build.egress(config)),
         ends=ends,
         tenants=build.tenants(config),
@@ -367,7 +369,7 @@ async def _linger(stop: asyncio.Event, parted: asyncio.Event, longest_s: float) 
 
 
 def _longest_leave_s(config: Config) -> float:
-    return max((model.grace_s for model in config.models.values()), default=0.0) + LEAVE_MARGIN_S
+    return max((model.grace_s for model in config.units.values()), default=0.0) + LEAVE_MARGIN_S
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from springtide.cli.build import model_names, pools
 from springtide.config import Config, FloorConfig, ModelConfig, ScalingConfig, WorkersConfig
-from springtide.domain.ids import ModelName
+from springtide.domain.ids import ModelName, parted
 
 if TYPE_CHECKING:
     from springtide.controller.sharing import Sharing
@@ -31,7 +31,7 @@ def scaled(config: Config) -> dict[ModelName, Pool]:
         name: Pool(
             models=members,
             wait_s=_given(config, name).scaling.wait_s,
-            shared_by=max(config.models[member].batch for member in members),
+            shared_by=max(config.units[member].batch for member in members),
         )
         for name, members in {**alone, **shared}.items()
     }
@@ -39,7 +39,11 @@ def scaled(config: Config) -> dict[ModelName, Pool]:
 
 def policies(config: Config) -> dict[ModelName, Policy]:
     """The policy of each."""
-    return {name: _policy(_given(config, name), _slots(config, pool)) for name, pool in scaled(config).items()}
+    return {
+        name: _policy(given, _least(given, name), _slots(config, pool))
+        for name, pool in scaled(config).items()
+        for given in [_given(config, name)]
+    }
 
 
 def sharing(config: Config) -> Sharing | None:
@@ -54,7 +58,7 @@ def sharing(config: Config) -> Sharing | None:
             wait_s=given.scaling.wait_s,
             cold_start_s=given.scaling.cold_start_s,
             weight=given.scaling.weight,
-            least=given.min_replicas,
+            least=_least(given, name),
         )
         for name in scaled(config)
         for given in [_given(config, name)]
@@ -68,20 +72,25 @@ def takes(config: Config, name: str) -> dict[str, float]:
 
 
 def _given(config: Config, name: str) -> ModelConfig | WorkersConfig:
-    return config.workers.get(name) or config.models[name]
+    return config.workers.get(name) or config.units[name]
 
 
 def _slots(config: Config, pool: Pool) -> int:
-    return sum(config.models[member].slots for member in pool.models)
+    return sum(config.units[member].slots for member in pool.models)
 
 
-def _policy(given: ModelConfig | WorkersConfig, slots: int) -> Policy:
+def _least(given: ModelConfig | WorkersConfig, name: ModelName) -> int:
+    """Workers kept alive when idle; of a version that is declared beside its model, none while nothing goes there."""
+    return given.min_replicas if parted(name)[1] is None else 0
+
+
+def _policy(given: ModelConfig | WorkersConfig, least: int, slots: int) -> Policy:
     from springtide.policy.elastic.bounds import Bounds
     from springtide.policy.elastic.composed import Composed
     from springtide.policy.elastic.patience import Patient
 
     bounds = Bounds(
-        min_replicas=given.min_replicas,
+        min_replicas=least,
         max_replicas=given.max_replicas,
         replica_hours_a_day=given.scaling.replica_hours_a_day,
     )

@@ -13,6 +13,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -39,8 +40,9 @@ from springtide.config.sections import (
 )
 from springtide.config.telemetry import TelemetryConfig
 from springtide.config.tenants import TenantConfig, TenantDefaults
+from springtide.config.versions import not_a_version, whole
 from springtide.domain.errors import ConfigError
-from springtide.domain.ids import is_model_name, is_tenant_id
+from springtide.domain.ids import ModelName, is_model_name, is_tenant_id, is_version, parted, unit_name
 from springtide.domain.tenant import MAX_QUEUED
 
 FILE_NAME = "springtide.toml"
@@ -333,6 +335,15 @@ class ModelConfig(Section):
         default=MAX_QUEUED, ge=1, le=100_000_000, description="Most jobs waiting; more are refused with 429."
     )
 
+    version: str | None = Field(
+        default=None, description="Name of the version that this table describes; default: the engine's own."
+    )
+    versions: dict[str, dict[str, Any]] = Field(
+        default_factory=dict[str, dict[str, Any]],
+        description="Other versions beside it: [models.NAME.versions.V] holds the keys in which V differs. V takes no "
+        "job but by name until a rollout starts (docs/rollouts.md).",
+    )
+
     @field_validator("engine")
     @classmethod
     def _is_an_engine(cls, value: str) -> str:
@@ -359,10 +370,33 @@ class ModelConfig(Section):
         _check_part(self.accelerators)
         return self
 
+    @model_validator(mode="after")
+    def _versions(self) -> ModelConfig:
+        if self.version is not None and not is_version(self.version):
+            raise ValueError(f"version: {not_a_version(self.version)}")
+        self.other_versions()
+        return self
+
+    def other_versions(self) -> dict[str, ModelConfig]:
+        """The versions beside it, each whole. Raises ValueError that tells all that is wrong with any."""
+        return whole(self, self.versions) if self.versions else {}
+
     def takes(self) -> dict[str, float]:
         """What of [fleet] one worker takes; memory only where it is known."""
         known = {} if self.memory_mb is None else {"memory_mb": float(self.memory_mb)}
         return {"accelerators": self.accelerators, "cpus": self.cpus or 0.0, **known}
+
+
+def units_of(models: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+    """Models, and their versions as `name@version` right behind each."""
+    return {
+        unit: each
+        for name, model in models.items()
+        for unit, each in [
+            (name, model),
+            *((unit_name(ModelName(name), version), one) for version, one in model.other_versions().items()),
+        ]
+    }
 
 
 class WorkersConfig(Section):
@@ -456,7 +490,8 @@ class Config(BaseSettings):
     @field_validator("workers")
     @classmethod
     def _pools(cls, value: dict[str, WorkersConfig], info: ValidationInfo) -> dict[str, WorkersConfig]:
-        models: dict[str, ModelConfig] | None = info.data.get("models")
+        given: dict[str, ModelConfig] | None = info.data.get("models")
+        models = None if given is None else units_of(given)
         problems = [
             f"{name!r} is no name for it: lower-case words joined by '-'" for name in value if not is_model_name(name)
         ]
@@ -529,7 +564,7 @@ class Config(BaseSettings):
     def _fits_the_fleet(self) -> Config:
         pooled = {member for pool in self.workers.values() for member in pool.models}
         scaled: dict[str, ModelConfig | WorkersConfig] = {
-            **{f"models.{name}": model for name, model in self.models.items() if name not in pooled},
+            **{f"models.{name}": model for name, model in self.units.items() if name not in pooled},
             **{f"workers.{name}": pool for name, pool in self.workers.items()},
         }
         for what, much in self.fleet.budget.items():
@@ -538,10 +573,17 @@ class Config(BaseSettings):
                 raise ValueError(f"fleet.{what} is set, but no model says how many {what} a worker of it takes")
             if too_large := [name for name, each in takes.items() if each > much]:
                 raise ValueError(f"{', '.join(too_large)}: a worker takes more {what} than fleet.{what} ({much:g})")
-            promised = sum(takes[name] * one.min_replicas for name, one in scaled.items())
+            promised = sum(  # a version beside the stable one takes its share of that one's
+                takes[name] * one.min_replicas for name, one in scaled.items() if parted(name)[1] is None
+            )
             if promised > much:
                 raise ValueError(f"min_replicas of all models take {promised:g} {what}, fleet.{what} is {much:g}")
         return self
+
+    @cached_property
+    def units(self) -> dict[str, ModelConfig]:
+        """Everything with a queue and workers of its own: each model, and as `name@version` each version beside it."""
+        return units_of(self.models)
 
     # --- where things are, derived from the above ---
 

@@ -21,7 +21,7 @@ import msgspec
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.ids import JobId, ModelName
-from springtide.domain.job import Job, JobError, JobRef, JobStatus
+from springtide.domain.job import Job, JobError, JobStatus
 from springtide.domain.orders import in_force
 from springtide.domain.tenant import Discipline
 from springtide.domain.tickets import end_of, ticket_of
@@ -84,8 +84,8 @@ class Sweeper:
             # By this clock's age and no other measure: where the clock was set back, jobs are from the future.
             now_s = self._clock.now_s()
             jobs_of_age = [job for job in jobs if not 0 <= now_s - job.created_at_s < settle_s]
-            put_back += await self._put_back([job for job in jobs_of_age if job.model in self._models])
-            await self._end_removed([job for job in jobs_of_age if job.model not in self._models])
+            put_back += await self._put_back([job for job in jobs_of_age if job.queue in self._models])
+            await self._end_removed([job for job in jobs_of_age if job.queue not in self._models])
             after = jobs[-1].id
 
     async def _say_changes(self) -> None:
@@ -112,21 +112,21 @@ class Sweeper:
         """Fail jobs of models that have been unknown for long enough. A broker that outlived the model may still queue
         some of them: they are taken out there, so that none runs should the model ever come back."""
         now_s = self._clock.now_s()
-        for model in sorted({job.model for job in jobs} - self._told):
+        for model in sorted({job.queue for job in jobs} - self._told):
             self._told.add(model)
             log.warning("jobs wait for model %s, which is not configured; they fail after %g s", model, REMOVED_AFTER_S)
         unknown_s = self._clock.monotonic_s() - self._since_s  # a clock that is set ahead makes nothing old
         due = [job for job in jobs if min(unknown_s, now_s - job.created_at_s) >= REMOVED_AFTER_S]
         if not due:
             return
-        ends = [end_of(job, JobStatus.FAILED, now_s, error=_removed(job.model)) for job in due]
+        ends = [end_of(job, JobStatus.FAILED, now_s, error=_removed(job.queue)) for job in due]
         ended = sum(await self._ledger.record(ends))
         log.error("failed %d job(s) whose model is not configured any more", ended)
-        await self._broker.cancel([JobRef(job.model, job.id) for job in due], now_s)
+        await self._broker.cancel([job.ref for job in due], now_s)
 
     async def _put_back(self, jobs: Sequence[Job]) -> int:
         now_s = self._clock.now_s()
-        seen = await self._broker.peek([JobRef(job.model, job.id) for job in jobs], now_s)
+        seen = await self._broker.peek([job.ref for job in jobs], now_s)
         missing: list[JobId] = [job.id for job, live in zip(jobs, seen, strict=True) if live is None]
         if not missing:
             return 0

@@ -24,6 +24,8 @@ _VARIANT = len(JOB_PREFIX) + 16  # and its variant: 8 to b, but c in a batch and
 SHARED = 26  # hex digits that a batch and its jobs have in common; the place and the step come after them
 _BATCH = re.compile(r"batch_[0-9a-f]{16}c[0-9a-f]{9}000000")
 _MODEL = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
+_NAMED_VERSION = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
+_AT = "@"  # between a model and its version; in no model's name
 
 
 def is_job_id(text: str) -> bool:
@@ -104,6 +106,22 @@ def made_at_s(id: JobId | BatchId | BlobId) -> float:
 def is_model_name(text: str) -> bool:
     """Lower-case words joined by `-`, `_` or `.`, at most 64 characters: fit for URLs, keys and Kubernetes names."""
     return len(text) <= 64 and _MODEL.fullmatch(text) is not None
+
+
+def is_version(text: str) -> bool:
+    """Lower-case words and numbers joined by `-`, `_` or `.`, at most 32 characters, such as `2` or `2026-11`."""
+    return len(text) <= 32 and _NAMED_VERSION.fullmatch(text) is not None
+
+
+def unit_name(model: ModelName, version: str) -> ModelName:
+    """What a version that was declared beside its model is served under: a queue and a fleet of its own."""
+    return ModelName(f"{model}{_AT}{version}")
+
+
+def parted(name: str) -> tuple[ModelName, str | None]:
+    """Model and version that `matting@2` means; no version where none is named."""
+    model, at, version = name.partition(_AT)
+    return ModelName(model), version if at else None
 
 
 def is_tenant_id(text: str) -> bool:

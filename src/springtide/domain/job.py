@@ -144,6 +144,8 @@ class PlanStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     predicted_s: float
     foretold: Foretold | None = None
     input_files: tuple[BlobRef, ...] = ()  # every blob that `inputs` names by itself
+    unit: ModelName | None = None  # as a job has it
+    is_pinned: bool = False
     takes: dict[str, FileField] = {}  # the file fields that an earlier step feeds, by name
     adopted: Adopted | None = None  # a retry: what the step gave before
 
@@ -192,6 +194,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     cancel_asked_at_s: float | None = None  # pipelines: the wish must outlive whoever was told
     used_s: float | None = None  # seconds of workers that its attempts took; None: no attempt has ended yet
     foretold: Foretold | None = None
+    unit: ModelName | None = None  # `model@version` where the version has a queue of its own; None: the model's
+    is_pinned: bool = False  # the caller named the version: the job never goes to another one
+
+    @property
+    def queue(self) -> ModelName:
+        """What the broker, the fleet and its history know the job's model by."""
+        return self.unit or self.model
+
+    @property
+    def ref(self) -> JobRef:
+        """Where the broker finds it."""
+        return JobRef(self.queue, self.id)
 
 
 class JobRef(msgspec.Struct, frozen=True):

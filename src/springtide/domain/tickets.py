@@ -17,7 +17,7 @@ def ticket_of(job: Job) -> Ticket:
     payload = Payload(inputs=job.inputs, files=job.input_files, traceparent=job.traceparent)
     return Ticket(
         id=job.id,
-        model=job.model,
+        model=job.queue,
         tenant=job.tenant,
         priority=job.priority,
         payload=_encoder.encode(payload),
@@ -36,5 +36,5 @@ def ticket_of(job: Job) -> Ticket:
 def end_of(job: Job, status: JobStatus, now_s: float, *, error: JobError | None = None) -> Outcome:
     """The end of a job that is in no queue, for the ledger."""
     return Outcome(
-        seq="", id=job.id, model=job.model, status=status, attempt=job.attempt, finished_at_s=now_s, error=error
+        seq="", id=job.id, model=job.queue, status=status, attempt=job.attempt, finished_at_s=now_s, error=error
     )

@@ -119,7 +119,7 @@ def create_app(services: GatewayServices) -> Litestar:
     tenancy = Tenancy(services.tenants, services.settings.tenant_header, max_queued=services.metering.quotas.max_queued)
     entrance = Access(services.keyring, services.metering, tenancy, services.clock, services.settings.keyless)
     outlook = Outlook(services)
-    submission = Submission(services, Admission(services.models, outlook), outlook)
+    submission = Submission(services, Admission(services.units, outlook), outlook)
     live = Live(services, outlook)
     hub = Hub(services, live)
     retrying, standings = Retrying(services, submission), Standings(services, outlook)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from springtide.domain.errors import NotFound
 from springtide.domain.ids import BatchId, is_batch_id, job_in_batch
-from springtide.domain.job import Job, JobRef, JobStatus
+from springtide.domain.job import Job, JobStatus
 from springtide.domain.tenant import Tenant
 from springtide.gateway.batch_intake import BatchIntake
 from springtide.gateway.cancelling import ask_to_stop
@@ -110,8 +110,8 @@ class BatchStandings:
         for first in range(0, batch.total, PAGE):
             jobs = await self._batches.jobs(batch.id, first=first, end=min(first + PAGE, batch.total))
             live = [job for job in jobs if not job.status.is_terminal]
-            queued = [job for job in live if job.plan is None and job.model in self._services.models]
-            told = await self._services.broker.cancel([JobRef(job.model, job.id) for job in queued], clock.now_s())
+            queued = [job for job in live if job.plan is None and job.queue in self._services.units]
+            told = await self._services.broker.cancel([job.ref for job in queued], clock.now_s())
             known = {job.id for job, status in zip(queued, told, strict=True) if status is not None}
             for job in live:
                 if job.id not in known:

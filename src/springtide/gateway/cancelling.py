@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from springtide.domain.job import Job, JobRef, JobStatus
+from springtide.domain.job import Job, JobStatus
 from springtide.domain.tickets import end_of, ticket_of
 from springtide.gateway.services import GatewayServices
 from springtide.policy.pipelines import step_jobs
@@ -13,16 +13,15 @@ async def ask_to_stop(services: GatewayServices, job: Job) -> JobStatus | None:
     None where it is gone (ended and forgotten: look at the record)."""
     if job.plan is not None:
         return await _of_a_pipeline(services, job)
-    if job.model not in services.models:
+    if job.queue not in services.units:
         return await _of_a_removed_model(services, job)
-    ref = JobRef(job.model, job.id)
-    [status] = await services.broker.cancel([ref], services.clock.now_s())
+    [status] = await services.broker.cancel([job.ref], services.clock.now_s())
     if status is None:
         # On record and not queued: its enqueue was lost and the sweep has not come by. Enqueueing is idempotent.
         [fresh] = await services.ledger.get([job.id])
         if fresh is not None and not fresh.status.is_terminal:
             await services.broker.enqueue([ticket_of(fresh)], services.clock.now_s())
-            [status] = await services.broker.cancel([ref], services.clock.now_s())
+            [status] = await services.broker.cancel([job.ref], services.clock.now_s())
     return status
 
 
@@ -38,10 +37,10 @@ async def _of_a_pipeline(services: GatewayServices, pipeline: Job) -> JobStatus 
 async def _of_a_removed_model(services: GatewayServices, job: Job) -> JobStatus:
     """A job of a model that is not served here: perhaps no worker and no recorder are left for it."""
     now_s = services.clock.now_s()
-    [live] = await services.broker.peek([JobRef(job.model, job.id)], now_s)
-    [status] = await services.broker.cancel([JobRef(job.model, job.id)], now_s)
+    [live] = await services.broker.peek([job.ref], now_s)
+    [status] = await services.broker.cancel([job.ref], now_s)
     if live is not None and status is JobStatus.CANCELLING:
-        [view] = await services.broker.queues([job.model], now_s)
+        [view] = await services.broker.queues([job.queue], now_s)
         if any(worker.worker == live.worker for worker in view.workers):
             return status  # a rolling change: it still runs, and its worker will stop it
     await services.ledger.record([end_of(job, JobStatus.CANCELLED, now_s)])

@@ -182,7 +182,7 @@ class Live:
         if of_its_model is None or of_its_model.code == told:
             return None
         try:  # its own place costs more to learn
-            [live] = await self._broker.peek([JobRef(job.model, job.id)], self._clock.now_s())
+            [live] = await self._broker.peek([job.ref], self._clock.now_s())
         except (Unavailable, OutcomeUnknown):
             return None
         waiting = of_its_model if live is None else await self._outlook.waiting(job, live)
@@ -233,7 +233,7 @@ def terminal_event(job: Job, after: str | None = None) -> LiveEvent:
 
 def _ref(job: Job) -> JobRef:
     """Where the job's own events are, its end among them."""
-    return JobRef(job.model, job.id) if job.plan is None else events_ref(job)
+    return job.ref if job.plan is None else events_ref(job)
 
 
 def _has_end(events: list[LiveEvent]) -> bool:

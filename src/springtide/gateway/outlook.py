@@ -34,9 +34,9 @@ class Outlook:
         self._broker = services.broker
         self._clock = services.clock
         self._tenants = services.tenants
-        self._models = services.models
+        self._models = services.units
         self._kept_s = services.settings.figures_kept_s
-        self._readiness = Readiness(services.history, services.models, services.clock)
+        self._readiness = Readiness(services.history, services.units, services.clock)
         self._book = services.orders
         self.orders = Orders()  # as they were when the views were
         self._views: Mapping[ModelName, QueueView] = {}
@@ -64,21 +64,25 @@ class Outlook:
         """Ask anew when somebody wants to know."""
         self._asked_at_s = float("-inf")
 
-    async def figures(self, model: ModelName) -> LiveFigures | None:
-        """The same for showing."""
-        view = await self.view(model)
-        if view is None:
+    async def figures(self, *queues: ModelName) -> LiveFigures | None:
+        """The same for showing; of several queues together."""
+        found = [await self.view(queue) for queue in queues]
+        views = [view for view in found if view is not None]
+        if not views or len(views) < len(found):
             return None
-        counts = Counter(worker.state.value for worker in view.workers)
-        oldest = view.oldest_enqueued_at_s
+        oldest = min(
+            (view.oldest_enqueued_at_s for view in views if view.oldest_enqueued_at_s is not None), default=None
+        )
+        taken_at_s = views[0].taken_at_s
+        problems = (engine_problem(view) for view in views)
         return LiveFigures(
-            queued=view.queued,
-            running=view.leased,
-            predicted_s=view.predicted_s,
-            oldest_wait_s=None if oldest is None else max(0.0, view.taken_at_s - oldest),
-            workers=WorkerFigures(**counts),
-            taken_at_s=view.taken_at_s,
-            problem=_reason(engine_problem(view)),
+            queued=sum(view.queued for view in views),
+            running=sum(view.leased for view in views),
+            predicted_s=sum(view.predicted_s for view in views),
+            oldest_wait_s=None if oldest is None else max(0.0, taken_at_s - oldest),
+            workers=WorkerFigures(**Counter(worker.state.value for view in views for worker in view.workers)),
+            taken_at_s=taken_at_s,
+            problem=_reason(next((problem for problem in problems if problem is not None), None)),
         )
 
     async def not_loading(self) -> dict[str, ReasonView]:
@@ -93,14 +97,14 @@ class Outlook:
 
     async def reasons(self, job: Job, live: LiveJob | None = None) -> list[Waiting]:
         """All that holds it up, the first thing first."""
-        served = self._models.get(job.model)
+        served = self._models.get(job.queue)
         if served is None and live is None and not job.status.is_terminal:
             return [explain_removed()]  # also where it was running: whoever ran it is gone with the model
         if (live.status if live else job.status) is not JobStatus.QUEUED:
             return []
         if served is None:
             return [explain_removed()]
-        view = await self.view(job.model)
+        view = await self.view(job.queue)
         found = reasons(
             view,
             live,
@@ -122,16 +126,16 @@ class Outlook:
         """Until `job` will have ended; None where that is unknown: no worker is there or may come, nobody can be asked,
         its model is paused, or not served any more."""
         status = live.status if live else job.status
-        if job.model not in self._models:
+        if job.queue not in self._models:
             return None
         if status is JobStatus.IN_PROGRESS:
             started_at_s = live.started_at_s if live and live.started_at_s is not None else job.started_at_s
             if started_at_s is None:
                 return None
             elapsed_s = max(0.0, self._clock.now_s() - started_at_s)
-            return self._readiness.of_running(job.model, job.predicted_s, elapsed_s, live.fraction if live else None)
-        view = await self.view(job.model)
-        if status is not JobStatus.QUEUED or view is None or job.model in self.orders.pauses:
+            return self._readiness.of_running(job.queue, job.predicted_s, elapsed_s, live.fraction if live else None)
+        view = await self.view(job.queue)
+        if status is not JobStatus.QUEUED or view is None or job.queue in self.orders.pauses:
             return None
         is_seen = view.queued > 0 and job.created_at_s <= view.taken_at_s
         return self._readiness.of_waiting(view, job.predicted_s, ahead=live.ahead if live else None, is_seen=is_seen)
@@ -147,14 +151,14 @@ class Outlook:
 
     def promised(self, job: Job, *, ahead: int) -> Job:
         """With what is foretold of it now, by the queue as it was seen last and those who have entered it since."""
-        view = self._views.get(job.model)
-        if view is None or job.plan is not None or job.model in self.orders.pauses:
+        view = self._views.get(job.queue)
+        if view is None or job.plan is not None or job.queue in self.orders.pauses:
             return job
         return msgspec.structs.replace(job, foretold=self._readiness.promise(view, job, entered=max(0, ahead)))
 
     def promise_of(self, job: Job) -> Eta | None:
         """What its client is told."""
-        return None if job.foretold is None else self._readiness.of_promised(job.model, job.foretold)
+        return None if job.foretold is None else self._readiness.of_promised(job.queue, job.foretold)
 
     def _is_fresh(self) -> bool:
         return self._clock.monotonic_s() - self._asked_at_s < self._kept_s

@@ -13,7 +13,7 @@ import msgspec
 
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
-from springtide.domain.job import TERMINAL, Job, JobRef, JobStatus
+from springtide.domain.job import TERMINAL, Job, JobStatus
 from springtide.domain.lease import LiveEvent, seq_after
 from springtide.ledger.protocol import Ledger
 from springtide.policy.pipelines import MAX_STEPS, Steps, events_ref, plan_of, shares, step_jobs
@@ -47,7 +47,7 @@ class PipelineEvents:
             ref, last = events_ref(pipeline), own[-1] if own else None
             for job, newest in zip(steps, heard, strict=True):
                 if job is not None and not job.status.is_terminal and (newest is None or newest.kind not in TERMINAL):
-                    ref, last = JobRef(job.model, job.id), newest  # the one to speak next
+                    ref, last = job.ref, newest  # the one to speak next
             if not await self._broker.read_events(ref, None if last is None else last.seq, wait_s=left_s):
                 return []
 
@@ -55,7 +55,7 @@ class PipelineEvents:
         """What the steps told, as the pipeline's; and the last event of each step, as its own."""
         nothing: list[LiveEvent] = []
         stories = await asyncio.gather(
-            *(self._broker.read_events(JobRef(job.model, job.id), None) if job else _given(nothing) for job in steps)
+            *(self._broker.read_events(job.ref, None) if job else _given(nothing) for job in steps)
         )
         begins = next((number for number, job in enumerate(steps) if job is not None), 0)
         told: list[LiveEvent] = []

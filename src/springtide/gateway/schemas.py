@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from springtide.gateway.schemas_orders import PauseView, PinView
+from springtide.gateway.schemas_rollouts import RolloutView, VersionView
 
 
 class FieldProblem(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -302,7 +303,8 @@ class ModelView(msgspec.Struct, kw_only=True):
     """A model, what it takes and gives, and how busy it is (`live` is null where the broker cannot be asked; `measured`
     where `springtide models check` did not try this version with these settings; `paused` and `pinned` where no
     operator has ordered it). `id` to `capabilities` are for OpenAI's clients; `created` is when this gateway
-    started."""
+    started. What it takes and gives is what its stable version does; `live` counts all versions. `rollout`: the last
+    one, be it over or not."""
 
     id: str
     object: Literal["model"]
@@ -330,6 +332,8 @@ class ModelView(msgspec.Struct, kw_only=True):
     measured: MeasuredView | None
     paused: PauseView | None
     pinned: PinView | None
+    versions: list[VersionView]
+    rollout: RolloutView | None
 
 
 class ModelList(msgspec.Struct, kw_only=True):

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from springtide.broker.protocol import Broker
     from springtide.gateway.keyring import Keyring
     from springtide.gateway.metering import Metering
+    from springtide.gateway.routing import Routing
     from springtide.ledger.batches import Batches
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.openai import OpenAiRecords
     from springtide.ledger.orders import OrderBook
     from springtide.ledger.protocol import Ledger
+    from springtide.ledger.rollouts import Rollouts
     from springtide.ledger.webhooks import Webhooks
     from springtide.media.inspector import Inspector
 
@@ -90,11 +93,18 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine[Any, Any]  # never loaded here: for its input model and its estimate
     timeout_s: float
     max_attempts: int
+    unit: ModelName | None = None  # `model@version` where it is a version beside the model's own
+    min_replicas: int = 0
     max_replicas: int | None = None  # None: not known here
     pool: ModelName | None = None  # what it shares its workers with; None: they are its own
     max_running: int | None = None  # attempts in progress; kept by the broker, told to who waits
     max_queued: int | None = MAX_QUEUED  # jobs waiting, of all tenants; None: no limit
     trial: Trial | None = None  # what `springtide models check` found; None: it did not try this
+
+    @property
+    def queue(self) -> ModelName:
+        """What its jobs wait under."""
+        return self.unit or self.model.name
 
     def file_field(self, name: str) -> FileField | None:
         return next((field for field in self.model.input_files if field.name == name), None)
@@ -116,7 +126,9 @@ class GatewayServices:
     blobs: Blobs
     inspector: Inspector
     clock: Clock
-    models: Mapping[ModelName, ServedModel]
+    models: Mapping[ModelName, ServedModel]  # by name, each as its own table configures it
+    versions: Mapping[ModelName, ServedModel] = field(default_factory=dict[ModelName, ServedModel])  # by `name@version`
+    rollouts: Rollouts | None = None  # None: every job goes to its model's own version
     ends: HeardEnds = field(default_factory=HeardEnds)  # told by a recorder in this process, where there is one
     tenants: Mapping[TenantId, Tenant] = field(default_factory=dict[TenantId, Tenant])  # those that differ
     egress: Egress = field(default_factory=Egress)  # by which URLs of callers are followed
@@ -127,3 +139,15 @@ class GatewayServices:
     closing: asyncio.Event = field(
         default_factory=asyncio.Event
     )  # set it before the end: open streams end, waits answer
+
+    @cached_property
+    def routing(self) -> Routing:
+        """Which version a request means. Started and stopped by whoever made this."""
+        from springtide.gateway.routing import Routing  # it is made of what stands above
+
+        return Routing(self.models, self.versions, self.rollouts, self.clock)
+
+    @property
+    def units(self) -> Mapping[ModelName, ServedModel]:
+        """Everything with a queue of its own."""
+        return self.routing.units

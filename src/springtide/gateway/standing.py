@@ -11,7 +11,7 @@ import msgspec
 
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import JobId
-from springtide.domain.job import Job, JobRef, JobStatus
+from springtide.domain.job import Job, JobStatus
 from springtide.domain.lease import LiveJob
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.readiness import Eta
@@ -78,7 +78,7 @@ class Standings:
 
     async def _peek(self, jobs: Sequence[Job]) -> Mapping[JobId, LiveJob]:
         """The broker's view of the live ones among `jobs`; nothing where it cannot be asked."""
-        refs = [JobRef(job.model, job.id) for job in jobs if job.plan is None and not job.status.is_terminal]
+        refs = [job.ref for job in jobs if job.plan is None and not job.status.is_terminal]
         if not refs:
             return {}
         broker, now_s = self._services.broker, self._services.clock.now_s()

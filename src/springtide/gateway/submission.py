@@ -18,7 +18,6 @@ from springtide.domain.errors import (
     BadMedia,
     CallerError,
     InvalidInput,
-    NotFound,
     OutcomeUnknown,
     Refused,
     SpringtideError,
@@ -235,15 +234,8 @@ class Submission:
         await self._admission.check(served.model.name, tenant)
 
     def served(self, name: str) -> ServedModel:
-        """The model of that name. Raises NotFound naming those there are."""
-        served = self._services.models.get(ModelName(name))
-        if served is None:
-            known = sorted(self._services.models)
-            listed = ", ".join(known) or "none"
-            raise NotFound(
-                f"There is no model {name[:64]!r}. Served here: {listed}.", code="unknown_model", models=known
-            )
-        return served
+        """The model, or the version, of that name. Raises NotFound naming those there are."""
+        return self._services.routing.served(name)
 
     def _promised(self, prepared: Iterable[Prepared]) -> list[Job]:
         """Jobs that have all entered, each told of those before it."""

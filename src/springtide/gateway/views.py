@@ -33,6 +33,7 @@ from springtide.gateway.schemas import (
     WaitingEventView,
 )
 from springtide.gateway.schemas_orders import pause_view, pin_view
+from springtide.gateway.schemas_rollouts import RolloutView, VersionView
 from springtide.gateway.services import ServedModel
 from springtide.gateway.standing import Standing
 from springtide.ledger.protocol import Attempt, StoredBlob
@@ -240,6 +241,8 @@ def model_view(
     orders: Orders,
     capabilities: Sequence[Use],
     since_s: float,
+    versions: Sequence[VersionView] = (),
+    rollout: RolloutView | None = None,
 ) -> ModelView:
     """capabilities: OpenAI's routes that it serves. since_s: when it began to be served here."""
     model = served.model
@@ -281,8 +284,10 @@ def model_view(
         url=f"{base}/v1/models/{model.name}",
         live=live,
         measured=_measured(served),
-        paused=pause_view(orders.pauses.get(model.name)),
-        pinned=pin_view(orders.pins.get(served.pool or model.name)),
+        paused=pause_view(orders.pauses.get(served.queue)),
+        pinned=pin_view(orders.pins.get(served.pool or served.queue)),
+        versions=list(versions),
+        rollout=rollout,
     )
 
 

@@ -65,6 +65,8 @@ def job_row(job: Job) -> Row:
         job.cancel_asked_at_s,
         job.used_s,
         _text_or_none(job.foretold),
+        job.unit,
+        1 if job.is_pinned else None,
     )
 
 
@@ -101,6 +103,8 @@ def job_from(row: Row) -> Job:
         cancel_asked_at_s=row[28],
         used_s=row[29],
         foretold=None if row[30] is None else foretold_from(row[30]),
+        unit=None if row[31] is None else ModelName(row[31]),
+        is_pinned=row[32] is not None,
     )
 
 

@@ -30,6 +30,7 @@ from springtide.ledger.sql_history import SqlHistory
 from springtide.ledger.sql_keys import SqlKeys
 from springtide.ledger.sql_openai import SqlOpenAi
 from springtide.ledger.sql_orders import SqlOrders
+from springtide.ledger.sql_rollouts import SqlRollouts
 from springtide.ledger.sql_usage import SqlUsage
 from springtide.ledger.sql_webhooks import SqlWebhooks
 from springtide.ledger.sqlite import SqliteDatabase
@@ -63,6 +64,7 @@ class SqlLedger:
         self.openai = SqlOpenAi(self)
         self.orders = SqlOrders(self)
         self.usage = SqlUsage(self)
+        self.rollouts = SqlRollouts(self)
 
     async def start(self) -> None:
         try:

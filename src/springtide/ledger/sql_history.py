@@ -23,9 +23,10 @@ _encode = msgspec.json.Encoder().encode
 _scaled = msgspec.json.Decoder(Scaled)
 _sample = msgspec.json.Decoder(FleetSample)
 
+_QUEUE = func.coalesce(jobs.c.unit, jobs.c.model)  # `Job.queue`: what is scaled, and learnt of, by itself
 _COUNTED = select(
-    jobs.c.model, func.count(), func.sum(jobs.c.predicted_s), func.sum(jobs.c.predicted_s * jobs.c.predicted_s)
-).group_by(jobs.c.model)
+    _QUEUE, func.count(), func.sum(jobs.c.predicted_s), func.sum(jobs.c.predicted_s * jobs.c.predicted_s)
+).group_by(_QUEUE)
 _ALONE = text("plan IS NULL AND parent IS NULL")
 _CAME = _COUNTED.where(  # jobs_pk: ids sort by the time they were made
     jobs.c.id >= bindparam("first_id"), jobs.c.id < bindparam("end_id"), _ALONE
@@ -41,14 +42,14 @@ _ATTAINED = select(  # jobs_pk
 ).where(
     jobs.c.id >= bindparam("first_id"),
     jobs.c.id < bindparam("end_id"),
-    jobs.c.model == bindparam("model"),
+    bindparam("model") == _QUEUE,
     _ALONE,
     or_(jobs.c.status != JobStatus.CANCELLED.value, jobs.c.started_at_s.is_not(None)),
 )
 _ENDED = (  # jobs_pk, from its end
     select(
         jobs.c.id,
-        jobs.c.model,
+        _QUEUE,
         jobs.c.predicted_s,
         jobs.c.created_at_s,
         jobs.c.started_at_s,
@@ -67,7 +68,7 @@ _ENDED = (  # jobs_pk, from its end
 _RAN = (  # jobs_pk
     select(
         jobs.c.id,
-        jobs.c.model,
+        _QUEUE,
         jobs.c.tenant,
         jobs.c.created_at_s,
         jobs.c.predicted_s,

@@ -1,6 +1,6 @@
 """The ledger's tables as SQLAlchemy Core knows them: jobs, the batches they came in, the attempts that gave no result,
-blobs and who has them, uploads under way, the past of the fleet, operators' orders, API keys, what tenants used, shared
-secrets, webhooks and what is to be told to them.
+blobs and who has them, uploads under way, the past of the fleet, operators' orders, API keys, what tenants used,
+rollouts, shared secrets, webhooks and what is to be told to them.
 
 Promises: the same columns on SQLite and PostgreSQL, and exactly what the migrations build (a test compares the two).
 JSON is kept as text: it comes back with the key order and the numbers that went in, and PostgreSQL's JSONB would refuse
@@ -62,6 +62,8 @@ jobs = Table(
     Column("cancel_asked_at_s", Double),
     Column("used_s", Double),
     Column("foretold", Text),
+    Column("unit", IdText),  # `model@version` where the version has a queue of its own
+    Column("is_pinned", Integer),  # 1: the caller named the version
 )
 
 # insert: has this tenant used this key already? Holds only the few jobs that came with a key.
@@ -253,6 +255,16 @@ usage = Table(
     Column("expired", BigInteger, nullable=False),
     Column("seconds", Double, nullable=False),
     Column("uploaded_bytes", BigInteger, nullable=False),
+)
+
+# rollouts: all, in order, by the primary key itself: a handful a year.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("model", IdText, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Integer, nullable=False),
+    Column("body", Text, nullable=False),
 )
 
 secrets = Table(

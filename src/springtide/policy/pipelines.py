@@ -66,7 +66,7 @@ def decide(pipeline: Job, steps: Steps, now_s: float) -> Submit | Stop | End | N
     number = current(pipeline, steps)
     job = None if number is None else steps[number]
     if pipeline.status.is_terminal:
-        return None if job is None or job.status.is_terminal else Stop(JobRef(job.model, job.id))
+        return None if job is None or job.status.is_terminal else Stop(job.ref)
     if number is None:
         return _end(pipeline, steps, JobStatus.COMPLETED, now_s)
     if job is None:
@@ -78,7 +78,7 @@ def decide(pipeline: Job, steps: Steps, now_s: float) -> Submit | Stop | End | N
             failure = JobError(code="invalid_input", message=str(error))
             return _end(pipeline, steps, JobStatus.FAILED, now_s, error=_located(pipeline, number, None, failure))
     if not job.status.is_terminal:
-        return None if pipeline.cancel_asked_at_s is None else Stop(JobRef(job.model, job.id))
+        return None if pipeline.cancel_asked_at_s is None else Stop(job.ref)
     error = job.error and _located(pipeline, number, job, job.error)
     return _end(pipeline, steps, job.status, now_s, error=error)
 
@@ -107,6 +107,8 @@ def step_job(pipeline: Job, number: int, steps: Steps, now_s: float) -> Job:
         parent=pipeline.id,
         step=number,
         foretold=step.foretold,
+        unit=step.unit,
+        is_pinned=step.is_pinned,
     )
 
 

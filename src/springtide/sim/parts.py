@@ -220,7 +220,7 @@ class GatewayRole:
             ends=ends,
         )
         outlook = Outlook(services)
-        submission = Submission(services, Admission(services.models, outlook), outlook)
+        submission = Submission(services, Admission(services.units, outlook), outlook)
         site.front.gateway = Gateway(node, services, submission, Live(services, outlook), outlook)
 
     def gone(self) -> None:

@@ -294,7 +294,7 @@ class WatchedBroker:
         for event in announced:
             job = self._watch.inserted[event.job]
             is_whole = job.plan is not None
-            ref = events_ref(job) if is_whole else JobRef(job.model, job.id)
+            ref = events_ref(job) if is_whole else job.ref
             story = await self._broker.read_events(ref, None)
             if problem := check_handovers(story) if is_whole else check_story(story):
                 told = " ".join(f"{each.kind}({each.attempt})" for each in story)

@@ -37,6 +37,7 @@ from springtide.testing.ledger_suite_history import HistoryContract
 from springtide.testing.ledger_suite_keys import KeysContract
 from springtide.testing.ledger_suite_orders import OrdersContract
 from springtide.testing.ledger_suite_pipelines import PipelineContract
+from springtide.testing.ledger_suite_rollouts import RolloutContract
 from springtide.testing.ledger_suite_webhooks import WebhookContract
 
 
@@ -564,6 +565,7 @@ class LedgerSuite(
     OrdersContract,
     BatchContract,
     WebhookContract,
+    RolloutContract,
 ):
     """All of it, and what is left: kinds of writes together, and the end."""
 
