@@ -21,7 +21,7 @@ from springtide.blobs.protocol import Blobs
 from springtide.broker.memory import MemoryBroker
 from springtide.controller.conductor import Conductor
 from springtide.controller.recorder import Recorder
-from springtide.domain.ids import DEFAULT_TENANT, ModelName, WorkerId
+from springtide.domain.ids import DEFAULT_TENANT, ModelName, WorkerId, unit_name
 from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import Completion, Failure, Lease, Progress, WorkerState
 from springtide.domain.tenant import Quotas, Tenant
@@ -207,9 +207,10 @@ async def gateway_world(
     max_queued: int | None = None,
     max_replicas: int | None = None,
     egress: Egress | None = None,
+    versions: Mapping[str, Sequence[str]] | None = None,
     **settings: Any,
 ) -> AsyncGenerator[World]:
-    """A gateway on `folder`; `blobs`: a store that is not started."""
+    """A gateway on `folder`; `blobs`: a store that is not started; `versions`: those beside a model's own."""
     clock, broker = SystemClock(), MemoryBroker()
     ledger, inspector = SqlLedger(f"sqlite:///{folder}/ledger.db"), Inspector()
     keyring, metering = Keyring(ledger.keys, clock), Metering(ledger.usage, quotas or Quotas(), clock)
@@ -224,6 +225,12 @@ async def gateway_world(
             max_replicas=max_replicas,
         )
         for name, engine in engines.items()
+    }
+    beside = {
+        unit: msgspec.structs.replace(one, unit=unit, model=msgspec.structs.replace(one.model, version=version))
+        for name, declared in (versions or {}).items()
+        for version in declared
+        for unit, one in [(unit_name(ModelName(name), version), served[ModelName(name)])]
     }
     defaults: dict[str, Any] = {"keep_alive_s": 5.0, "figures_kept_s": 0.0, "record_wait_s": 0.05}
     defaults["keyless"] = Keyless.USUAL
@@ -241,6 +248,8 @@ async def gateway_world(
         inspector=inspector,
         clock=clock,
         models=served,
+        versions=beside,
+        rollouts=ledger.rollouts,
         tenants={tenant.id: tenant for tenant in tenants},
         egress=egress or Egress(EgressSettings(allow=("127.0.0.1",))),
         settings=msgspec.structs.replace(GatewaySettings(), **{**defaults, **settings}),
@@ -251,7 +260,7 @@ async def gateway_world(
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     conductor = Conductor(broker, ledger, clock)
     told: Any = {"on_steps": conductor.nudge, "on_ends": services.ends.tell}
-    recorder = Recorder(broker, ledger, list(served), clock, blobs=blobs, **told)
+    recorder = Recorder(broker, ledger, [*served, *beside], clock, blobs=blobs, **told)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://media.test") as http:
             yield World(services, app, http, recorder, conductor, folder)

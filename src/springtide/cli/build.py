@@ -159,7 +159,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     return served
 
 
-def served_versions(config: Config) -> dict[str, dict[ModelName, ServedModel]]:
+def served_versions(config: Config) -> dict[str, Any]:
     """The same as the gateway takes them: `models` as their own tables configure them, and `versions` beside them."""
     served = served_models(config)
     return {

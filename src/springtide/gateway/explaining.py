@@ -98,9 +98,9 @@ class Explaining:
         at, _ = at_work(standing)
         if waiting.code != "worker_starting" or at is None:
             return waiting
-        usual_s = await self._outlook.usual_start_s(at.model)
+        usual_s = await self._outlook.usual_start_s(at.queue)
         figures, message = {**waiting.figures, "usual_s": round(usual_s, 1)}, waiting.message
-        going_s = await self._going_s(at.model)
+        going_s = await self._going_s(at.queue)
         message += f"; that usually takes {usual_s:.0f} s"
         if going_s is not None:
             figures["going_s"] = round(going_s, 1)
@@ -109,7 +109,7 @@ class Explaining:
 
     async def _going_s(self, model: ModelName) -> float | None:
         """Since when workers of a model have been loading, by the controller's samples; None where it took none."""
-        served, now_s = self._services.models.get(model), self._services.clock.now_s()
+        served, now_s = self._services.units.get(model), self._services.clock.now_s()
         name = model if served is None or served.pool is None else served.pool
         try:
             samples = await self._services.history.samples(name, since_s=now_s - START_SEEN_S, limit=_SAMPLES)
@@ -125,7 +125,7 @@ class Explaining:
 
     async def _unseen(self, job: Job, live: LiveJob | None) -> ExplainedReason:
         """A queued job of which the broker says nothing."""
-        if await self._outlook.view(job.model) is None:
+        if await self._outlook.view(job.queue) is None:
             return _reason("queue_unreachable", "the queue cannot be asked now; the job is safe on record")
         if live is None:
             return _reason("not_in_queue", "it is on record and not in the queue yet")

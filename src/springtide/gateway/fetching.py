@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import msgspec
 
 from springtide.domain.errors import Refused, TooLarge, UrlFailed
-from springtide.domain.ids import BlobId, ModelName, TenantId
+from springtide.domain.ids import BlobId, TenantId
 from springtide.domain.model import FileField
 from springtide.gateway.envelope import FieldErrors
 from springtide.gateway.services import GatewayServices, ServedModel
@@ -51,15 +51,14 @@ class Fetching:
 
     def wants(self, asked: SubmitRequest) -> bool:
         """Whether a request names a file by URL. No more than a look: every submit is asked."""
-        served = self._services.models.get(ModelName(asked.model))
+        routing = self._services.routing
+        served = routing.find(asked.model)
         if served is None:
             return False
         if served.model.input_files and _names_url(served, asked.inputs):
             return True
         return any(
-            _names_url(step, each.inputs)
-            for each in asked.then
-            if (step := self._services.models.get(ModelName(each.model))) is not None
+            _names_url(step, each.inputs) for each in asked.then if (step := routing.find(each.model)) is not None
         )
 
     async def fill(self, asked: SubmitRequest, uploads: Uploads) -> SubmitRequest:
@@ -97,7 +96,7 @@ class Fetching:
                 del self._under_way[tenant]
 
     def _files(self, model: str) -> Mapping[str, FileField]:
-        served = self._services.models.get(ModelName(model))
+        served = self._services.routing.find(model)
         return {} if served is None else {field.name: field for field in served.model.input_files}
 
     def _collect(self, model: str, inputs: Mapping[str, Any], prefix: str, found: dict[str, _Named]) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 
 import msgspec
 
-from springtide.domain.ids import BlobId, ModelName
-from springtide.domain.job import BlobRef, Plan
+from springtide.domain.ids import BlobId
+from springtide.domain.job import BlobRef, Plan, PlanStep
 
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
-def fingerprint(model: ModelName, inputs: Mapping[str, Any], files: Sequence[BlobRef]) -> str:
-    """SHA-256 over what was asked for. A file counts by its bytes, not by the id it was given this time."""
+def fingerprint(model: str, inputs: Mapping[str, Any], files: Sequence[BlobRef]) -> str:
+    """SHA-256 over what was asked for. model: with its version where that was named. A file counts by its bytes, not by
+    the id it was given this time."""
     hashes = {ref.id: f"sha256:{ref.sha256}" for ref in files}
     return hashlib.sha256(_canonical.encode([model, _by_hash(inputs, hashes)])).hexdigest()
 
@@ -23,10 +24,14 @@ def fingerprint(model: ModelName, inputs: Mapping[str, Any], files: Sequence[Blo
 def plan_fingerprint(plan: Plan) -> str:
     """The same for a pipeline: the steps' own, in order."""
     steps = [
-        [fingerprint(step.model, step.inputs, step.input_files), step.adopted and step.adopted.job]
+        [fingerprint(_asked(step), step.inputs, step.input_files), step.adopted and step.adopted.job]
         for step in plan.steps
     ]
     return hashlib.sha256(_canonical.encode(steps)).hexdigest()
+
+
+def _asked(step: PlanStep) -> str:
+    return f"{step.model}@{step.model_version}" if step.is_pinned else step.model
 
 
 def _by_hash(value: Any, hashes: Mapping[BlobId, str]) -> Any:

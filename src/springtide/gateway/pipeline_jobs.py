@@ -22,6 +22,8 @@ def first_step(served: ServedModel, job: Job) -> PlanStep:
         predicted_s=job.predicted_s,
         foretold=job.foretold,
         input_files=job.input_files,
+        unit=job.unit,
+        is_pinned=job.is_pinned,
     )
 
 

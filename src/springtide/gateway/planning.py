@@ -18,7 +18,7 @@ import msgspec
 from pydantic import BaseModel
 
 from springtide.domain.errors import InvalidInput, TooLarge
-from springtide.domain.ids import BlobId, ModelName, TenantId
+from springtide.domain.ids import BlobId, TenantId
 from springtide.domain.job import BlobRef, PlanStep
 from springtide.domain.model import FileField, Model
 from springtide.engines.binding import bind
@@ -26,6 +26,7 @@ from springtide.engines.protocol import InputFile
 from springtide.gateway.envelope import FieldErrors, NextStep
 from springtide.gateway.estimates import foretold
 from springtide.gateway.intake import Intake, named_blobs, take_in
+from springtide.gateway.routing import Routed
 from springtide.gateway.schema_kinds import value_kinds
 from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.policy.pipelines import FROM, accepts, source_of
@@ -41,6 +42,13 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
     like: InputFile | None = None  # a file it takes: what it makes is thought to be as large
 
 
+class Sender(msgspec.Struct, frozen=True):
+    """Whose pipeline it is, and what its versions are chosen by where that is not the tenant."""
+
+    tenant: TenantId
+    key: str
+
+
 class Drafted(msgspec.Struct, frozen=True):
     """The later steps, and everything that is wrong with them. Where something is, the steps are of no use."""
 
@@ -54,7 +62,7 @@ async def draft(
     then: Sequence[NextStep],
     *,
     fresh: Mapping[BlobId, BlobRef],
-    tenant: TenantId,
+    sender: Sender,
 ) -> Drafted:
     """Check the steps after the first. fresh: uploads of this request, which are not on record yet."""
     steps: list[PlanStep] = []
@@ -62,7 +70,7 @@ async def draft(
     earlier = [first]
     for number, asked in enumerate(then):
         loc = f"then.{number}"
-        served = services.models.get(ModelName(asked.model))
+        served = services.routing.find(asked.model)
         name = asked.name or asked.model or str(number + 1)
         if asked.name is not None and any(step.name == asked.name for step in earlier):
             errors.append({"loc": f"{loc}.name", "message": "an earlier step has this name", "value": asked.name})
@@ -73,9 +81,11 @@ async def draft(
                 errors.append({"loc": f"{loc}.model", "message": message, "value": asked.model[:64]})
             earlier.append(Earlier(name=name, model=None))
             continue
+        routed = services.routing.route(asked.model, tenant=sender.tenant, key=sender.key)
+        served = routed.served
         wiring = _Wiring(served, earlier, f"{loc}.inputs")
         wiring.read(asked.inputs)
-        step, like = _step(served, name, wiring, await _taken_in(services, served, wiring, fresh, tenant))
+        step, like = _step(routed, name, wiring, await _taken_in(services, served, wiring, fresh, sender.tenant))
         errors += wiring.errors
         steps.append(step)
         earlier.append(Earlier(name=name, model=served.model, like=like))
@@ -98,7 +108,8 @@ async def _taken_in(
         return None
 
 
-def _step(served: ServedModel, name: str, wiring: _Wiring, intake: Intake | None) -> tuple[PlanStep, InputFile | None]:
+def _step(routed: Routed, name: str, wiring: _Wiring, intake: Intake | None) -> tuple[PlanStep, InputFile | None]:
+    served = routed.served
     files = {**wiring.stand_ins, **(intake.files if intake else {})}
     refs: tuple[BlobRef, ...] = tuple(intake.refs.values()) if intake else ()
     if intake:
@@ -122,6 +133,8 @@ def _step(served: ServedModel, name: str, wiring: _Wiring, intake: Intake | None
         foretold=told,
         input_files=refs,
         takes=wiring.takes,
+        unit=served.unit,
+        is_pinned=routed.is_pinned,
     )
     return step, next(iter(files.values()), None)
 

@@ -78,9 +78,12 @@ class Retrying:
 
     async def _single(self, job: Job) -> Job:
         await self._require(job.input_files)
-        served = self._submission.served(job.model)
+        routed = self._services.routing.again(job.model, job.unit, is_pinned=job.is_pinned)
+        served = routed.served
         return msgspec.structs.replace(
             job,
+            unit=served.unit,
+            is_pinned=routed.is_pinned,
             model_version=served.model.version,
             timeout_s=served.timeout_s,
             max_attempts=served.max_attempts,
@@ -115,9 +118,12 @@ class Retrying:
         return todo
 
     def _once_more(self, step: PlanStep) -> PlanStep:
-        served = self._submission.served(step.model)
+        routed = self._services.routing.again(step.model, step.unit, is_pinned=step.is_pinned)
+        served = routed.served
         return msgspec.structs.replace(
             step,
+            unit=served.unit,
+            is_pinned=routed.is_pinned,
             model_version=served.model.version,
             timeout_s=served.timeout_s,
             max_attempts=served.max_attempts,

@@ -32,7 +32,7 @@ async def readyz(request: AnyRequest) -> Response[Readiness]:
     gateway = gateway_of(request)
     services = gateway.services
     limit_s = services.settings.ready_timeout_s
-    models = list(services.models)
+    models = list(services.units)
     answers: dict[str, Any] = {
         "ledger": await _answer("ledger", services.ledger.get([_NO_JOB]), limit_s),
         "broker": await _answer("broker", services.broker.queues(models, services.clock.now_s()), limit_s),

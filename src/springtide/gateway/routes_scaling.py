@@ -35,12 +35,12 @@ async def get_scaling(
     that shares its workers with others is scaled together with them, under the name of their pool."""
     gateway = gateway_of(request)
     served = gateway.submission.served(name)
-    scaled_as = served.pool or served.model.name
+    scaled_as = served.pool or served.queue
     history, now_s = gateway.services.history, gateway.services.clock.now_s()
     decisions = await history.scaled(scaled_as, before_s=now_s + DAY_S if before_s is None else before_s, limit=limit)
     samples = [] if since_s is None else await history.samples(scaled_as, since_s=since_s, limit=SAMPLES)
     return ScalingView(
-        model=served.model.name,
+        model=served.queue,
         pool=served.pool,
         decisions=[_decision(one) for one in decisions],
         samples=[_sample(one) for one in samples],

@@ -23,7 +23,7 @@ from springtide.domain.errors import (
     SpringtideError,
     Unavailable,
 )
-from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName
+from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName, parted
 from springtide.domain.job import BlobRef, Job, JobStatus, Plan, PlanStep, Priority
 from springtide.domain.lease import Ticket
 from springtide.domain.tenant import Tenant
@@ -36,7 +36,8 @@ from springtide.gateway.fingerprints import fingerprint
 from springtide.gateway.intake import Intake, named_blobs, take_in
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.pipeline_jobs import as_pipeline, first_step
-from springtide.gateway.planning import Earlier, draft
+from springtide.gateway.planning import Earlier, Sender, draft
+from springtide.gateway.routing import Routed
 from springtide.gateway.services import GatewayServices, ServedModel
 from springtide.ledger.protocol import Inserted
 from springtide.policy.pipelines import MODELS_JOINED_BY, step_job
@@ -90,21 +91,25 @@ class Submission:
     async def prepare(self, request: SubmitRequest) -> Prepared:
         """Everything that can be wrong with the request is found here. Writes nothing."""
         self.check_open()
-        served = self.served(request.model)
+        routing = self._services.routing
+        if request.id is None and (request.then or routing.splits_by_job(request.model)):
+            request = msgspec.structs.replace(request, id=new_job_id())  # what its version is chosen by
+        routed = routing.route(request.model, tenant=request.tenant.id, key=_sticky_key(request))
         if request.then:
-            return await self._prepare_pipeline(served, request)
-        return (await self._prepare_job(served, request))[0]
+            return await self._prepare_pipeline(routed, request)
+        return (await self._prepare_job(routed, request))[0]
 
-    async def _prepare_job(self, served: ServedModel, request: SubmitRequest) -> tuple[Prepared, Intake]:
+    async def _prepare_job(self, routed: Routed, request: SubmitRequest) -> tuple[Prepared, Intake]:
+        served = routed.served
         named = named_blobs(served, request.inputs) if served.model.input_files else []
         intake = _NOTHING
         if named:
             tenant = request.tenant.id
             intake = await take_in(self._services, named, fresh=request.files, tenant=tenant)
         bound, inputs = _bind(served, request, intake)
-        job = self._job(served, request, inputs, files=_refs_in_order(named, intake))
+        job = self._job(routed, request, inputs, files=_refs_in_order(named, intake))
         told = foretold(served, bound)
-        predicted_s = self._outlook.predicted_s(served.model.name, told)
+        predicted_s = self._outlook.predicted_s(served.queue, told)
         job = msgspec.structs.replace(job, predicted_s=predicted_s, foretold=told)
         fresh = frozenset(ref.id for ref in job.input_files if ref.id in request.files)
         try:
@@ -113,18 +118,20 @@ class Submission:
             raise InvalidInput("An integer in the inputs has more than 64 bits.") from error
         return Prepared(job, ticket, fresh, request.tenant), intake
 
-    async def _prepare_pipeline(self, served: ServedModel, request: SubmitRequest) -> Prepared:
+    async def _prepare_pipeline(self, routed: Routed, request: SubmitRequest) -> Prepared:
         """The first step as the job it would be alone, the others checked against it; what is wrong with any of them
         is told together."""
         wrong: CallerError | None = None
         prepared, like = None, None
         try:
-            prepared, intake = await self._prepare_job(served, request)
+            prepared, intake = await self._prepare_job(routed, request)
             like = next(iter(intake.files.values()), None)
         except (InvalidInput, BadMedia) as error:
             wrong = error
+        served = routed.served
         first = Earlier(name=served.model.name, model=served.model, like=like)
-        drafted = await draft(self._services, first, request.then, fresh=request.files, tenant=request.tenant.id)
+        sender = Sender(request.tenant.id, _sticky_key(request))
+        drafted = await draft(self._services, first, request.then, fresh=request.files, sender=sender)
         if wrong is not None and not drafted.errors:
             raise wrong
         if prepared is None or drafted.errors:
@@ -226,12 +233,12 @@ class Submission:
         """The job that has the request's idempotency key, where it is of the same model."""
         key = request.idempotency_key
         [job] = await self._services.ledger.keyed([(request.tenant.id, key)]) if key is not None else [None]
-        wanted = (request.model, *(step.model for step in request.then))
+        wanted = (parted(each)[0] for each in (request.model, *(step.model for step in request.then)))
         return Inserted(job, False) if job is not None and job.model == MODELS_JOINED_BY.join(wanted) else None
 
     async def check_room(self, served: ServedModel, tenant: Tenant) -> None:
         """Raises Refused (queue_full) where a job could not wait now: before an upload, which would be in vain."""
-        await self._admission.check(served.model.name, tenant)
+        await self._admission.check(served.queue, tenant)
 
     def served(self, name: str) -> ServedModel:
         """The model, or the version, of that name. Raises NotFound naming those there are."""
@@ -251,9 +258,13 @@ class Submission:
     def _sized(self, step: PlanStep) -> PlanStep:
         if step.foretold is None:
             return step
-        return msgspec.structs.replace(step, predicted_s=self._outlook.predicted_s(step.model, step.foretold))
+        return msgspec.structs.replace(
+            step, predicted_s=self._outlook.predicted_s(step.unit or step.model, step.foretold)
+        )
 
-    def _job(self, served: ServedModel, request: SubmitRequest, inputs: dict[str, Any], *, files: list[BlobRef]) -> Job:
+    def _job(self, routed: Routed, request: SubmitRequest, inputs: dict[str, Any], *, files: list[BlobRef]) -> Job:
+        served = routed.served
+        asked = f"{served.model.name}@{served.model.version}" if routed.is_pinned else served.model.name
         now_s = self._services.clock.now_s()
         deadline_s = request.start_deadline_s
         return Job(
@@ -271,8 +282,10 @@ class Submission:
             created_at_s=now_s,
             start_deadline_at_s=None if deadline_s is None else now_s + deadline_s,
             idempotency_key=request.idempotency_key,
-            fingerprint=None if request.idempotency_key is None else fingerprint(served.model.name, inputs, files),
+            fingerprint=None if request.idempotency_key is None else fingerprint(asked, inputs, files),
             traceparent=request.traceparent,
+            unit=served.unit,
+            is_pinned=routed.is_pinned,
         )
 
     async def _enqueue(self, tickets: Sequence[Ticket]) -> None:
@@ -284,6 +297,11 @@ class Submission:
             log.warning("%d accepted jobs wait for the sweep: %s", len(tickets), error)
         except Exception:
             log.exception("%d accepted jobs wait for the sweep", len(tickets))
+
+
+def _sticky_key(request: SubmitRequest) -> str:
+    """What stays the same when a request is sent once more, else the job's id."""
+    return request.idempotency_key or request.id or ""
 
 
 def _replayed(prepared: Prepared, inserted: Inserted) -> Inserted | InvalidInput:

@@ -93,7 +93,7 @@ class Calls:
         return Call(
             served=served,
             asked=asked,
-            request=msgspec.structs.replace(common, model=served.model.name, inputs={**translated.inputs, **files}),
+            request=msgspec.structs.replace(common, model=served.queue, inputs={**translated.inputs, **files}),
             wish=read_wish(served.model, asked.values) if (read_wish := _WISHES.get(route)) else None,
             ignored=translated.ignored,
             origin={**expected(served.model, route), **translated.origin, **file_origin},

@@ -38,8 +38,15 @@ _PATHS = {
 class Choice:
     """The models of a server by route."""
 
-    def __init__(self, models: Mapping[ModelName, ServedModel], aliases: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        models: Mapping[ModelName, ServedModel],
+        aliases: Mapping[str, str],
+        versions: Mapping[ModelName, ServedModel] | None = None,
+    ) -> None:
+        """versions: by `name@version`, for those who ask for one."""
         self._models = models
+        self._versions = versions or {}
         self._aliases = aliases
         self.uses: Mapping[ModelName, tuple[Use, ...]] = {name: uses(each.model) for name, each in models.items()}
 
@@ -54,6 +61,9 @@ class Choice:
         by_name = {each.model.name: each for each in served}
         if asked is not None and ModelName(asked) in by_name:
             return by_name[ModelName(asked)]
+        version = self._versions.get(ModelName(asked or ""))
+        if version is not None and any(use.route is route for use in uses(version.model)):
+            return version
         if asked is None and route is Route.TRANSCRIPTIONS:
             raise InvalidInput("model is missing.", errors=[{"loc": "model", "message": "missing"}])
         if asked is None or _THEIRS[route].fullmatch(asked):

@@ -29,7 +29,7 @@ class OpenAi:
 
 def make(gateway: Gateway, tenancy: Tenancy) -> OpenAi:
     services = gateway.services
-    choice = Choice(services.models, services.settings.openai_aliases)
+    choice = Choice(services.models, services.settings.openai_aliases, services.versions)
     calls = Calls(choice)
     return OpenAi(
         choice=choice, calls=calls, driver=BatchDriver(gateway, calls, tenancy), since_s=services.clock.now_s()
