@@ -23,9 +23,9 @@ def stage_weights(
 
     Raises Unavailable where a file is to be had nowhere, so that the container fails and is tried again.
     """
-    unknown = [name for name in names if name not in config.models]
+    unknown = [name for name in names if name not in config.units]
     if unknown:
-        raise ConfigError(f"no such model: {', '.join(unknown)}; configured are {', '.join(config.models)}")
+        raise ConfigError(f"no such model: {', '.join(unknown)}; configured are {', '.join(config.units)}")
     folder, wanted = config.weights_folder, _wanted(config, names)
     began_s = time.monotonic()
     sources: list[staging.Source] = []
@@ -46,7 +46,7 @@ def stage_weights(
 
 
 def _wanted(config: Config, names: list[str]) -> list[Weights]:
-    found = {one.path: one for name in names for one in load_engine(config.models[name].engine).weights}
+    found = {one.path: one for name in names for one in load_engine(config.units[name].engine).weights}
     return list(found.values())
 
 

@@ -28,9 +28,9 @@ class WorkerGroup:
         self.name = name
         self.version = version
         self.is_pool = name in config.workers
-        self._sizes: ModelConfig | WorkersConfig = config.workers[name] if self.is_pool else config.models[name]
+        self._sizes: ModelConfig | WorkersConfig = config.workers[name] if self.is_pool else config.units[name]
         members = config.workers[name].models if self.is_pool else [name]
-        self.members = {member: config.models[member] for member in members}
+        self.members = {member: config.units[member] for member in members}
         common = config.kubernetes.worker
         own = config.kubernetes.models.get(name)
         self.pods: WorkerPodConfig = common if own is None else own.over(common)
@@ -116,7 +116,7 @@ class Installation:
     def groups(self) -> list[WorkerGroup]:
         """Every Deployment of workers, models before pools, each in the file's order."""
         pooled = {member for pool in self.config.workers.values() for member in pool.models}
-        names = [name for name in self.config.models if name not in pooled]
+        names = [name for name in self.config.units if name not in pooled]
         return [WorkerGroup(self.config, name) for name in (*names, *self.config.workers)]
 
     def metadata(self, name: str, component: str, **more: Any) -> Object:

@@ -94,7 +94,7 @@ _ORDER = (  # of a worker with several models: what it is, is the busiest thing 
 
 def operated_view(served: ServedModel, orders: Orders) -> OperatedView:
     """The orders on a model as they are."""
-    name = served.model.name
+    name = served.queue
     pause, pin = orders.pauses.get(name), orders.pins.get(served.pool or name)
     newest = max((one for one in (pause, pin) if one is not None), key=lambda one: one.at_s, default=None)
     return OperatedView(

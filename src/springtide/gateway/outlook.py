@@ -112,8 +112,8 @@ class Outlook:
             max_replicas=served.max_replicas,
             max_running=served.max_running,
             tenant=self._tenants.get(job.tenant),
-            pause=self.orders.pauses.get(job.model),
-            pin=self.orders.pins.get(served.pool or job.model),
+            pause=self.orders.pauses.get(job.queue),
+            pin=self.orders.pins.get(served.pool or job.queue),
         )
         return [msgspec.structs.replace(one, message=without_paths(one.message)) for one in found]
 

@@ -13,7 +13,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from springtide.domain.errors import CallerError, InvalidInput, NotFound
-from springtide.domain.ids import WorkerId
+from springtide.domain.ids import ModelName, WorkerId
 from springtide.domain.keys import Scope
 from springtide.domain.orders import Drain, OrderKind, Orders, Pause, Pin, in_force
 from springtide.gateway import body
@@ -54,7 +54,7 @@ async def scale_model(request: AnyRequest, name: FromPath[str]) -> OperatedView:
     many warm. Of a model that shares its workers, the workers of the whole pool are meant. What runs is finished."""
     services, served = gateway_of(request).services, gateway_of(request).submission.served(name)
     wish = await _read(request, Scale)
-    scaled_as, now_s = served.pool or served.model.name, services.clock.now_s()
+    scaled_as, now_s = served.pool or served.queue, services.clock.now_s()
     if wish.replicas == "auto":
         if wish.for_s is not None or wish.until is not None:
             raise InvalidInput('`for_s` and `until` say how long a number holds; "auto" is what comes after it.')
@@ -81,22 +81,24 @@ async def scale_model(request: AnyRequest, name: FromPath[str]) -> OperatedView:
 async def pause_model(request: AnyRequest, name: FromPath[str]) -> OperatedView:
     """Jobs are taken in and kept, and none is begun until the model is resumed; what runs is finished. Replicas stay
     warm for five minutes and then leave as they fall idle. A start deadline runs on: a job that has one expires if the
-    pause outlasts it. A second pause changes the note and keeps the first one's time."""
-    gateway = gateway_of(request)
-    services, model = gateway.services, gateway.submission.served(name).model.name
+    pause outlasts it. A second pause changes the note and keeps the first one's time. All versions of a model are
+    paused with it, one by `name@version`."""
+    services, queues = gateway_of(request).services, _queues(request, name)
     wish = await _read(request, Noted)
     now_s = services.clock.now_s()
-    before = in_force(await services.orders.all_orders(), now_s).pauses.get(model)
-    at_s, note = (now_s, wish.note) if before is None else (before.at_s, wish.note or before.note)
-    await services.orders.put_order(Pause(model=model, at_s=at_s, by=_who(request), note=note))
+    pauses = in_force(await services.orders.all_orders(), now_s).pauses
+    for model in queues:
+        before = pauses.get(model)
+        at_s, note = (now_s, wish.note) if before is None else (before.at_s, wish.note or before.note)
+        await services.orders.put_order(Pause(model=model, at_s=at_s, by=_who(request), note=note))
     return await _operated(request, name)
 
 
 @post("/v1/models/{name:str}/resume", status_code=200, tags=["operating"], summary="Resume a model", opt=_ADMIN)
 async def resume_model(request: AnyRequest, name: FromPath[str]) -> OperatedView:
     """The end of a pause: what waited is begun in its old order. Nothing where it was not paused."""
-    gateway = gateway_of(request)
-    await gateway.services.orders.drop_order(OrderKind.PAUSE, gateway.submission.served(name).model.name)
+    for model in _queues(request, name):
+        await gateway_of(request).services.orders.drop_order(OrderKind.PAUSE, model)
     return await _operated(request, name)
 
 
@@ -115,18 +117,26 @@ async def drain_worker(request: AnyRequest, worker_id: FromPath[str]) -> WorkerR
     found = next((row for row in await _workers(request) if row.id == name), None)
     if found is None:
         raise NotFound(f"There is no worker {worker_id[:64]!r}; `GET /v1/workers` lists them.", code="unknown_worker")
-    served = gateway.submission.served(found.models[0].model)
+    unit = found.models[0].model
+    served = gateway.services.units.get(unit) or gateway.submission.served(unit)
     orders, now_s = gateway.services.orders, gateway.services.clock.now_s()
     if found.drain_asked_at_s is None:
-        model = served.pool or served.model.name
+        model = served.pool or served.queue
         await orders.put_order(Drain(worker=name, model=model, at_s=now_s, by=_who(request), note=wish.note))
         found.drain_asked_at, found.drain_asked_at_s = iso8601(now_s), now_s
     return found
 
 
+def _queues(request: AnyRequest, name: str) -> list[ModelName]:
+    """The queues of a model, or of the version that is named. Raises NotFound."""
+    gateway = gateway_of(request)
+    served = gateway.submission.served(name)
+    return [one.queue for one in ([served] if "@" in name else gateway.services.routing.versions(served.model.name))]
+
+
 async def _workers(request: AnyRequest) -> list[WorkerRow]:
     services = gateway_of(request).services
-    models, now_s = services.models, services.clock.now_s()
+    models, now_s = services.units, services.clock.now_s()
     views = await services.broker.queues(tuple(models), now_s)
     running = {
         view.model: await services.broker.held([view.model], now_s, min_age_s=0.0) for view in views if view.leased
