@@ -117,7 +117,7 @@ async def drain_worker(request: AnyRequest, worker_id: FromPath[str]) -> WorkerR
     found = next((row for row in await _workers(request) if row.id == name), None)
     if found is None:
         raise NotFound(f"There is no worker {worker_id[:64]!r}; `GET /v1/workers` lists them.", code="unknown_worker")
-    unit = found.models[0].model
+    unit = ModelName(found.models[0].model)
     served = gateway.services.units.get(unit) or gateway.submission.served(unit)
     orders, now_s = gateway.services.orders, gateway.services.clock.now_s()
     if found.drain_asked_at_s is None:
