@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cluster_world import Cluster, cluster_world
 
 from springtide.fleet.kubernetes_api import PODS, Object
 from springtide.fleet.kubernetes_reflector import Reflector
+from springtide.testing.cluster import Cluster, cluster_world
 
 
 class Seen:

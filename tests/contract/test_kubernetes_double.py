@@ -167,6 +167,15 @@ async def test_a_watch_tells_what_happened_since_a_version_and_what_stops_matchi
         assert [kind for kind, _ in kinds][-1] == "DELETED"
 
 
+async def test_a_watch_hears_of_a_change_before_what_follows_from_it(
+    http: httpx.AsyncClient, double: KubernetesDouble
+) -> None:
+    async with Watch(http, DEPLOYMENTS, resourceVersion=str(double.store.version)) as watch:
+        double.create(deployment(replicas=2))
+        versions = [int((await watch.next())[1]["metadata"]["resourceVersion"]) for _ in range(2)]
+    assert versions == sorted(versions)
+
+
 async def test_a_watch_from_before_the_history_is_expired(http: httpx.AsyncClient, double: KubernetesDouble) -> None:
     since = (await http.get(DEPLOYMENTS)).json()["metadata"]["resourceVersion"]
     double.store.forget_history()

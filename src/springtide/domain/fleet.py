@@ -61,7 +61,14 @@ class ReplicaPhase(StrEnum):
 
     RUNNING = "running"
     DRAINING = "draining"
-    BACKING_OFF = "backing_off"  # died; the next start waits
+    BACKING_OFF = "backing_off"  # died, or could not even begin; the next try waits
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a worker from coming up, as the fleet sees it from outside. `code` is stable."""
+
+    code: str
+    message: str
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +80,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     started_at_s: float
     last_exit: str | None = None
+    trouble: Trouble | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

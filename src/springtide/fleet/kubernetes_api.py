@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx2
@@ -140,10 +141,10 @@ class KubernetesApi(Protocol):
 class LightkubeApi:
     """`KubernetesApi` over HTTP. A service: `start`, `stop`."""
 
-    def __init__(self, *, manager: str, namespace: str | None = None, config: SingleConfig | None = None) -> None:
-        """manager: as which fields are owned. config: default: by KUBECONFIG, of the pod, or ~/.kube/config."""
+    def __init__(self, *, manager: str, namespace: str | None = None, kubeconfig: Path | None = None) -> None:
+        """manager: as which fields are owned. kubeconfig: default: by KUBECONFIG, of the pod, or ~/.kube/config."""
         self._manager = manager
-        self._config = config or _found_config()
+        self._config = _config(kubeconfig)
         self._namespace = namespace or self._config.namespace
         self._http: httpx2.AsyncClient | None = None
 
@@ -262,9 +263,9 @@ class LightkubeApi:
         return msgspec.json.decode(answer.content)
 
 
-def _found_config() -> SingleConfig:
+def _config(path: Path | None) -> SingleConfig:
     """Raises ConfigError where there are no credentials."""
-    named = os.environ.get("KUBECONFIG")  # before those of the pod, as kubectl has it
+    named = path or os.environ.get("KUBECONFIG")  # before those of the pod, as kubectl has it
     try:
         found = (KubeConfig.from_file(named) if named else KubeConfig.from_env()).get()
     except (LightkubeConfigError, OSError, KeyError, ValueError) as error:

@@ -128,7 +128,8 @@ class LocalFleet:
             return
         surplus = len(fleet.staying) - fleet.wanted
         if surplus > 0:
-            for process in sorted(fleet.staying, key=lambda one: one.worker not in drain_first)[:surplus]:
+            rank = {worker: place for place, worker in enumerate(drain_first)}
+            for process in sorted(fleet.staying, key=lambda one: rank.get(one.worker, len(rank)))[:surplus]:
                 log.info("worker %s drains", process.worker)
                 process.drain()
         while len(fleet.staying) < fleet.wanted and self._clock.monotonic_s() >= fleet.not_before_s:

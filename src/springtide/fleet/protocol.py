@@ -1,4 +1,4 @@
-"""What every fleet does. Siblings: `local` (processes on this machine), later Kubernetes.
+"""What every fleet does. Siblings: `local` (processes on this machine), `kubernetes` (pods).
 
 Promise: a busy worker is never killed by scaling. Scaling in asks workers to drain; they finish what they run, then go.
 """
@@ -18,11 +18,13 @@ class Fleet(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self, grace_s: float) -> None:
-        """Drain every worker; after `grace_s` those left are killed (their jobs go back to the queue)."""
+        """Drain every worker that lives no longer than this process; after `grace_s` those left are killed (their jobs
+        go back to the queue). Pods stay."""
         ...
 
     async def observe(self) -> list[Replica]:
-        """Every worker that is wanted, running or on its way out."""
+        """Every worker that is wanted, running or on its way out. Raises Unavailable where that was never seen; what
+        was seen last holds while it cannot be seen again."""
         ...
 
     async def drain(self, workers: Sequence[WorkerId]) -> None:
@@ -31,5 +33,6 @@ class Fleet(Protocol):
         ...
 
     async def apply(self, decision: Decision, *, drain_first: Sequence[WorkerId]) -> None:
-        """Bring a model to the decided number. Workers named in `drain_first` (idle ones) leave before others."""
+        """Bring a model to the decided number. Workers named in `drain_first` (idle ones) leave before others. Said
+        again with each round: what could not be done now is tried again, and nothing is done twice."""
         ...

@@ -198,7 +198,8 @@ class Api:
         try:
             while (left_s := ends_at - loop.time()) > 0:
                 try:
-                    happened = await asyncio.wait_for(queue.get(), min(left_s, self.bookmark_s))
+                    async with asyncio.timeout(min(left_s, self.bookmark_s)):  # wait_for may lose a cancel (3.11)
+                        happened = await queue.get()
                 except TimeoutError:
                     if is_marked:
                         yield _event("BOOKMARK", self._bookmark(asked.kind))

@@ -42,11 +42,12 @@ class KubernetesDouble:
     def __init__(self) -> None:
         self.kinds = Kinds(*CUSTOM)
         self.store = Store(self.kinds)
+        # Watches hear of a change before the controllers react to it, or they would hear of the reaction first.
+        self._api = Api(self.store, self._delete_pod)
         self.cluster = Cluster(self.store)
         self.faults: list[Fault] = []
         self.requests: list[Asked] = []  # everything asked so far
         self.rights: frozenset[tuple[str, str, str]] | None = None  # (group, resource[/sub], verb); None: all
-        self._api = Api(self.store, self.cluster.delete_pod)
         self._wire = Wire(self._answer)
         self.store.create(self.kinds.named("Namespace"), "", {"metadata": {"name": "default"}}, owner=_TEST)
 
@@ -121,6 +122,9 @@ class KubernetesDouble:
         return sum((one.verb, one.kind.plural, one.subresource) == (verb, plural, subresource) for one in self.requests)
 
     # --- answering ---
+
+    def _delete_pod(self, namespace: str, name: str, grace_s: int | None) -> Object:
+        return self.cluster.delete_pod(namespace, name, grace_s)
 
     async def _answer(self, request: Request) -> Reply:
         if request.path in ("/version", "/readyz", "/livez", "/healthz"):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
-
-from lightkube.config.kubeconfig import KubeConfig
 
 from springtide.domain.ids import ModelName
 from springtide.fleet import labels
@@ -61,14 +59,15 @@ class Cluster:
 
     async def watched(self, plural: str, *, times: int = 1) -> None:
         """Wait until somebody has begun to watch these so often."""
-        while self.double.count(verb="watch", plural=plural) < times:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(PATIENCE_S):
+            while self.double.count(verb="watch", plural=plural) < times:  # noqa: ASYNC110 - any of many things may end it
+                await asyncio.sleep(0.001)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Let time pass until it is so."""
 
         async def look() -> None:
-            while not is_so():
+            while not is_so():  # noqa: ASYNC110 - any of many things may end it
                 await asyncio.sleep(0.001)
 
         await self.passing(look())
@@ -84,11 +83,11 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def cluster_world(folder: Path) -> AsyncIterator[Cluster]:
+async def cluster_world(folder: Path) -> AsyncGenerator[Cluster]:
     async with kubernetes_double() as double:
         double.rights = as_triples(CONTROLLER)
         kubeconfig = double.kubeconfig(folder / "kubeconfig")
-        api = LightkubeApi(manager="springtide", config=KubeConfig.from_file(kubeconfig).get())
+        api = LightkubeApi(manager="springtide", kubeconfig=kubeconfig)
         await api.start()
         try:
             yield Cluster(double, api, kubeconfig)
