@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.ids import ModelName
 from springtide.fleet import labels
-from springtide.runtime.ids import new_worker_id
 
 words = st.text("abcz09", min_size=1, max_size=20)
 models = st.lists(words, min_size=1, max_size=5).flatmap(
@@ -42,13 +40,21 @@ def test_models_that_differ_only_in_a_dot_have_two_names() -> None:
     assert labels.worker_name("springtide", "speech", "v2") != labels.worker_name("springtide", "speech-v2")
 
 
-def test_a_worker_id_tells_its_pod() -> None:
-    worker = new_worker_id(ModelName("digital-human"))
-    assert labels.pod_of(worker, ModelName("digital-human")) == socket.gethostname()
-    pod = "springtide-speech-7d4f8c9b5d-x2k4q"
-    assert labels.pod_of(WorkerId(f"speech-{pod}-1-0a1b2c"), ModelName("speech")) == pod
-    assert labels.pod_of(WorkerId("matting-host-1-0a1b2c"), ModelName("speech")) is None
-    assert labels.pod_of(WorkerId("speech-x"), ModelName("speech")) is None
+def test_a_worker_in_a_pod_is_named_after_it() -> None:
+    pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    assert labels.pod_worker({**pod, "POD_NAME": "springtide-speech-7d4f8c9b5d-x2k4q"}, "host") == (
+        "springtide-speech-7d4f8c9b5d-x2k4q"
+    )
+    assert labels.pod_worker(pod, "its-host-name") == "its-host-name"
+    assert labels.pod_worker({"POD_NAME": "x"}, "laptop") is None
+
+
+def test_a_version_that_is_scaled_by_itself_has_a_name_of_its_own() -> None:
+    speech = ModelName("speech")
+    assert labels.unit(speech, labels.STABLE) == labels.unit(speech) == speech
+    assert labels.unit(speech, "2") == "speech@2"
+    assert labels.parts(labels.unit(speech, "2")) == (speech, "2")
+    assert labels.parts(speech) == (speech, labels.STABLE)
 
 
 def test_selectors_narrow_from_all_workers_to_a_version() -> None:

@@ -171,10 +171,14 @@ class BlobsConfig(Section):
 
 
 class FleetConfig(Section):
-    """What all models may take together on this machine (docs/elasticity.md). Where they want more, it goes to the one
+    """Where workers are, and what all models may take together (docs/elasticity.md). Where they want more, it goes to the one
     whose jobs would wait longest for their objective, and idle models are unloaded for those that starve. Each model
     says what a worker of it takes."""
 
+    kind: Literal["local", "kubernetes"] = Field(
+        default="local",
+        description="Where workers are: processes of this machine, or pods of [kubernetes] (docs/kubernetes-fleet.md).",
+    )
     accelerators: int | None = Field(
         default=None,
         ge=1,

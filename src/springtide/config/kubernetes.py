@@ -251,6 +251,11 @@ class QuotaConfig(Section):
 class KedaConfig(Section):
     """ScaledObjects, where scaling is "keda"."""
 
+    listen: str = Field(
+        default="127.0.0.1:9322",
+        pattern=r"^(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$",
+        description="Where the controller answers KEDA, as host:port; in the cluster it is set to 0.0.0.0:9322.",
+    )
     push: bool = Field(default=True, description="external-push: a wake from zero within a second; else polled.")
     polling_s: int = Field(default=15, ge=1, le=3600, description="Seconds between two looks.")
     cooldown_s: int = Field(default=300, ge=0, le=86_400, description="Quiet seconds before the last one goes.")

@@ -164,7 +164,9 @@ def cluster_variables(to: Installation) -> list[Object]:
     """Where in the cluster the controller is, and what it scales there."""
     return [
         pods.from_field("POD_NAME", "metadata.name"),
+        pods.variable("SPRINGTIDE_FLEET__KIND", "kubernetes"),
         pods.variable("SPRINGTIDE_KUBERNETES__NAME", to.name),
         pods.from_field("SPRINGTIDE_KUBERNETES__NAMESPACE", "metadata.namespace"),
         pods.variable("SPRINGTIDE_KUBERNETES__SCALING", to.settings.scaling),
+        pods.variable("SPRINGTIDE_KUBERNETES__KEDA__LISTEN", f"{pods.EVERYWHERE}:{SCALER_PORT}"),
     ]

@@ -57,8 +57,8 @@ class KubernetesFleet:
         worker whose pod is no more."""
         self._api = api
         self._clock = clock
-        self._names = {model: labels.worker_name(instance, model) for model in models}
-        self._models = {labels.label_value(model): model for model in self._names}
+        self._names = {model: labels.worker_name(instance, *labels.parts(model)) for model in models}
+        self._models = {_marks_of(model): model for model in self._names}
         self._may_act = may_act
         self._scales = scales
         self._on_gone = on_gone
@@ -112,10 +112,25 @@ class KubernetesFleet:
         if model not in self._acts and self._may_act() and self._is_due(model):
             self._acts[model] = asyncio.create_task(self._act(model), name=f"scale {model}")
 
+    async def drain(self, workers: Sequence[WorkerId]) -> None:
+        """By eviction: their pods leave as gently as at a node's end, and a disruption budget may put it off."""
+        for worker in workers:
+            pod = self._pods.objects.get(worker)
+            if pod is None or not _is_here(pod) or not self._may_act():
+                continue
+            try:
+                await self._api.evict(worker)
+            except ApiRefused as error:
+                if not error.is_missing:
+                    raise Unavailable(f"{worker} cannot be drained: {error.message}") from error
+                continue
+            self._events.tell({**pod, "apiVersion": "v1", "kind": "Pod"}, "Drained", "as an operator ordered")
+
     # --- looking ---
 
     def _model_of(self, one: Object) -> ModelName | None:
-        return self._models.get((one["metadata"].get("labels") or {}).get(labels.MODEL, ""))
+        marks = one["metadata"].get("labels") or {}
+        return self._models.get((marks.get(labels.MODEL, ""), marks.get(labels.VERSION, labels.STABLE)))
 
     def _missing(self, model: ModelName, there: int) -> list[Replica]:
         """Replicas that its Deployment wants and the cluster does not make, or that nobody can want of it."""
@@ -247,6 +262,11 @@ class KubernetesFleet:
 
     def _note(self, model: ModelName, error: SpringtideError, *, is_first: bool) -> None:
         log.log(logging.WARNING if is_first else logging.DEBUG, "%s is not scaled yet: %s", model, error)
+
+
+def _marks_of(scaled: ModelName) -> tuple[str, str]:
+    model, version = labels.parts(scaled)
+    return labels.label_value(model), labels.label_value(version)
 
 
 def _replicas(deployment: Mapping[str, Object]) -> int:

@@ -137,6 +137,10 @@ class KubernetesApi(Protocol):
         """With what it owns, in the background. uid: only that very object."""
         ...
 
+    async def evict(self, pod: str) -> None:
+        """Let it leave in its own time. Unavailable while a disruption budget forbids it."""
+        ...
+
 
 class LightkubeApi:
     """`KubernetesApi` over HTTP. A service: `start`, `stop`."""
@@ -223,6 +227,10 @@ class LightkubeApi:
         if uid is not None:
             body["preconditions"] = {"uid": uid}
         await self._ask("DELETE", self._path(what, name), body=body)
+
+    async def evict(self, pod: str) -> None:
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self._namespace}}
+        await self._ask("POST", self._path(PODS, pod, "eviction"), body=body)
 
     # --- the wire ---
 

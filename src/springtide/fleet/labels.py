@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 
 from springtide.domain.ids import ModelName, WorkerId
 
@@ -87,12 +88,20 @@ def as_query(labels: dict[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
-def pod_of(worker: WorkerId, name: ModelName) -> str | None:
-    """The pod in which a worker runs, by its id (`runtime.ids.new_worker_id`: name, host, process, chance); None where
-    it is not a worker of `name`."""
-    prefix = f"{name}-"
-    if not worker.startswith(prefix):
+def unit(model: ModelName, version: str = "") -> ModelName:
+    """What is scaled by itself: a model, or a version of it that was declared beside it (`matting@2`)."""
+    return ModelName(f"{model}@{version}") if version not in ("", STABLE) else model
+
+
+def parts(scaled: ModelName) -> tuple[ModelName, str]:
+    """Model and version of such a unit."""
+    model, _, version = scaled.partition("@")
+    return ModelName(model), version or STABLE
+
+
+def pod_worker(environ: Mapping[str, str], host: str) -> WorkerId | None:
+    """The id of the worker that this pod is: the pod's name, which nothing else has while it is there; None outside of
+    pods. A container that is started anew is the same worker, and first lets go what the last one held."""
+    if "KUBERNETES_SERVICE_HOST" not in environ:
         return None
-    host, _, rest = worker.removeprefix(prefix).rpartition("-")
-    host, _, _ = host.rpartition("-")
-    return host if host and rest else None
+    return WorkerId(environ.get("POD_NAME") or host)

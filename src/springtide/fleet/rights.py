@@ -1,8 +1,8 @@
 """What Springtide's own processes need to be allowed in a cluster, in one place: `deploy` renders roles from it,
 `doctor` checks it, and the tests of the fleet run with exactly these.
 
-Nothing here creates, changes or deletes a Deployment or a pod: scaling is the scale subresource alone, and a pod only
-ever gets an annotation.
+Nothing here creates, changes or deletes a Deployment or a pod: scaling is the scale subresource alone; a pod only ever
+gets an annotation, or is evicted, which its disruption budget may forbid.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ FLEET = (
         verbs=("get", "list", "watch", "patch"),
         why="how each worker fares; idle ones are marked to leave first (pod-deletion-cost)",
     ),
+    Right(group="", resources=("pods/eviction",), verbs=("create",), why="one worker drained by an operator's order"),
     EVENTS,
 )
 ELECTION = (

@@ -82,6 +82,9 @@ class Api:
             asked.subresource,
         )
         dry_run = request.query.get("dryRun") == "All"
+        if asked.subresource == "eviction":
+            self._delete_pod(namespace, asked.name or "", None)
+            return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
         if asked.verb == "create":
             made = self._store.create(asked.kind, namespace, given, owner=owner, dry_run=dry_run)
             return _json(made, 201)
@@ -240,7 +243,7 @@ def _told(happened: Happened, asked: Asked, query: Mapping[str, str]) -> bytes |
 
 def _has(kind: Kind, subresource: str) -> bool:
     if subresource == "eviction":
-        return False
+        return kind.plural == "pods"
     return (subresource == "status" and kind.has_status) or (subresource == "scale" and kind.scale is not None)
 
 
