@@ -193,7 +193,7 @@ def test_the_controller_may_scale_and_nothing_more() -> None:
     assert not {verb for _, _, verb in granted} & {"*", "delete", "deletecollection", "escalate", "bind"}
     writing = {(resource, verb) for _, resource, verb in granted if verb not in ("get", "list", "watch")}
     assert ("deployments", "patch") not in writing and ("secrets", "get") not in {(r, v) for _, r, v in granted}
-    assert {resource for resource, _ in writing} == {"deployments/scale", "pods", "events", "leases"}
+    assert {resource for resource, _ in writing} == {"deployments/scale", "pods", "pods/eviction", "events", "leases"}
     with_token = {
         name
         for name, each in of_kind(objects, "Deployment").items()

@@ -51,7 +51,7 @@ class InCluster:
     async def settle(self) -> None:
         """The fleet has acted, and seen what came of it."""
         async with asyncio.timeout(10):
-            while self.fleet._acts or not await self._has_seen_all():
+            while self.fleet._acts or self.fleet._errands or not await self._has_seen_all():
                 await asyncio.sleep(0.002)
 
     async def _has_seen_all(self) -> bool:

@@ -284,8 +284,9 @@ def webhook_settings(config: Config) -> WebhookSettings:
     return WebhookSettings(timeout_s=given.timeout_s, disable_after_s=given.disable_after_s, keep_s=given.keep_s)
 
 
-def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
-    """What a worker of a configured model, or of a pool in [workers], is told. Raises ConfigError for any other."""
+def worker_spec(config: Config, name: str, worker: WorkerId, *, succeeds: bool = False) -> WorkerSpec:
+    """What a worker of a configured model, or of a pool in [workers], is told. Raises ConfigError for any other.
+    succeeds: see `WorkerSpec`."""
     from springtide.cli.worker_main import WorkerSpec
 
     pool = config.workers.get(name)
@@ -294,6 +295,7 @@ def worker_spec(config: Config, name: str, worker: WorkerId) -> WorkerSpec:
         raise ConfigError(f"no model {name!r} is configured; there are: {', '.join(config.units)}{pools}")
     return WorkerSpec(
         id=worker,
+        succeeds=succeeds,
         name=name,
         models=tuple(_worker_settings(config, model) for model in (pool.models if pool else [name])),
         memory_mb=pool.memory_mb if pool else None,

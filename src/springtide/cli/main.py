@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -124,6 +125,7 @@ def worker(
     from springtide.cli.build import worker_spec
     from springtide.cli.worker_main import run_worker
     from springtide.domain.ids import ModelName, WorkerId
+    from springtide.fleet.labels import pod_worker
     from springtide.runtime.ids import new_worker_id
 
     settings = _config(config)
@@ -133,7 +135,9 @@ def worker(
     if name not in (settings.units if model else settings.workers):
         kind, there = ("model", settings.units) if model else ("[workers] entry", settings.workers)
         raise ConfigError(f"no {kind} {name!r} is configured; there are: {', '.join(there) or 'none'}")
-    spec = worker_spec(settings, name, WorkerId(worker_id) if worker_id else new_worker_id(ModelName(name)))
+    of_pod = pod_worker(os.environ, socket.gethostname())
+    own = WorkerId(worker_id) if worker_id else of_pod or new_worker_id(ModelName(name))
+    spec = worker_spec(settings, name, own, succeeds=own == of_pod)
     _run(f"worker {name}", lambda stop: run_worker(spec, stop), supervised=supervised)
 
 

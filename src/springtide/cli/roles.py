@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from springtide.broker.protocol import Broker
     from springtide.config import Config
     from springtide.controller.retention import Retention
+    from springtide.controller.scaler import Scaler
     from springtide.domain.lease import Outcome
+    from springtide.fleet.local import LocalFleet
+    from springtide.fleet.protocol import Fleet
     from springtide.gateway.heard_ends import HeardEnds
     from springtide.gateway.keyring import Keyring
     from springtide.gateway.services import GatewayServices
@@ -266,11 +269,36 @@ async def scaling(
     book: OrderBook,
     metrics: Metrics,
 ) -> AsyncGenerator[None]:
-    """The local fleet and its scaler; leaving drains every worker."""
+    """The fleet and its scaler; leaving drains every worker of this machine."""
     from springtide.cli import scaled
-    from springtide.cli.worker_main import VARIABLE
     from springtide.controller.scaler import Scaler
     from springtide.controller.signals import Signals
+
+    def new_scaler(fleet: Fleet) -> Scaler:
+        signals = Signals(broker, fleet, history, clock, pools=scaled.scaled(config))
+        sharing = scaled.sharing(config)
+        return Scaler(signals, fleet, history, scaled.policies(config), clock, sharing=sharing, book=book)
+
+    if config.fleet.kind == "kubernetes":
+        from springtide.cli.cluster import cluster_scaling
+
+        async with cluster_scaling(config, broker, history, clock, new_scaler):
+            yield
+        return
+    fleet = _local_fleet(config, broker, clock)
+    scaler = new_scaler(fleet)
+    await fleet.start()
+    await scaler.start()
+    try:
+        yield
+    finally:
+        await scaler.stop()
+        await fleet.stop(_longest_leave_s(config))
+
+
+def _local_fleet(config: Config, broker: Broker, clock: SystemClock) -> LocalFleet:
+    from springtide.cli import scaled
+    from springtide.cli.worker_main import VARIABLE
     from springtide.fleet.devices import VARIABLE as DEVICES_VARIABLE
     from springtide.fleet.devices import Devices
     from springtide.fleet.local import Launch, LocalFleet
@@ -294,17 +322,7 @@ async def scaling(
         for model in pools.get(name, (name,)):
             await broker.leave(model, worker, clock.now_s())
 
-    fleet = LocalFleet(launch, new_worker_id, on_gone, clock)
-    signals = Signals(broker, fleet, history, clock, pools=scaled.scaled(config))
-    sharing = scaled.sharing(config)
-    scaler = Scaler(signals, fleet, history, scaled.policies(config), clock, sharing=sharing, book=book)
-    await fleet.start()
-    await scaler.start()
-    try:
-        yield
-    finally:
-        await scaler.stop()
-        await fleet.stop(_longest_leave_s(config))
+    return LocalFleet(launch, new_worker_id, on_gone, clock)
 
 
 @contextlib.asynccontextmanager

@@ -17,6 +17,7 @@ import msgspec
 
 from springtide.cli.patience import start, started
 from springtide.cli.watched import not_ready, relayed, shown
+from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
 from springtide.runtime.memory import settle
@@ -57,6 +58,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker needs to know."""
 
     id: WorkerId
+    succeeds: bool = False  # a process of this id may have died here before: what it held is given back first
     name: str  # of the model, or of the pool
     models: tuple[WorkerSettings, ...]
     memory_mb: int | None = None  # that its models share; None: one model, always loaded
@@ -118,6 +120,8 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
         await start(blobs, "blob store", stop)
         stack.push_async_callback(blobs.stop)
         await stack.enter_async_context(started(broker, "broker", stop))
+        if spec.succeeds:
+            await _give_back(spec, broker)
         metrics = Metrics()
         worker = _worker(spec, broker, blobs, metrics)
         await stack.enter_async_context(relayed(metrics, broker, f"worker {spec.id}"))
@@ -134,6 +138,15 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
             await worker.run()
         finally:
             watcher.cancel()
+
+
+async def _give_back(spec: WorkerSpec, broker: Broker) -> None:
+    """What an earlier container of this pod held: it is dead, and nobody need wait for its leases to end."""
+    for one in spec.models:
+        try:
+            await broker.leave(one.model, spec.id, SystemClock().now_s())
+        except (Unavailable, OutcomeUnknown) as error:  # they end by themselves
+            log.debug("what %s held before waits for its lease: %s", spec.id, error)
 
 
 def _worker(spec: WorkerSpec, broker: Broker, blobs: Blobs, metrics: Metrics) -> Worker | Host:

@@ -171,9 +171,9 @@ class BlobsConfig(Section):
 
 
 class FleetConfig(Section):
-    """Where workers are, and what all models may take together (docs/elasticity.md). Where they want more, it goes to the one
-    whose jobs would wait longest for their objective, and idle models are unloaded for those that starve. Each model
-    says what a worker of it takes."""
+    """Where workers are, and what all models may take together (docs/elasticity.md). Where they want more, it goes to
+    the one whose jobs would wait longest for their objective, and idle models are unloaded for those that starve. Each
+    model says what a worker of it takes."""
 
     kind: Literal["local", "kubernetes"] = Field(
         default="local",

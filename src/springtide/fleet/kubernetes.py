@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -70,7 +70,8 @@ class KubernetesFleet:
         self._acts: dict[ModelName, asyncio.Task[None]] = {}
         self._written: dict[ModelName, tuple[int, str]] = {}  # replicas, and the version that made them
         self._refusals: dict[ModelName, Trouble] = {}
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
+        self._evicting: set[WorkerId] = set()
         self.wishes = Wishes(self._names)
 
     async def start(self) -> None:
@@ -79,7 +80,7 @@ class KubernetesFleet:
 
     async def stop(self, grace_s: float) -> None:
         """Pods stay: they are the cluster's, and the next controller finds them."""
-        tasks = [*self._acts.values(), *self._farewells]
+        tasks = [*self._acts.values(), *self._errands]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -113,18 +114,29 @@ class KubernetesFleet:
             self._acts[model] = asyncio.create_task(self._act(model), name=f"scale {model}")
 
     async def drain(self, workers: Sequence[WorkerId]) -> None:
-        """By eviction: their pods leave as gently as at a node's end, and a disruption budget may put it off."""
+        """By eviction: their pods leave as gently as at a node's end, and a disruption budget may put it off. Said
+        again with each round, so what fails is tried again then."""
         for worker in workers:
             pod = self._pods.objects.get(worker)
-            if pod is None or not _is_here(pod) or not self._may_act():
-                continue
-            try:
-                await self._api.evict(worker)
-            except ApiRefused as error:
-                if not error.is_missing:
-                    raise Unavailable(f"{worker} cannot be drained: {error.message}") from error
-                continue
+            if pod is not None and _is_here(pod) and self._may_act() and worker not in self._evicting:
+                self._evicting.add(worker)
+                self._in_passing(self._evict(worker, pod))
+
+    async def _evict(self, worker: WorkerId, pod: Object) -> None:
+        try:
+            await self._api.evict(worker)
+            log.info("%s drains, as ordered", worker)
             self._events.tell({**pod, "apiVersion": "v1", "kind": "Pod"}, "Drained", "as an operator ordered")
+        except SpringtideError as error:
+            log.debug("%s is not drained yet: %s", worker, error)
+            await self._clock.sleep(MOST_RETRY_S)  # a disruption budget does not change by the second
+        finally:
+            self._evicting.discard(worker)
+
+    def _in_passing(self, doing: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(doing)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     # --- looking ---
 
@@ -161,9 +173,7 @@ class KubernetesFleet:
         model = self._model_of(pod)
         if model is None or self._on_gone is None:
             return
-        task = asyncio.create_task(self._say_gone(model, WorkerId(pod["metadata"]["name"]), self._on_gone))
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+        self._in_passing(self._say_gone(model, WorkerId(pod["metadata"]["name"]), self._on_gone))
 
     async def _say_gone(
         self, model: ModelName, worker: WorkerId, on_gone: Callable[[ModelName, WorkerId], Awaitable[None]]

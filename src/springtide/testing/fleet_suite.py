@@ -83,6 +83,17 @@ class FleetContract:
         await _want(yard, 1, drain_first=[WorkerId("long-gone")])
         assert len(await _staying(yard)) == 1
 
+    async def test_one_that_is_drained_leaves_and_another_takes_its_place(self, yard: Yard) -> None:
+        await _want(yard, 2)
+        first, second = await _staying(yard)
+        await yard.fleet.drain([first, WorkerId("long-gone")])
+        await yard.settle()
+        await _want(yard, 2)
+        left = await _staying(yard)
+        assert second in left
+        assert first not in left
+        assert len(left) == 2
+
     async def test_from_zero_and_back_and_again(self, yard: Yard) -> None:
         for replicas in (1, 0, 2):
             await _want(yard, replicas)
