@@ -48,6 +48,12 @@ max_upload_mb: 2048
 - apiGroups:
     - ""
   resources:
+    - pods/eviction
+  verbs:
+    - create
+- apiGroups:
+    - ""
+  resources:
     - events
   verbs:
     - create
