@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -48,12 +48,12 @@ class World:
         self.started: list[psutil.Process] = []
         self.environment: dict[str, str] = {}  # beyond that of the tests
 
-    def start(self, *command: str) -> psutil.Process:
-        """A `springtide` command as a process of its own group."""
+    def start(self, *command: str, before: Sequence[str] = ()) -> psutil.Process:
+        """A `springtide` command as a process of its own group. before: a program that starts it, and its options."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("SPRINGTIDE_")}
         env |= {"SPRINGTIDE_CONFIG": str(self.config), **self.environment}
         popen = subprocess.Popen(
-            [sys.executable, "-m", "springtide", *command],
+            [*before, sys.executable, "-m", "springtide", *command],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
