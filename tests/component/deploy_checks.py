@@ -38,6 +38,15 @@ MATRIX: dict[str, tuple[Path | None, tuple[str, ...]]] = {
             "kubernetes.pod_monitors=false",
         ),
     ),
+    "versions": (
+        PRODUCTION,
+        (
+            "models.speech.versions.2={max_replicas=2, timeout_s=9000, engine='synthetic'}",
+            "models.matting.versions.2026-11={accelerators=2.0, warm_up='auto'}",
+            'kubernetes.models."speech@2"={image="registry.example.com/springtide/worker:0.2.0", gpu_memory_mb=9000}',
+            "kubernetes.network.cloud_metadata=true",
+        ),
+    ),
     "mig": (PRODUCTION, ("kubernetes.worker.gpu_resource=nvidia.com/mig-3g.20gb", "models.matting.accelerators=2")),
     "no-policies": (
         TRIAL,

@@ -179,6 +179,23 @@ def test_a_worker_restarts_for_what_it_reads_and_for_nothing_else() -> None:
     assert digests("kubernetes.keda.polling_s=5") == before
 
 
+def test_a_version_has_a_deployment_of_its_own_beside_its_model() -> None:
+    workers = of_kind(render.objects(installation(*MATRIX["versions"])), "Deployment")
+    two, first = workers["springtide-worker-speech--2"], workers["springtide-worker-speech"]
+    assert {**labels.worker_selector("springtide", "speech", "2")} == two["spec"]["selector"]["matchLabels"]
+    assert {**labels.worker_selector("springtide", "speech", "stable")} == first["spec"]["selector"]["matchLabels"]
+    [container] = two["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["worker", "--model", "speech@2"]
+    assert container["image"].endswith(":0.2.0")
+    assert container["resources"]["limits"]["nvidia.com/gpumem"] == "9000"
+    assert container["resources"]["limits"]["nvidia.com/gpucores"] == "50"  # as its model has it
+    assert two["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 9000
+    before = of_kind(render.objects(installation(PRODUCTION)), "Deployment")["springtide-worker-speech"]
+    assert first == before  # a canary restarts nothing of the version beside it
+    with pytest.raises(ConfigError, match="speech@2"):
+        installation(PRODUCTION, (*MATRIX["versions"][1], "kubernetes.scaling=hpa"))
+
+
 def test_the_controller_may_scale_and_nothing_more() -> None:
     objects = render.objects(installation(PRODUCTION))
     [role] = of_kind(objects, "Role").values()

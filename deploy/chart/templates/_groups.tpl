@@ -16,12 +16,16 @@
 {{- toYaml $out -}}
 {{- end -}}
 
-{{/* All models with their defaults. */}}
+{{/* All models with their defaults, and the versions beside them as name@version. */}}
 {{- define "springtide.models" -}}
 {{- $defaults := fromYaml (include "springtide.modelDefaults" .) -}}
 {{- $models := dict -}}
-{{- range $name, $model := .Values.models -}}
-{{- $_ := set $models $name (fromYaml (include "springtide.over" (dict "below" $defaults "above" $model))) -}}
+{{- range $name, $model := (fromYaml (include "springtide.file" .)).models -}}
+{{- $whole := fromYaml (include "springtide.over" (dict "below" $defaults "above" (omit $model "versions"))) -}}
+{{- $_ := set $models $name $whole -}}
+{{- range $version, $given := $model.versions -}}
+{{- $_ := set $models (printf "%s@%s" $name $version) (fromYaml (include "springtide.over" (dict "below" $whole "above" $given))) -}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $models -}}
 {{- end -}}
@@ -49,20 +53,27 @@
 
 {{- define "springtide.group" -}}
 {{- $k := .root.Values.kubernetes -}}
-{{- $own := get $k.models .name | default dict -}}
-{{- $pods := fromYaml (include "springtide.over" (dict "below" $k.worker "above" $own)) -}}
+{{- $parts := splitList "@" .name -}}
+{{- $model := index $parts 0 -}}
+{{- $pods := fromYaml (include "springtide.over" (dict "below" $k.worker "above" (get $k.models $model | default dict))) -}}
+{{- if gt (len $parts) 1 -}}
+{{- $pods = fromYaml (include "springtide.over" (dict "below" $pods "above" (get $k.models .name | default dict))) -}}
+{{- end -}}
+{{- $suffix := "" -}}
+{{- if gt (len $parts) 1 -}}{{- $suffix = printf "--%s" (index $parts 1) -}}{{- end -}}
 {{- $longest := 0 -}}
 {{- $loads := 0 -}}
 {{- range $member := .members -}}
-{{- $model := get $.models $member -}}
-{{- $longest = max $longest (int (ceil $model.timeout_s)) (int (ceil $model.grace_s)) -}}
-{{- $loads = max $loads (int (ceil (mulf $model.load_timeout_s $model.load_attempts))) -}}
+{{- $one := get $.models $member -}}
+{{- $longest = max $longest (int (ceil $one.timeout_s)) (int (ceil $one.grace_s)) -}}
+{{- $loads = max $loads (int (ceil (mulf $one.load_timeout_s $one.load_attempts))) -}}
 {{- end -}}
 {{- $cpus := "" -}}
 {{- if hasKey .sizes "cpus" -}}{{- $cpus = printf "%dm" (int (ceil (mulf .sizes.cpus 1000))) -}}{{- end -}}
 name: {{ .name | quote }}
-label: {{ include "springtide.labelValue" .name | quote }}
-objectName: {{ include "springtide.objectName" (printf "%s-worker-%s" $k.name .name) }}
+model: {{ $model | quote }}
+version: {{ gt (len $parts) 1 | ternary (last $parts) "stable" | quote }}
+objectName: {{ include "springtide.objectName" (printf "%s-worker-%s%s" $k.name $model $suffix) }}
 flag: {{ .flag | quote }}
 members: {{ toJson .members }}
 image: {{ $pods.image | default $k.images.worker | quote }}
@@ -99,6 +110,10 @@ pods:
 {{- $_ := set $model "grace_s" (get $model "timeout_s" | default $defaults.timeout_s) -}}
 {{- end -}}
 {{- if ne (get $model "warm_up") "always" -}}{{- $_ := set $model "warm_up" "always" -}}{{- end -}}
+{{- range $version, $given := $model.versions -}}
+{{- if and (hasKey $given "timeout_s") (not (hasKey $given "grace_s")) -}}{{- $_ := set $given "grace_s" $given.timeout_s -}}{{- end -}}
+{{- if eq (get $given "warm_up") "auto" -}}{{- $_ := set $given "warm_up" "always" -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if not $file.workers -}}{{- $_ := unset $file "workers" -}}{{- end -}}
 {{- toYaml $file -}}

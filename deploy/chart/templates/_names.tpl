@@ -47,8 +47,8 @@ labels:
 {{/* list $ group */}}
 {{- define "springtide.workerSelector" -}}
 {{ include "springtide.selector" (list (index . 0) "worker") }}
-springtide.dev/model: {{ (index . 1).label | quote }}
-springtide.dev/version: stable
+springtide.dev/model: {{ include "springtide.labelValue" (index . 1).model | quote }}
+springtide.dev/version: {{ include "springtide.labelValue" (index . 1).version | quote }}
 {{- end -}}
 
 {{- define "springtide.workerMetadata" -}}

@@ -236,6 +236,10 @@ class NetworkConfig(Section):
         description="Ports that may be reached anywhere, but for the cloud's metadata address: object storage, Redis, "
         "PostgreSQL, the API server, webhooks, inputs by URL.",
     )
+    cloud_metadata: bool = Field(
+        default=False,
+        description="That address too, by which clouds give pods the credentials of their machine or (GKE) their own.",
+    )
 
 
 class QuotaConfig(Section):

@@ -14,12 +14,17 @@ def priorities(to: Installation) -> list[Object]:
     if not to.settings.priority_classes:
         return []
     wanted = (
-        ("control", labels.CONTROLLER, 100_000, "Springtide's gateways and controllers: without them nothing runs."),
-        ("workers", labels.WORKER, 10_000, "Springtide's workers: they give way to gateways and controllers."),
+        (
+            "control",
+            100_000,
+            "PreemptLowerPriority",
+            "Springtide's gateways and controllers: without them nothing runs.",
+        ),
+        ("workers", 10_000, "Never", "Springtide's workers: before others in the queue, but they drive nobody away."),
     )
     found: list[Object] = []
-    for part, component, value, why in wanted:
-        metadata = to.metadata(to.named(part), component)
+    for part, value, preemption, why in wanted:
+        metadata = to.metadata(to.named(part), labels.WORKER if part == "workers" else labels.CONTROLLER)
         del metadata["namespace"]
         found.append(
             {
@@ -28,7 +33,7 @@ def priorities(to: Installation) -> list[Object]:
                 "metadata": metadata,
                 "value": value,
                 "globalDefault": False,
-                "preemptionPolicy": "PreemptLowerPriority",
+                "preemptionPolicy": preemption,
                 "description": why,
             }
         )
@@ -101,10 +106,10 @@ def _policy(to: Installation, component: str, ingress: list[Object], egress: lis
 def _out(to: Installation) -> list[Object]:
     """Names, the servers that we stand on, and what callers' URLs name."""
     dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
-    anywhere = [
-        {"ipBlock": {"cidr": "0.0.0.0/0", "except": [METADATA]}},
-        {"ipBlock": {"cidr": "::/0", "except": [METADATA_V6]}},
-    ]
+    anywhere: list[Object] = [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
+    if not to.settings.network.cloud_metadata:
+        for each, barred in zip(anywhere, (METADATA, METADATA_V6), strict=True):
+            each["ipBlock"]["except"] = [barred]
     ports = [_tcp(port) for port in to.settings.network.egress_ports]
     return [{"ports": dns}, {"to": anywhere, "ports": ports}]
 

@@ -10,6 +10,7 @@ from typing import Any
 from springtide.config import Config, ModelConfig, WorkersConfig
 from springtide.config.kubernetes import KubernetesConfig, WorkerPodConfig
 from springtide.domain.errors import ConfigError
+from springtide.domain.ids import parted
 from springtide.fleet import labels
 
 Object = dict[str, Any]  # a Kubernetes object, or a part of one, as JSON has it
@@ -24,18 +25,21 @@ LOAD_MARGIN_S = 60  # beyond all loads of a model: time to fail what waits with 
 class WorkerGroup:
     """Workers that one Deployment holds: those of a version of a model, or of a [workers] entry."""
 
-    def __init__(self, config: Config, name: str, *, version: str = labels.STABLE) -> None:
+    def __init__(self, config: Config, name: str) -> None:
+        """name: of a model, of a version beside it (`matting@2`), or of a [workers] entry."""
         self.name = name
-        self.version = version
+        self.model, version = parted(name)
+        self.version = version or labels.STABLE
         self.is_pool = name in config.workers
         self._sizes: ModelConfig | WorkersConfig = config.workers[name] if self.is_pool else config.units[name]
         members = config.workers[name].models if self.is_pool else [name]
         self.members = {member: config.units[member] for member in members}
-        common = config.kubernetes.worker
-        own = config.kubernetes.models.get(name)
-        self.pods: WorkerPodConfig = common if own is None else own.over(common)
+        self.pods: WorkerPodConfig = config.kubernetes.worker
+        for one in dict.fromkeys((self.model, name)):  # a version's own on top of its model's
+            if (own := config.kubernetes.models.get(one)) is not None:
+                self.pods = own.over(self.pods)
         self.image = self.pods.image or config.kubernetes.images.worker
-        self.object_name = labels.worker_name(config.kubernetes.name, name, version)
+        self.object_name = labels.worker_name(config.kubernetes.name, self.model, self.version)
 
     @property
     def min_replicas(self) -> int:
@@ -131,6 +135,11 @@ class Installation:
         if not config.blobs.url.startswith("s3://") and not settings.trial.s3:
             problems.append(
                 "blobs.url: pods share no folder, so it must be s3://...; or set kubernetes.trial.s3 = true to try"
+            )
+        if settings.scaling == "hpa" and (beside := [group.name for group in self.groups if "@" in group.name]):
+            problems.append(
+                f"kubernetes.scaling: a plain HPA cannot ask for the queue of {', '.join(beside)} (its selectors "
+                "take no @); use springtide or keda"
             )
         if unknown := sorted(set(settings.models) - {group.name for group in self.groups}):
             problems.append(f"kubernetes.models: no workers of that name: {', '.join(unknown)}")

@@ -51,7 +51,7 @@ def _scaled_object(to: Installation, group: WorkerGroup) -> Object:
                     "type": "external-push" if given.push else "external",
                     "name": "wish",
                     "metricType": "AverageValue",
-                    "metadata": {"scalerAddress": address, "model": group.name, "version": group.version},
+                    "metadata": {"scalerAddress": address, "model": group.model, "version": group.version},
                 }
             ],
         },

@@ -53,10 +53,11 @@ def file_of(data: Mapping[str, Any]) -> dict[str, Any]:
     file = {key: copy.deepcopy(value) for key, value in data.items() if key not in FILE_SECTIONS_LEFT_OUT}
     for model in file["models"].values():
         model.setdefault("grace_s", model.get("timeout_s", ModelConfig.model_fields["timeout_s"].default))
-        if model.get("warm_up", "auto") == "auto":
-            model["warm_up"] = (
-                "always"  # what `models check` found, on which "auto" rests, was found on another machine
-            )
+        for table in (model, *model.get("versions", {}).values()):
+            if "timeout_s" in table:
+                table.setdefault("grace_s", table["timeout_s"])
+            if table.get("warm_up", "auto" if table is model else "always") == "auto":
+                table["warm_up"] = "always"  # what `models check` found, on which "auto" rests, was of another machine
     return file
 
 

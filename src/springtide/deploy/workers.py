@@ -11,6 +11,7 @@ import math
 
 from springtide.deploy import pods, weights
 from springtide.deploy.installation import Installation, Object, WorkerGroup
+from springtide.domain.ids import parted
 from springtide.fleet import labels
 
 ROLLOUT_MARGIN_S = 300  # beyond loading: a node that must be added, an image that must be fetched
@@ -26,7 +27,7 @@ def objects(to: Installation) -> list[Object]:
     found: list[Object] = []
     account = to.named(labels.WORKER)
     for group in to.groups:
-        selector = labels.worker_selector(to.name, group.name, group.version)
+        selector = labels.worker_selector(to.name, group.model, group.version)
         found.append(deployment(to, group, account))
         found.append(pods.disruption_budget(metadata(to, group), selector))
     return found
@@ -34,14 +35,14 @@ def objects(to: Installation) -> list[Object]:
 
 def metadata(to: Installation, group: WorkerGroup, **more: Object) -> Object:
     """Of an object that belongs to a group."""
-    own = {labels.MODEL: labels.label_value(group.name), labels.VERSION: labels.label_value(group.version)}
+    own = {labels.MODEL: labels.label_value(group.model), labels.VERSION: labels.label_value(group.version)}
     queue = {"kueue.x-k8s.io/queue-name": group.pods.queue} if group.pods.queue else {}
     return to.metadata(group.object_name, labels.WORKER, labels={**own, **queue}, **more)
 
 
 def deployment(to: Installation, group: WorkerGroup, account: str) -> Object:
-    selector = labels.worker_selector(to.name, group.name, group.version)
-    notes: Object = {labels.MODEL_ANNOTATION: group.name, labels.MAX_REPLICAS_ANNOTATION: str(group.max_replicas)}
+    selector = labels.worker_selector(to.name, group.model, group.version)
+    notes: Object = {labels.MODEL_ANNOTATION: group.model, labels.MAX_REPLICAS_ANNOTATION: str(group.max_replicas)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -69,7 +70,15 @@ def _read_by(to: Installation, group: WorkerGroup) -> Object:
     """The part of the file that a worker of this group reads."""
     sections = {section: to.file.get(section) for section in pods.WORKER_SECTIONS}
     pool = to.file.get("workers", {}).get(group.name)
-    return {**sections, "models": {name: to.file["models"][name] for name in group.members}, "pool": pool}
+    return {**sections, "models": [_table(to, name) for name in group.members], "pool": pool}
+
+
+def _table(to: Installation, name: str) -> list[Object]:
+    """What the file says of a model or version; of the others beside it nothing, they come and go by themselves."""
+    model, version = parted(name)
+    table: Object = to.file["models"][model]
+    own = {key: value for key, value in table.items() if key != "versions"}
+    return [own] if version is None else [own, table["versions"][version]]
 
 
 def _pod(to: Installation, group: WorkerGroup, selector: dict[str, str], account: str) -> Object:
@@ -100,7 +109,7 @@ def _near_weights(group: WorkerGroup) -> Object:
     terms = [
         {
             "weight": 50,
-            "preference": {"matchExpressions": [{"key": labels.weights_label(name), "operator": "Exists"}]},
+            "preference": {"matchExpressions": [{"key": labels.weights_label(parted(name)[0]), "operator": "Exists"}]},
         }
         for name in group.members
     ]
