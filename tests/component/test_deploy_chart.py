@@ -13,6 +13,7 @@ import yaml
 from deploy_checks import MATRIX, PRODUCTION, ROOT, Unknown, complaints, misshapen
 from helm_binary import helm
 
+from springtide.config.kubernetes import KubernetesConfig
 from springtide.deploy import render
 from springtide.deploy.values import chart_values, installation
 from springtide.deploy.yaml_text import to_yaml
@@ -38,7 +39,9 @@ def comparable(objects: list[dict[str, Any]]) -> Objects:
     for each in objects:
         data = each.get("data", {})
         if "springtide.toml" in data:
-            data["springtide.toml"] = tomllib.loads(data["springtide.toml"])
+            read = tomllib.loads(data["springtide.toml"])
+            read["kubernetes"] = KubernetesConfig(**read.get("kubernetes", {}))  # one says the defaults, too
+            data["springtide.toml"] = read
         if "config.yaml" in data:
             data["config.yaml"] = yaml.load(data["config.yaml"], LOADER)
         notes = each.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})

@@ -103,7 +103,8 @@ pods:
 {{/* springtide.toml as the pods read it: a worker may take as long to leave as its longest job, and is ready only after
      a first run. */}}
 {{- define "springtide.file" -}}
-{{- $file := deepCopy (omit .Values "kubernetes" "global") -}}
+{{- $file := deepCopy (omit .Values "global") -}}
+{{- $_ := unset $file.kubernetes "namespace" -}}
 {{- $defaults := fromYaml (include "springtide.modelDefaults" .) -}}
 {{- range $name, $model := $file.models -}}
 {{- if not (hasKey $model "grace_s") -}}

@@ -95,7 +95,7 @@ def _deployment(to: Installation, component: str, given: ControlConfig, containe
             "template": {
                 "metadata": {
                     "labels": {**selector, labels.PART_OF: labels.APP_NAME},
-                    "annotations": {pods.CONFIG_ANNOTATION: pods.digest_of(to.file)},
+                    "annotations": {pods.CONFIG_ANNOTATION: pods.digest_of(pods.read_by_all(to))},
                 },
                 "spec": {
                     "serviceAccountName": to.named(component),

@@ -30,6 +30,12 @@ def config_map(to: Installation) -> Object:
     }
 
 
+def read_by_all(to: Installation) -> dict[str, Any]:
+    """What restarts gateways and controllers where it changes. Of [kubernetes] they know what matters to them from
+    variables."""
+    return {key: value for key, value in to.file.items() if key != "kubernetes"}
+
+
 def digest_of(data: Any) -> str:
     """What changes where `data` does."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -18,7 +18,6 @@ from springtide.config import Config, ModelConfig, read_config
 from springtide.deploy.installation import Installation
 from springtide.domain.errors import ConfigError
 
-FILE_SECTIONS_LEFT_OUT = ("kubernetes",)  # the pods learn what they need of it from variables
 _SECRETS = (
     ("blobs", "secret_access_key"),
     ("blobs", "session_token"),
@@ -48,9 +47,10 @@ def values_of(path: Path | None, sets: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def file_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """springtide.toml as the pods read it: without what only the renderer needs, and with what is different there:
-    a worker may take as long to leave as its longest job, and is ready only after a first run."""
-    file = {key: copy.deepcopy(value) for key, value in data.items() if key not in FILE_SECTIONS_LEFT_OUT}
+    """springtide.toml as the pods read it, with what is different there: a worker may take as long to leave as its
+    longest job, and is ready only after a first run. The namespace they learn from the pod itself."""
+    file = copy.deepcopy(dict(data))
+    file.get("kubernetes", {}).pop("namespace", None)
     for model in file["models"].values():
         model.setdefault("grace_s", model.get("timeout_s", ModelConfig.model_fields["timeout_s"].default))
         for table in (model, *model.get("versions", {}).values()):
@@ -62,10 +62,8 @@ def file_of(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chart_values(to: Installation) -> dict[str, Any]:
-    """What the Helm chart takes: the pods' file, and [kubernetes] as given."""
-    given = to.settings.model_dump(exclude_unset=True)
-    given.pop("namespace", None)  # Helm's own: -n
-    return {**to.file, **({"kubernetes": given} if given else {})}
+    """What the Helm chart takes: the same. The namespace is Helm's own (-n)."""
+    return dict(to.file)
 
 
 def _read(path: Path | None) -> dict[str, Any]:
