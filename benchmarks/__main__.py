@@ -29,6 +29,7 @@ NAMES = (
     "restore",
     "speech",
     "startup",
+    "life",
     "upload",
     "elasticity",
 )

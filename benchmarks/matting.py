@@ -46,7 +46,7 @@ NOTES = (
     "Overhead holds upload, checks, two fsynced commits, queue, transfer to the engine and back, both answers.",
     "The client is httpx on one kept-alive connection; its own time counts as overhead.",
     "Engine and bare library take turns in one process, on the portrait; ours also takes the background's colour out.",
-    "Twenty at once: from the first POST to the last byte of the last cut-out, two lanes with four pictures each time, four more on their way.",
+    "Twenty at once: from the first POST to the last byte of the last cut-out, four to a run in two lanes.",
 )
 
 

@@ -40,6 +40,7 @@ from springtide.ledger.webhooks import Webhooks
 from springtide.media.inspector import Inspector
 from springtide.policy.elastic.backlog import BacklogSettings
 from springtide.policy.elastic.named import bound
+from springtide.policy.elastic.view import Policy
 from springtide.sim.clients import Front, Gateway
 from springtide.sim.engine import Machine, SimChild, SimEngine
 from springtide.sim.fleet import SimFleet, WorkerProcess
@@ -234,9 +235,19 @@ class ControllerRole:
 
     name = "controller"
 
-    def __init__(self, site: Site, *, keeps_record: bool) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        keeps_record: bool,
+        policies: Mapping[ModelName, Policy] | None = None,
+        pools: Mapping[ModelName, Pool] | None = None,
+    ) -> None:
+        """policies: by backlog, as drawn for the model, where there are none; pools: with the usual objective."""
         self._site = site
         self._keeps_record = keeps_record
+        self._policies = policies
+        self._pools = pools or {name: Pool(models=(name,)) for name in site.models}
         self.fleets: list[SimFleet] = []
 
     async def begin(self, node: Node) -> None:
@@ -253,7 +264,7 @@ class ControllerRole:
         self.fleets.append(fleet)
         if self._keeps_record:
             await start_record_keeping(site, node, broker)
-        policies = {
+        policies = self._policies or {
             name: bound(
                 BacklogSettings(
                     min_replicas=model.min_replicas,
@@ -265,8 +276,7 @@ class ControllerRole:
             for name, model in site.models.items()
         }
         history = site.history_link(node)
-        pools = {name: Pool(models=(name,)) for name in site.models}
-        signals = Signals(broker, fleet, history, node.host, pools=pools)
+        signals = Signals(broker, fleet, history, node.host, pools=self._pools)
         await Scaler(signals, fleet, history, policies, node.host).start()
 
     def gone(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from springtide.sim.pool.chance import Chance
+from springtide.sim.pool.chance import Chance, seeded
 from springtide.sim.pool.jobs import Jobs
 
 
@@ -71,3 +71,11 @@ def sized(name: str, at_s: Sequence[float], sizes: Sizes, *, chance: Chance, not
 def foreseen(run_s: float, error_cv: float, chance: Chance) -> float:
     """A prediction of this run, as wrong as `error_cv` says."""
     return lognormal(run_s, error_cv, chance)
+
+
+def two_tides(seed: int = 1) -> Jobs:
+    """Ten minutes in which the load rises and falls twice, in bursts; jobs of four seconds, some of twelve."""
+    chance = seeded("two tides", seed)
+    at_s = renewal([0.0, 150.0, 300.0, 450.0, 600.0], [0.1, 0.9, 0.2, 1.2, 0.1], cv=1.2, chance=chance)
+    run_s = [lognormal(4.0, 0.6, chance) for _ in at_s]
+    return Jobs(name="two tides", at_s=at_s, run_s=run_s, predicted_s=run_s)
