@@ -6,42 +6,57 @@ is stated here; docs/elasticity.md has it from real processes.
 
 from __future__ import annotations
 
-from springtide.sim.life import live
+import msgspec
+
+from springtide.policy.elastic.bounds import Bounds
+from springtide.sim.life import Lived, live
 from springtide.sim.pool.agreement import Agreement, agreement
-from springtide.sim.pool.arrivals import two_tides
-from springtide.sim.pool.contenders import tide_for
+from springtide.sim.pool.arrivals import foreseen, two_tides
+from springtide.sim.pool.chance import seeded
+from springtide.sim.pool.contenders import Ours, tide_for
 from springtide.sim.pool.engine import Setup, simulate
 from springtide.sim.pool.jobs import Jobs
 from springtide.sim.pool.weather import Weather
 
-COLD_START_S = 8.0
+WEATHER = Weather(cold_start_s=8.0)
 MOST_APART = 0.25  # one trace: share of the bill, and of the mean fleet at any time
 ATTAINED_APART = 0.05  # share of the jobs that began in time
 COST_APART = 0.1  # the bill of several
 
 
-def compared(jobs: Jobs, wait_s: float, *, life_aims_at_s: float | None = None) -> Agreement:
-    weather = Weather(cold_start_s=COLD_START_S)
-    contender = tide_for(wait_s, 0.95, weather)
-    simulated = simulate(jobs, contender, Setup(weather=weather, wait_s=wait_s))
-    aim_s = life_aims_at_s or wait_s
-    lived = live(jobs, tide_for(aim_s, 0.95, weather).policy, wait_s=aim_s, cold_start_s=COLD_START_S, most=1000)
-    assert len(lived.waits_s) == len(jobs)
-    return agreement(lived.waits_s, lived.replicas, simulated, wait_s=wait_s)
+def lived(jobs: Jobs, wait_s: float) -> Lived:
+    policy = tide_for(wait_s, 0.95, WEATHER).policy
+    found = live(jobs, policy, wait_s=wait_s, cold_start_s=WEATHER.cold_start_s, most=1000)
+    assert len(found.waits_s) == len(jobs)
+    return found
+
+
+def beside(life: Lived, jobs: Jobs, contender: Ours, wait_s: float) -> Agreement:
+    simulated = simulate(jobs, contender, Setup(weather=WEATHER, wait_s=wait_s))
+    return agreement(life.waits_s, life.replicas, simulated, wait_s=wait_s)
 
 
 def test_replicas_and_waits_agree() -> None:
     """Of eighteen such traces, six each at 5, 15 and 30 s, the worst was 21 % dearer, and 3.4 of 100 jobs apart."""
-    found = [compared(two_tides(seed), wait_s) for seed, wait_s in ((1, 5.0), (2, 15.0), (4, 5.0))]
-    for one in found:
+    found: list[Agreement] = []
+    for seed, wait_s in ((1, 5.0), (2, 30.0), (4, 5.0)):
+        jobs = two_tides(seed)
+        life = lived(jobs, wait_s)
+        one = beside(life, jobs, tide_for(wait_s, 0.95, WEATHER), wait_s)
         assert one.cost_apart <= MOST_APART, one
         assert abs(one.attained[0] - one.attained[1]) <= ATTAINED_APART, one
         assert one.replicas_apart <= MOST_APART * one.replicas_mean, one
-    lived, simulated = (sum(one.replica_s[side] for one in found) for side in (0, 1))
-    assert abs(lived / simulated - 1.0) <= COST_APART, found
+        # It would be seen if they did not: a simulator that is told of a smaller fleet.
+        other = beside(life, jobs, tide_for(wait_s, 0.95, WEATHER, bounds=Bounds(max_replicas=3)), wait_s)
+        assert abs(other.attained[0] - other.attained[1]) > ATTAINED_APART, other
+        found.append(one)
+    real, simulated = (sum(one.replica_s[side] for one in found) for side in (0, 1))
+    assert abs(real / simulated - 1.0) <= COST_APART, found
 
 
-def test_it_would_be_seen_if_they_did_not() -> None:
-    """Life that aims at other waits than the simulator is told."""
-    found = compared(two_tides(1), 5.0, life_aims_at_s=60.0)
-    assert abs(found.attained[0] - found.attained[1]) > ATTAINED_APART and found.cost_apart > COST_APART
+def test_promises_are_kept_as_often_as_they_say() -> None:
+    """Engines that are off by a third. Of twenty-four such runs 86 to 93 of 100 jobs ended within the wide band."""
+    jobs, chance = two_tides(1), seeded("estimates", 1)
+    life = lived(msgspec.structs.replace(jobs, predicted_s=[foreseen(one, 0.3, chance) for one in jobs.run_s]), 30.0)
+    assert life.held90 is not None and 0.85 <= life.held90 <= 0.95
+    assert life.held50 is not None and 0.4 <= life.held50 <= 0.6

@@ -61,6 +61,7 @@ class SimInput(BaseModel):
 
     tag: str
     seconds: float = 1.0
+    foreseen_s: float | None = None  # what the engine says it will take; None: it knows
     steps: int = 4
     do: Do = Do.OK
 
@@ -85,7 +86,7 @@ class SimEngine(Engine[SimInput, SimOutput]):
         raise NotImplementedError("simulated workers run it: no child process ever does")
 
     def estimate(self, inputs: SimInput) -> float:
-        return inputs.seconds
+        return inputs.seconds if inputs.foreseen_s is None else inputs.foreseen_s
 
 
 def checkpoint_step(path: str | None) -> int:

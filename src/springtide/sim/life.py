@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from springtide.controller.signals import Pool
 from springtide.domain.ids import JobId, ModelName
+from springtide.gateway.readiness import Eta
 from springtide.gateway.submission import SubmitRequest
 from springtide.ledger.sql import SqlLedger
 from springtide.policy.elastic.view import Policy
-from springtide.sim.clients import Front
+from springtide.sim.clients import Front, Gateway
 from springtide.sim.engine import Machine
 from springtide.sim.links import Address, Network, SimBlobs
 from springtide.sim.loop import run_virtually
@@ -37,6 +39,8 @@ class Lived(msgspec.Struct, frozen=True, kw_only=True):
     """How it went. Seconds of the trace."""
 
     waits_s: list[float]  # of each job, in the order of arrival: from accepted to begun
+    held50: float | None  # share of jobs that ended within the bands they were told; None: none was told any
+    held90: float | None
     replicas: list[tuple[float, int]]  # (second, workers that load, wait or run) at every look
     launches: int
 
@@ -110,8 +114,11 @@ class _Life:
         for number, at_s in enumerate(self._jobs.at_s):
             await asyncio.sleep(max(0.0, began_s + at_s - loop.time()))
             asked.append(self._clients.spawn(self._submit(number)))
-        ids: list[JobId] = list(await asyncio.gather(*asked))
-        waits_s = await self._waits_s(ids)
+        told = list(await asyncio.gather(*asked))
+        ended = await self._ended([job for job, _ in told])
+        held = [
+            _held(eta, job.finished_at_s - job.created_at_s) for job, (_, eta) in zip(ended, told, strict=True) if eta
+        ]
         for task in (looking, *keeping):
             task.cancel()
         nodes = [keeper.node for keeper in keepers] + [process.node for process in self._controller.processes()]
@@ -122,21 +129,36 @@ class _Life:
         await site.ledger.stop()
         if site.trace.violations:
             raise RuntimeError("; ".join(site.trace.violations[:3]))
-        return Lived(waits_s=waits_s, replicas=self._replicas, launches=len(self._seen))
+        return Lived(
+            waits_s=[job.started_at_s - job.created_at_s for job in ended],
+            held50=sum(half for half, _ in held) / len(held) if held else None,
+            held90=sum(most for _, most in held) / len(held) if held else None,
+            replicas=self._replicas,
+            launches=len(self._seen),
+        )
 
-    async def _submit(self, number: int) -> JobId:
-        inputs = {"tag": f"t{number}", "seconds": self._jobs.run_s[number], "steps": 1}
+    async def _submit(self, number: int) -> tuple[JobId, Eta | None]:
+        jobs = self._jobs
+        inputs = {
+            "tag": f"t{number}",
+            "seconds": jobs.run_s[number],
+            "foreseen_s": jobs.predicted_s[number],
+            "steps": 1,
+        }
         request = SubmitRequest(model=self._model, inputs=inputs)
-        job = await self._site.front.ask(lambda gateway: gateway.submission.submit(request))
-        return job.id
 
-    async def _waits_s(self, ids: list[JobId]) -> list[float]:
-        """Once all have ended."""
-        ledger = self._site.ledger
+        async def ask(gateway: Gateway) -> tuple[JobId, Eta | None]:
+            job = await gateway.submission.submit(request)
+            return job.id, gateway.outlook.promise_of(job)
+
+        return await self._site.front.ask(ask)
+
+    async def _ended(self, ids: list[JobId]) -> list[Any]:
+        """Once all have."""
         for _ in range(int(PATIENCE_S)):
-            found = await ledger.get(ids)
+            found = await self._site.ledger.get(ids)
             if all(job is not None and job.status.is_terminal for job in found):
-                return [job.started_at_s - job.created_at_s for job in found]
+                return found
             await asyncio.sleep(1.0)
         raise TimeoutError(f"not all of {len(ids)} jobs have ended")
 
@@ -147,3 +169,8 @@ class _Life:
             self._seen.update(process.node.name for process in here)
             self._replicas.append((loop.time() - began_s, len(here)))
             await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _held(eta: Eta, took_s: float) -> tuple[bool, bool]:
+    """Whether half of the promises, and nine of ten, should have been kept by this one."""
+    return eta.likely_low_s <= took_s <= eta.likely_high_s, eta.low_s <= took_s <= eta.high_s

@@ -17,6 +17,7 @@ from springtide.blobs.protocol import Blobs
 from springtide.broker.memory import MemoryBroker
 from springtide.broker.protocol import Broker
 from springtide.controller.conductor import Conductor
+from springtide.controller.costs import Costs
 from springtide.controller.reaper import Reaper
 from springtide.controller.recorder import Recorder
 from springtide.controller.scaler import Scaler
@@ -276,6 +277,8 @@ class ControllerRole:
             for name, model in site.models.items()
         }
         history = site.history_link(node)
+        if self._policies:
+            await Costs(history, list(site.models), node.host).start()
         signals = Signals(broker, fleet, history, node.host, pools=self._pools)
         await Scaler(signals, fleet, history, policies, node.host).start()
 
