@@ -59,6 +59,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "gateway/server.py": ({"call_later", "loop.time"}, _SOCKET),
     "gateway/ws_protocol.py": ({"call_later"}, _SOCKET),
     "media/inspector.py": ({"asyncio.timeout", "loop.time", "call_later", "call_at"}, _PROCESS),
+    "sim/life.py": ({"asyncio.sleep", "loop.time"}, _SIM),
     "sim/clients.py": ({"asyncio.sleep"}, _SIM),
     "sim/engine.py": ({"asyncio.sleep"}, _SIM),
     "sim/faults.py": ({"asyncio.sleep", "call_later"}, _SIM),
