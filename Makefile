@@ -1,14 +1,15 @@
 # One entry for everything. `make` lists the commands; each prepares the environment by itself (needs only Python 3.11-3.13).
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench screenshots format clean
+.PHONY: help run test check bench bench-claims soak screenshots format clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,14))' 2>/dev/null && { echo $$p; break; }; done)
 UV := $(shell command -v uv || echo .tools/bin/uv)
 BIN := .venv/bin
 STAMP := .venv/.springtide-synced
+MINUTES ?= 60
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 run: $(STAMP) ## install, fetch the weights, start everything and print the address
 	@$(BIN)/springtide models pull
@@ -27,6 +28,12 @@ check: $(STAMP) ## format, lint, types and import rules, then all tests: what CI
 
 bench: $(STAMP) ## measure, beside the peers, into benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+bench-claims: $(STAMP) ## claims of the field, simulated and run here, into docs/benchmarks.md
+	$(BIN)/python -m benchmarks.claims
+
+soak: $(STAMP) ## an hour of mixed load with faults: does anything grow or leak? MINUTES=3 for a trial
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 screenshots: $(STAMP) ## every page of the web page, in both languages and colours, into docs/images/web/
 	$(BIN)/python docs/screenshots.py

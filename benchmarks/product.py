@@ -49,6 +49,7 @@ class Installation:
         self.config = folder / "springtide.toml"
         self.config.write_text(SERVER.format(port=port) + models)
         self.log = folder / "log.txt"
+        self.variables: dict[str, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -60,6 +61,7 @@ class Installation:
             **({"SPRINGTIDE_SERVER__WEIGHTS_DIR": weights} if weights else {}),
             "SPRINGTIDE_CONFIG": str(self.config),
             "SPRINGTIDE_SERVER__DATA_DIR": str(self.data),
+            **self.variables,
         }
 
     @contextlib.contextmanager

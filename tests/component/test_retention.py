@@ -16,6 +16,7 @@ from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName, batc
 from springtide.domain.job import BlobRef, Job, JobStatus, Priority
 from springtide.domain.lease import Outcome
 from springtide.ledger.batches import Batch
+from springtide.ledger.history import FleetSample
 from springtide.ledger.protocol import PendingUpload, StoredBlob
 from springtide.ledger.sql import SqlLedger
 from springtide.runtime.ids import new_blob_id, new_job_id
@@ -34,7 +35,7 @@ class World:
         self.blobs = blobs
         self.clock = ManualClock(time.time())  # ids carry the time at which they are made
         settings = RetentionSettings(keep_s=keep_s, keep_orphans_s=ORPHANS_S)
-        self.retention = Retention(ledger, ledger.batches, blobs, settings=settings, clock=self.clock)
+        self.retention = Retention(ledger, ledger.batches, ledger.history, blobs, settings=settings, clock=self.clock)
 
     async def later(self, seconds: float) -> None:
         """Time passes as it does in a running service, then a round."""
@@ -150,6 +151,16 @@ async def test_without_a_time_jobs_are_kept_for_ever(world: World) -> None:
     await keeping.later(1000 * KEEP_S)
     assert await keeping.has_job(job.id)
     assert await keeping.has_bytes(given.id)
+
+
+async def test_the_past_of_the_fleet_goes_after_a_week_also_where_jobs_are_kept_for_ever(world: World) -> None:
+    keeping, history = World(world.ledger, world.blobs, keep_s=None), world.ledger.history
+    now_s = keeping.clock.now_s()
+    await history.put_samples([FleetSample(model=ModelName("m"), at_s=now_s + 86_400.0 * day) for day in range(3)])
+    await keeping.later(7 * 86_400 + 3600)
+    assert len(await history.samples(ModelName("m"), since_s=0.0, limit=9)) == 2
+    await keeping.later(3 * 86_400)
+    assert not await history.samples(ModelName("m"), since_s=0.0, limit=9)
 
 
 async def test_an_upload_that_no_job_used_goes_after_its_time(world: World) -> None:

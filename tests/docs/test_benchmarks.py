@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import __main__ as harness
+from benchmarks import claims, soak, soak_watch
 from benchmarks.machine import machine
 from benchmarks.plan import REPOSITORY, quick_plan
 from benchmarks.report import Goal, Report, percentile
@@ -87,3 +88,28 @@ def _report(*, ours: list[float], peer: list[float]) -> Report:
     for value in peer:
         report.add("peer", {"speed": value})
     return report
+
+
+def test_claims_are_written_between_their_marks_and_link_what_they_quote() -> None:
+    row = claims.Row(what="8 workers", claimed="8 times", source="http://a.test", simulated="7.9 ×", real="7.8 ×")
+    told = claims.section([row], date="2026-11-22", cpu="2 cores")
+    assert told.startswith(claims.BEGIN) and told.endswith(claims.END)
+    assert "| 8 workers | [8 times](http://a.test) | 7.9 × | 7.8 × |" in told
+    assert PAGE.count(claims.BEGIN) == PAGE.count(claims.END) == 1
+    kept = json.loads((REPOSITORY / "benchmarks" / "results" / "claims.json").read_text())
+    written = PAGE[PAGE.index(claims.BEGIN) : PAGE.index(claims.END)]
+    assert all(one["what"] in written and one["simulated"] in written for one in kept["rows"]), "run make bench-claims"
+
+
+def test_a_soak_is_bounded() -> None:
+    for minutes in ("0", "100000"):
+        with pytest.raises(SystemExit, match="--minutes"):
+            soak.main(["--minutes", minutes])
+
+
+def test_a_series_that_grows_is_a_bad_verdict_and_one_that_wavers_is_good() -> None:
+    grows = [(5.0 * number, 70.0 + number) for number in range(50)]
+    wavers = [(5.0 * number, 70.0 + number % 3) for number in range(50)]
+    assert not soak_watch.flat("memory", grows, 3.0, 0.04).good
+    assert soak_watch.flat("memory", wavers, 3.0, 0.04).good
+    assert not soak_watch.flat("memory", [], 3.0, 0.04).good

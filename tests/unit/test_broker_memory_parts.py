@@ -14,7 +14,7 @@ from springtide.broker.memory_ready import ReadyQueue
 from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import EVENTS_KEPT_S
 from springtide.domain.ids import TenantId
-from springtide.domain.job import Priority
+from springtide.domain.job import JobError, Priority
 from springtide.testing.broker_cases import (
     ANN,
     BOB,
@@ -107,6 +107,35 @@ class TestStories:
         stories.add(job("running"), "started", T0)
         assert [number for number in range(10) if stories.read(job(str(number)), None)] == [7, 8, 9]
         assert stories.read(job("running"), None)
+
+    def test_a_story_reads_the_same_before_and_after_its_end(self):
+        stories = Stories(Waits())
+        error = JobError(code="engine_failed", message="no", retryable=False)
+        stories.add(job("a"), "queued", T0)
+        for number in range(5):
+            stories.add(job("a"), "progress", T0 + number, attempt=1, fraction=number / 5, stage="work")
+        before = stories.read(job("a"), None)
+        stories.add(job("a"), "failed", T0 + 9, attempt=1, error=error)
+        after = stories.read(job("a"), None)
+        assert after[:-1] == before
+        assert (after[-1].kind, after[-1].error) == ("failed", error)
+        assert [stories.read(job("a"), one.seq) for one in after] == [after[at + 1 :] for at in range(len(after))]
+        assert stories.has_news(job("a"), before[-1].seq) and not stories.has_news(job("a"), after[-1].seq)
+
+    def test_ended_stories_take_little_memory(self):
+        import tracemalloc
+
+        stories = Stories(Waits())
+        tracemalloc.start()
+        try:
+            for number in range(200):
+                for step in range(10):
+                    stories.add(job(f"{number:032x}"), "progress", T0 + step, attempt=1, fraction=step / 10)
+                stories.add(job(f"{number:032x}"), "completed", T0 + 11, attempt=1)
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert taken / 200 < 2000, "bytes of a story of eleven events; kept as they were told they take twice that"
 
     async def test_an_end_that_nobody_announced_does_not_keep_its_story_for_ever(self):
         broker = MemoryBroker()

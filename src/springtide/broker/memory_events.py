@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import EVENTS_KEPT_S, EVENTS_PER_JOB
 from springtide.domain.ids import JobId
@@ -20,21 +22,69 @@ ENDED_STORIES = 20_000  # at about 1 KiB each; EVENTS_KEPT_S alone would keep gi
 _NOTHING: deque[LiveEvent] = deque(maxlen=0)  # of every queued job: an own one, empty, would take 0.7 KiB
 
 
-class _Story:
-    """A job's events: the first, the newest others, and whether it is told to its end."""
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    """An event of a story that is over, without its job, which the story has once."""
 
-    __slots__ = ("first", "forget_at_s", "others", "told")
+    seq: str
+    kind: str
+    at_s: float
+    attempt: int
+    fraction: float | None
+    stage: str | None
+    error: JobError | None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[_Packed]).decode
+
+
+class _Story:
+    """A job's events: the first, the newest others, and whether it is told to its end. Nobody reads most ended ones
+    again: they are packed, to a quarter of the memory."""
+
+    __slots__ = ("_packed", "first", "forget_at_s", "others", "told")
 
     def __init__(self, first: LiveEvent) -> None:
         self.first = first
         self.others = _NOTHING
         self.told = False
         self.forget_at_s: float | None = None
+        self._packed: bytes | None = None
 
     def append(self, event: LiveEvent) -> None:
         if self.others is _NOTHING:
             self.others = deque(maxlen=EVENTS_PER_JOB - 1)
         self.others.append(event)
+
+    def pack(self) -> None:
+        """It is told: only its newest event stays as it is."""
+        newest = self.newest
+        self._packed = _encode(
+            [
+                _Packed(one.seq, one.kind, one.at_s, one.attempt, one.fraction, one.stage, one.error)
+                for one in (self.first, *self.others)
+            ]
+        )
+        self.first, self.others = newest, _NOTHING
+
+    @property
+    def events(self) -> list[LiveEvent]:
+        """All that are kept, oldest first."""
+        if self._packed is None:
+            return [self.first, *self.others]
+        return [
+            LiveEvent(
+                seq=one.seq,
+                job=self.first.job,
+                kind=one.kind,
+                at_s=one.at_s,
+                attempt=one.attempt,
+                fraction=one.fraction,
+                stage=one.stage,
+                error=one.error,
+            )
+            for one in _decode(self._packed)
+        ]
 
     @property
     def newest(self) -> LiveEvent:
@@ -90,6 +140,7 @@ class Stories:
             story.append(event)
         if kind in TERMINAL:
             story.told = True
+            story.pack()
             self.end(job, now_s)
             self._waits.ring(("end", job))
         self._waits.ring(("events", job))
@@ -126,13 +177,13 @@ class Stories:
         if story is None:
             return []
         if after is None:
-            return [story.first, *story.others]
+            return story.events
         newer: list[LiveEvent] = []
         for event in reversed(story.others):  # who keeps up knows the newest, or the one before it
             if event.seq == after:
                 return newer[::-1]
             newer.append(event)
-        return [event for event in (story.first, *story.others) if seq_after(event.seq, after)]
+        return [event for event in story.events if seq_after(event.seq, after)]
 
 
 def _next_seq(newest: str, now_s: float) -> str:

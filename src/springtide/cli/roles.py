@@ -194,8 +194,12 @@ def retention(config: Config, ledger: SqlLedger, blobs: Blobs, clock: SystemCloc
     """Deletes what has been kept for its time."""
     from springtide.controller.retention import Retention, RetentionSettings
 
-    settings = RetentionSettings(keep_s=config.ledger.keep_s, keep_orphans_s=config.blobs.keep_orphans_s)
-    return Retention(ledger, ledger.batches, blobs, settings=settings, clock=clock)
+    settings = RetentionSettings(
+        keep_s=config.ledger.keep_s,
+        keep_orphans_s=config.blobs.keep_orphans_s,
+        keep_history_s=config.ledger.keep_history_s,
+    )
+    return Retention(ledger, ledger.batches, ledger.history, blobs, settings=settings, clock=clock)
 
 
 @contextlib.asynccontextmanager

@@ -24,6 +24,7 @@ from springtide.runtime.memory import settle
 from springtide.telemetry.metrics import Metrics
 from springtide.telemetry.metrics_exposition import Exposition
 from springtide.worker.settings import WorkerSettings
+from springtide.worker.temporary import own_temporary_folder
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
@@ -117,6 +118,7 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
     broker = connect(spec.broker)
     blobs = blob_store(spec.blobs)
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(own_temporary_folder(spec.id))
         await start(blobs, "blob store", stop)
         stack.push_async_callback(blobs.stop)
         await stack.enter_async_context(started(broker, "broker", stop))

@@ -125,6 +125,11 @@ class LedgerConfig(Section):
     keep_s: float | None = Field(
         default=None, ge=60, description="Seconds that ended jobs and their files are kept; default: for ever."
     )
+    keep_history_s: float = Field(
+        default=604_800,
+        ge=3600,
+        description="Seconds that scaling decisions and samples of queue and fleet are kept.",
+    )
 
     @field_validator("url")
     @classmethod

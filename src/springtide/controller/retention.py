@@ -1,4 +1,5 @@
-"""Deletes what has been kept for its time: ended jobs with their files, uploads that no job ever used, leftovers.
+"""Deletes what has been kept for its time: ended jobs with their files, uploads that no job ever used, the past of the
+fleet, leftovers.
 
 Crash-safe by its order: the ledger first says that nobody has a blob any more (from then on no request can name it), an
 hour later its bytes go, and its row last. What a crash interrupts is done again, and doing it again changes nothing.
@@ -20,6 +21,7 @@ from springtide.blobs.protocol import Blobs
 from springtide.domain.clock import Clock
 from springtide.domain.ids import BlobId, JobId
 from springtide.ledger.batches import Batches
+from springtide.ledger.history import FleetHistory
 from springtide.ledger.protocol import Ledger
 from springtide.runtime.loops import Loop
 
@@ -28,6 +30,7 @@ LOOK_EVERY_S = 60.0
 BATCH = 200  # a few milliseconds of the ledger's only writer
 AT_ONCE = 16  # deletions in the blob store
 MARGIN_S = 3600.0  # between a blob's end on record and the end of its bytes; no submit takes that long to commit
+HISTORY_EVERY_S = 6 * 3600.0  # it looks at every row: a tenth of a second for a week of a dozen models
 LEFTOVER_S = 86_400.0  # an upload that a crash broke off is of no use to anybody after a day
 
 
@@ -36,20 +39,30 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     keep_s: float | None  # ended jobs and their files; None: for ever
     keep_orphans_s: float  # uploads that no job has
+    keep_history_s: float = 7 * 86_400.0  # scaling decisions, samples of queue and fleet
 
 
 class Retention:
     """A service: `start`, `stop`; `sweep` by hand."""
 
     def __init__(
-        self, ledger: Ledger, batches: Batches, blobs: Blobs, *, settings: RetentionSettings, clock: Clock
+        self,
+        ledger: Ledger,
+        batches: Batches,
+        history: FleetHistory,
+        blobs: Blobs,
+        *,
+        settings: RetentionSettings,
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
+        self._history = history
         self._batches = batches
         self._blobs = blobs
         self._settings = settings
         self._clock = clock
         self._leftovers_due_s = 0.0
+        self._history_due_s = 0.0
         self._patient_until_s = 0.0
         self._offset_s: float | None = None
         self._loop = Loop("retention", self.sweep, every_s=LOOK_EVERY_S, clock=clock)
@@ -73,6 +86,9 @@ class Retention:
         blobs = await self._drop_blobs(now_s - self._settings.keep_orphans_s - MARGIN_S)
         if jobs or uploads or blobs:
             log.info("deleted %d old jobs, %d files and %d uploads never completed", jobs, blobs, uploads)
+        if now_s >= self._history_due_s:
+            self._history_due_s = now_s + HISTORY_EVERY_S
+            await self._history.forget_history(before_s=now_s - self._settings.keep_history_s)
         if now_s >= self._leftovers_due_s:
             self._leftovers_due_s = now_s + MARGIN_S
             leftovers = await self._blobs.remove_leftovers(before_s=now_s - LEFTOVER_S)

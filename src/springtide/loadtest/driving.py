@@ -66,7 +66,10 @@ class Driver:
         clock: Clock,
         victims: Victims | None = None,
         told: Callable[[Tally], None] | None = None,
+        due: Sequence[Arrival] | None = None,
     ) -> None:
+        """due: jobs by hand instead of those of the plan."""
+        self._due = arrivals(plan) if due is None else due
         self._plan, self._clients, self._clock = plan, clients, clock
         self._victims, self._told = victims, told
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -84,12 +87,11 @@ class Driver:
 
     async def run(self) -> Run:
         """The whole test. Raises Unreachable or ApiError where the server cannot be asked for the record at the end."""
-        due = arrivals(self._plan)
-        self._tally.planned = len(due)
+        self._tally.planned = len(self._due)
         self._began_s, self._began_at_s = self._clock.monotonic_s(), self._clock.now_s()
         watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._harm())]
         try:
-            await self._submit_all(due)
+            await self._submit_all(self._due)
             await self._drain()
         finally:
             for task in watching:
