@@ -25,6 +25,7 @@ from springtide.config import (
     WebhooksConfig,
     WorkersConfig,
 )
+from springtide.config.groups import GroupConfig
 from springtide.config.kubernetes import (
     ControlConfig,
     HpaConfig,
@@ -57,6 +58,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("webhooks", WebhooksConfig),
     ("provenance", ProvenanceConfig),
     ("models.NAME", ModelConfig),
+    ("models.NAME.group", GroupConfig),
     ("models.NAME.retry", RetryConfig),
     ("models.NAME.scaling", ScalingConfig),
     ("models.NAME.scaling.schedule", FloorConfig),
@@ -130,6 +132,7 @@ def render_example() -> str:
         parts += ["", f"[models.{name}]", *_lines(model, ModelConfig)]
     last = next(reversed(models))
     tables = {
+        f"models.{last}.group": GroupConfig(),
         f"models.{last}.retry": RetryConfig(),
         f"models.{last}.scaling": ScalingConfig(),
         "workers.shared": WorkersConfig(models=["matting", "speech"], memory_mb=4096),

@@ -12,7 +12,7 @@ from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import JobError, JobStatus
 from springtide.domain.lease import LiveJob, WorkerState
 from springtide.domain.tenant import Tenant
-from springtide.policy.waiting import Waiting, engine_problem, explain, explain_removed, has_hope
+from springtide.policy.waiting import Room, Waiting, engine_problem, explain, explain_removed, has_hope
 
 NOW_S = 1000.0
 MODEL = ModelName("m")
@@ -131,3 +131,25 @@ def test_a_problem_is_the_models_only_where_no_worker_has_hope() -> None:
     assert engine_problem(view((FAILING, problem()))) == problem()
     assert engine_problem(view((FAILING, problem()), READY)) is None
     assert engine_problem(view()) is None
+
+
+@pytest.mark.parametrize(
+    ("queue", "most", "code"),
+    [
+        (view(), 4, "fleet_full"),
+        (view(DRAINING), 4, "fleet_full"),
+        (view(STARTING), 4, "worker_starting"),
+        (view(READY), 4, "queued_behind"),  # it will take the job
+        (view(), 0, "no_worker"),  # room would not help
+        (view((FAILING, problem())), 4, "engine_not_loading"),
+    ],
+)
+def test_a_full_fleet_is_the_reason_only_where_another_worker_would_help(
+    queue: QueueView, most: int, code: str
+) -> None:
+    room = Room(what="GPUs", takes=4.0, free=1.0, of=8.0)
+    waiting = why(queue, live(), room=room, max_replicas=most)
+    assert waiting.code == code
+    if code == "fleet_full":
+        assert waiting.message == "waits for 4 GPUs: 1 of 8 free"
+        assert waiting.figures == {"takes": 4.0, "free": 1.0, "of": 8.0}

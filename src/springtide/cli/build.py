@@ -5,11 +5,12 @@ Imports are inside the functions: a worker must not pay for the gateway's librar
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.config import Config, RetryConfig, TenantDefaults, load_config
+from springtide.config import Config, ModelConfig, RetryConfig, TenantDefaults, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId, parted
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from springtide.egress.client import Egress
     from springtide.engines.catalog import AnyEngine
     from springtide.engines.signing import SigningPlace
+    from springtide.fleet.gangs import GangShape, Runs
     from springtide.gateway.services import GatewaySettings, Keyless, ServedModel
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.orders import OrderBook
@@ -136,6 +138,8 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             engine = _engine(model.engine, model.settings, config.weights_folder)
             description = describe(of, engine, engine_reference=model.engine, max_duration_s=model.max_duration_s)
             check_license(engine, accepted=model.accept_non_commercial)
+            if model.is_distributed:
+                _check_group_engine(engine, model.engine)
         except ConfigError as error:
             problems.append(f"  models.{name}: {error.message}")
             continue
@@ -152,6 +156,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
             min_replicas=model.min_replicas,
             max_running=model.max_running,
             max_queued=model.max_queued,
+            takes=_takes(config, name),
             trial=trial_of(trials, name, engine=model.engine, version=engine.version, settings=model.settings),
         )
     if problems:
@@ -166,6 +171,13 @@ def served_versions(config: Config) -> dict[str, Any]:
         "models": {name: one for name, one in served.items() if one.unit is None},
         "versions": {name: one for name, one in served.items() if one.unit is not None},
     }
+
+
+def _check_group_engine(engine: AnyEngine, reference: str) -> None:
+    from springtide.engines.groups import GroupEngine
+
+    if not isinstance(engine, GroupEngine):
+        raise ConfigError(f'execution = "distributed" needs a GroupEngine, which {reference!r} is not')
 
 
 def _engine(reference: str, settings: Mapping[str, Any], weights_folder: Path) -> AnyEngine:
@@ -262,6 +274,7 @@ def gateway_settings(config: Config) -> GatewaySettings:
         presigned_downloads=config.blobs.presigned_downloads,
         openai_aliases=config.openai.aliases,
         openai_wait_s=config.openai.wait_s,
+        budget=config.fleet.budget,
     )
 
 
@@ -330,7 +343,25 @@ def _worker_settings(config: Config, name: str) -> WorkerSettings:
         memory_mb=model.memory_mb,
         cpus=model.cpus,
         grace_s=model.grace_s,
+        gang=_gang(model) if model.is_distributed else None,
+        runs_as=_runs_as(model),
+        groups_folder=config.server.data_dir / "groups",
     )
+
+
+def _gang(model: ModelConfig) -> GangShape:
+    from springtide.fleet.gangs import GangShape
+
+    group = model.group
+    return GangShape(processes=group.processes, gpus_each=group.gpus_each, start_timeout_s=group.start_timeout_s)
+
+
+def _runs_as(model: ModelConfig) -> Runs:
+    from springtide.fleet.gangs import Runs
+
+    if model.group.runs_as != "auto":
+        return Runs(model.group.runs_as)
+    return Runs.PYTORCHJOB if "KUBERNETES_SERVICE_HOST" in os.environ else Runs.PROCESSES
 
 
 def _starts_slowly(config: Config, name: str) -> bool:
@@ -364,6 +395,11 @@ def _retry(retry: RetryConfig) -> RetrySettings:
         on=tuple(retry.on),
         never=tuple(retry.never),
     )
+
+
+def _takes(config: Config, name: str) -> dict[str, float]:
+    pool = _pool(config, name)
+    return (config.workers[pool] if pool else config.units[name]).takes()
 
 
 def _max_replicas(config: Config, name: str) -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
     from springtide.blobs.s3_place import S3Keys
     from springtide.broker.protocol import Broker
+    from springtide.fleet.gangs import Gangs
     from springtide.worker.host import Host
     from springtide.worker.service import Worker
 
@@ -159,13 +160,32 @@ def _worker(spec: WorkerSpec, broker: Broker, blobs: Blobs, metrics: Metrics) ->
 
         [settings] = spec.models
         meter = Meter(cpus=settings.cpus, memory_mb=settings.memory_limit_mb)
-        return Worker(settings, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock(), measure=meter)
+        return Worker(
+            settings,
+            worker_id=spec.id,
+            broker=broker,
+            blobs=blobs,
+            clock=SystemClock(),
+            measure=meter,
+            gangs=_gangs(spec, settings),
+        )
     from springtide.worker.host import Host
 
     meter = Meter(memory_mb=spec.memory_mb)
     return Host(
         spec.models, spec.memory_mb, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock(), measure=meter
     )
+
+
+def _gangs(spec: WorkerSpec, settings: WorkerSettings) -> Gangs | None:
+    """Of a distributed model."""
+    if settings.gang is None or settings.groups_folder is None:
+        return None
+    from springtide.fleet.processes import LocalGangs
+
+    argv = (sys.executable, "-m", "springtide", "rank")
+    folder, told = settings.groups_folder, {VARIABLE: spec.to_json()}
+    return LocalGangs(folder, spec.id, settings.gang, argv=argv, clock=SystemClock(), **told)
 
 
 def main() -> None:

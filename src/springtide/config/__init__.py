@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from springtide.config.groups import GroupConfig, check_group, with_group_defaults
 from springtide.config.kubernetes import KubernetesConfig
 from springtide.config.sections import (
     EgressConfig,
@@ -265,6 +266,12 @@ class ModelConfig(Section):
         description="Entry point name (matting, speech, synthetic, ...) or dotted path pkg.module:Class."
     )
     settings: dict[str, Any] = Field(default_factory=dict, description="The engine's own settings.")
+    execution: Literal["worker", "distributed"] = Field(
+        default="worker",
+        description="Who runs an attempt: the worker, or a group of processes that it starts for it; see "
+        "[models.NAME.group].",
+    )
+    group: GroupConfig = Field(default_factory=GroupConfig, description="See [models.NAME.group].")
     accept_non_commercial: bool = Field(
         default=False, description="Serve it though the licence of its weights allows no commercial use: yours is none."
     )
@@ -274,7 +281,8 @@ class ModelConfig(Section):
         default=300,
         ge=0,
         le=86_400,
-        description="A worker that has been idle for less stays; 0 leaves it to the policy, for machines that cost.",
+        description="A worker that has been idle for less stays; 0 leaves it to the policy, for machines that cost. "
+        "Default of a distributed model: 10, nothing is loaded there.",
     )
     scaling: ScalingConfig = Field(default_factory=ScalingConfig, description="See [models.NAME.scaling].")
     timeout_s: float = Field(default=1800, gt=0, le=86_400, description="Longest run of one attempt, seconds.")
@@ -293,7 +301,11 @@ class ModelConfig(Section):
     max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts before a job fails for good.")
     retry: RetryConfig = Field(default_factory=RetryConfig, description="See [models.NAME.retry].")
     slots: int = Field(
-        default=2, ge=1, le=1024, description="Jobs a worker holds at once: those running and those read ahead."
+        default=2,
+        ge=1,
+        le=1024,
+        description="Jobs a worker holds at once: those running and those read ahead. "
+        "Of a distributed model: its groups at once, default 1.",
     )
     batch: int = Field(
         default=1,
@@ -353,6 +365,11 @@ class ModelConfig(Section):
         "job but by name until a rollout starts (docs/rollouts.md).",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_groups(cls, data: Any) -> Any:
+        return with_group_defaults(data)
+
     @field_validator("engine")
     @classmethod
     def _is_an_engine(cls, value: str) -> str:
@@ -377,6 +394,7 @@ class ModelConfig(Section):
         if self.batch_wait_ms > 0 and self.batch == 1:
             raise ValueError(f"batch_wait_ms ({self.batch_wait_ms:g}) waits for a batch, but batch is 1: raise batch")
         _check_part(self.accelerators)
+        check_group(self.group, self.model_fields_set, is_distributed=self.is_distributed)
         return self
 
     @model_validator(mode="after")
@@ -390,8 +408,14 @@ class ModelConfig(Section):
         """The versions beside it, each whole. Raises ValueError that tells all that is wrong with any."""
         return whole(self, self.versions) if self.versions else {}
 
+    @property
+    def is_distributed(self) -> bool:
+        return self.execution == "distributed"
+
     def takes(self) -> dict[str, float]:
         """What of [fleet] one worker takes; memory only where it is known."""
+        if self.is_distributed:
+            return self.group.takes(self.slots)
         known = {} if self.memory_mb is None else {"memory_mb": float(self.memory_mb)}
         return {"accelerators": self.accelerators, "cpus": self.cpus or 0.0, **known}
 
@@ -516,7 +540,9 @@ class Config(BaseSettings):
                 if member in seen:
                     problems.append(f"{name}: model {member!r} is in two of them")
                 seen.add(member)
-                if own := sorted(set(_OF_THE_POOL) & models[member].model_fields_set):
+                if models[member].is_distributed:
+                    problems.append(f"{name}: models.{member} is distributed, and has workers of its own")
+                elif own := sorted(set(_OF_THE_POOL) & models[member].model_fields_set):
                     problems.append(f"{name}: models.{member} sets {', '.join(own)}; set that in workers.{name}")
         if problems:
             raise ValueError("; ".join(problems))

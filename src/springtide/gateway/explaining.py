@@ -27,6 +27,7 @@ HELPS = {
     "model_limit": "Wait, or ask the operator for a higher `[models.NAME] max_running`.",
     "paused": "Wait: the operator has to resume the model (`springtide resume MODEL`).",
     "no_capacity": "Wait, or ask the operator for a higher `max_replicas` of the model.",
+    "fleet_full": "Wait for running jobs to end, or ask the operator for more room in `[fleet]`.",
     "worker_starting": "Wait; where such waits matter, the operator may keep one worker ready (`min_replicas = 1`).",
     "no_worker": "Wait for the controller to start one; where `max_replicas` is 0 the operator has to raise it.",
     "no_room": "Wait, or ask the operator for more `memory_mb` of the workers that share their memory.",

@@ -21,10 +21,11 @@ from springtide.domain.orders import Orders, in_force
 from springtide.gateway.disclosure import without_paths
 from springtide.gateway.readiness import Eta, Readiness
 from springtide.gateway.schemas import LiveFigures, ReasonView, WorkerFigures
-from springtide.gateway.services import GatewayServices
-from springtide.policy.waiting import Waiting, engine_problem, explain_removed, reasons
+from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.policy.waiting import Room, Waiting, engine_problem, explain_removed, reasons
 
 log = logging.getLogger(__name__)
+ROOM = {"accelerators": "GPUs", "cpus": "processors", "memory_mb": "MiB of memory"}  # of [fleet], in words
 
 
 class Outlook:
@@ -37,6 +38,7 @@ class Outlook:
         self._models = services.units
         self._kept_s = services.settings.figures_kept_s
         self._readiness = Readiness(services.history, services.units, services.clock)
+        self._budget = services.settings.budget
         self._book = services.orders
         self.orders = Orders()  # as they were when the views were
         self._views: Mapping[ModelName, QueueView] = {}
@@ -114,8 +116,21 @@ class Outlook:
             tenant=self._tenants.get(job.tenant),
             pause=self.orders.pauses.get(job.queue),
             pin=self.orders.pins.get(served.pool or job.queue),
+            room=self._lacking(served),
         )
         return [msgspec.structs.replace(one, message=without_paths(one.message)) for one in found]
+
+    def _lacking(self, served: ServedModel) -> Room | None:
+        """What a worker more of the model would need and the fleet has not left, by the workers that were last seen."""
+        takes_of = {
+            worker.worker: self._models[model].takes for model, view in self._views.items() for worker in view.workers
+        }
+        for what, much in self._budget.items():
+            takes = served.takes.get(what, 0.0)
+            free = much - sum(each.get(what, 0.0) for each in takes_of.values())
+            if takes > max(0.0, free):
+                return Room(what=ROOM.get(what, what), takes=takes, free=max(0.0, free), of=much)
+        return None
 
     async def usual_start_s(self, model: ModelName) -> float:
         """What a cold start of the model usually takes."""

@@ -83,6 +83,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     openai_aliases: Mapping[str, str] = {}  # what a model's name on OpenAI's routes stands for
     openai_wait_s: float = 590.0  # longest wait there for a job's end: below the 600 s after which their client leaves
     link_s: float = 3600.0  # how long a signed link to a file holds at least
+    budget: Mapping[str, float] = {}  # what all models together may take, where that is limited
     access_log: bool = False
 
 
@@ -99,6 +100,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     pool: ModelName | None = None  # what it shares its workers with; None: they are its own
     max_running: int | None = None  # attempts in progress; kept by the broker, told to who waits
     max_queued: int | None = MAX_QUEUED  # jobs waiting, of all tenants; None: no limit
+    takes: Mapping[str, float] = {}  # of `GatewaySettings.budget`, by each of its workers
     trial: Trial | None = None  # what `springtide models check` found; None: it did not try this
 
     @property

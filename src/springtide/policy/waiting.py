@@ -29,6 +29,15 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, float] = {}
 
 
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker more would need of something that all models share, and what is left of it."""
+
+    what: str  # GPUs, processors
+    takes: float
+    free: float
+    of: float
+
+
 def explain(
     view: QueueView | None,
     live: LiveJob | None,
@@ -37,13 +46,14 @@ def explain(
     max_replicas: int | None = None,
     max_running: int | None = None,
     tenant: Tenant | None = None,
+    room: Room | None = None,
 ) -> Waiting | None:
     """The first of `reasons`."""
-    found = reasons(view, live, now_s, max_replicas=max_replicas, max_running=max_running, tenant=tenant)
+    found = reasons(view, live, now_s, max_replicas=max_replicas, max_running=max_running, tenant=tenant, room=room)
     return found[0] if found else None
 
 
-def reasons(
+def reasons(  # noqa: PLR0913  # each is one thing that can hold a job up, by keyword
     view: QueueView | None,
     live: LiveJob | None,
     now_s: float,
@@ -53,12 +63,13 @@ def reasons(
     tenant: Tenant | None = None,
     pause: Pause | None = None,
     pin: Pin | None = None,
+    room: Room | None = None,
 ) -> list[Waiting]:
     """Everything that holds up a queued job of a model that is served here, what has to change first at the front.
 
     view: its model's queue, None where the broker cannot be asked. live: the job's own place there, where known.
-    max_replicas, max_running: of its model, where known. tenant: whose job it is.
-    pause, pin: what an operator has ordered for its model.
+    max_replicas, max_running: of its model, where known. tenant: whose job it is. room: that a worker more would need
+    and that is not there. pause, pin: what an operator has ordered for its model.
     """
     if view is None:
         return []
@@ -74,11 +85,17 @@ def reasons(
     if pause is not None:
         return found
     able = sum(worker.state in _ABLE for worker in view.workers)
+    if room is not None and not _would_grow(view, max_replicas if pin is None else pin.replicas):
+        room = None
     if able:
         limits = _limits(view, max_running, tenant)
+        if room is not None and not limits:
+            found.append(_no_room(room))
         found += [*limits, *([] if limits and live is None else [_behind(live, able)])]
         if max_replicas is not None and len(view.workers) >= max_replicas and all(one.held for one in view.workers):
             found.append(_no_capacity(view, max_replicas))
+    elif problem is None and room is not None:
+        found.append(_no_room(room))
     elif problem is None:
         found.append(_no_worker(view, max_replicas, pin))
     return found
@@ -88,6 +105,18 @@ def _paused(pause: Pause, now_s: float) -> Waiting:
     why = f": {pause.note}" if pause.note else ""
     message = f"its model is paused by an operator since {clock(pause.at_s)}{why}; it is kept, and begun when resumed"
     return Waiting(code="paused", message=message, figures={"paused_s": round(max(0.0, now_s - pause.at_s), 1)})
+
+
+def _would_grow(view: QueueView, max_replicas: int | None) -> bool:
+    """Whether only another worker would take the job at once: all that are there are busy, and one more may run."""
+    is_full = max_replicas is not None and len(view.workers) >= max_replicas
+    return not is_full and all(one.held or one.state is WorkerState.DRAINING for one in view.workers)
+
+
+def _no_room(room: Room) -> Waiting:
+    message = f"waits for {room.takes:g} {room.what}: {room.free:g} of {room.of:g} free"
+    figures = {"takes": room.takes, "free": room.free, "of": room.of}
+    return Waiting(code="fleet_full", message=message, figures=figures)
 
 
 def _no_worker(view: QueueView, max_replicas: int | None, pin: Pin | None) -> Waiting:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import fcntl
 import gc
 import multiprocessing
 import os
@@ -32,6 +31,7 @@ from pydantic import BaseModel
 from springtide.engines import signing
 from springtide.engines.catalog import check_license, load_engine
 from springtide.engines.protocol import Cancelled, Engine
+from springtide.runtime.lifeline import die_with
 from springtide.worker import preload
 from springtide.worker.frames import (
     MOST_TOGETHER,
@@ -84,12 +84,10 @@ def _settle_in(stderr: Connection[Any, Any]) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     faulthandler.enable(file=2)
     parent = multiprocessing.parent_process()
-    if parent is not None and hasattr(os, "O_ASYNC"):
+    if parent is not None:
         # The watcher thread needs the interpreter lock; native code that never gives it up would outlive the worker.
         # The kernel sends SIGIO, which ends a process, when the worker's end of this pipe closes.
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-        flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+        die_with(parent.sentinel)
 
 
 class _Progress:

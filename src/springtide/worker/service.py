@@ -28,12 +28,14 @@ from springtide.domain.fleet import QueueView, Usage
 from springtide.domain.ids import JobId, WorkerId
 from springtide.domain.job import JobError, JobRef
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WakeUp, WorkerState
+from springtide.fleet.gangs import Gangs
 from springtide.policy.waiting import has_hope
 from springtide.runtime.backoff import Backoff
 from springtide.runtime.chance import draw
 from springtide.worker.attempts import Attempts
 from springtide.worker.checkpoints import Checkpoints
 from springtide.worker.child import Child
+from springtide.worker.groups import GroupAttempts
 from springtide.worker.place import Place
 from springtide.worker.reporter import Reporter
 from springtide.worker.scratch import Scratch
@@ -70,9 +72,10 @@ class Worker:
         start_child: StartChild = Child.start,
         place: Place | None = None,
         measure: Measure | None = None,
+        gangs: Gangs | None = None,
     ) -> None:
         """start_child: only a simulation has another one. place: of a model that a `Host` loads and unloads. measure:
-        of what it uses; without it beats do not tell."""
+        of what it uses; without it beats do not tell. gangs: of a distributed model, whose attempts run in them."""
         self._settings = settings
         self._model = settings.model
         self._id = worker_id
@@ -93,18 +96,15 @@ class Worker:
         self._checkpoints = Checkpoints(
             self._model, worker_id, broker=broker, blobs=blobs, transfer=transfer, clock=clock
         )
-        self._attempts = Attempts(
-            settings,
-            transfer=transfer,
-            checkpoints=self._checkpoints,
-            scratch=self._scratch,
-            clock=clock,
-            rand=rand,
-            on_change=self._on_change,
-        )
-        self._supervisor = Supervisor(_engine_spec(settings), self._attempts, clock, start_child=start_child)
+        self._attempts: Attempts | GroupAttempts
+        self._supervisor: Supervisor | GroupAttempts
+        if gangs is None:
+            self._attempts, self._supervisor = self._with_engine(transfer, rand, start_child)
+        else:
+            self._attempts = self._supervisor = GroupAttempts(
+                settings, gangs=gangs, broker=broker, clock=clock, rand=rand, on_change=self._on_change
+            )
         self._reporter = Reporter(self._model, worker_id, broker=broker, clock=clock, on_settled=self._attempts.settled)
-        self._attempts.supervisor = self._supervisor
         self._attempts.reporter = self._reporter
         self._in_touch = asyncio.Event()  # the broker has heard what is held since it was last away
         self._unknown: dict[JobId, float] = {}  # held and not known to the broker -> since when
@@ -113,6 +113,22 @@ class Worker:
         self._ahead_at_s = 0.0
         self._in_vain = 0
         self._is_more = False  # the last lease gave all that was asked for
+
+    def _with_engine(
+        self, transfer: Transfer, rand: Callable[[], float], start_child: StartChild
+    ) -> tuple[Attempts, Supervisor]:
+        """What runs attempts in a child process of this one."""
+        attempts = Attempts(
+            self._settings,
+            transfer=transfer,
+            checkpoints=self._checkpoints,
+            scratch=self._scratch,
+            clock=self._clock,
+            rand=rand,
+            on_change=self._on_change,
+        )
+        attempts.supervisor = Supervisor(_engine_spec(self._settings), attempts, self._clock, start_child=start_child)
+        return attempts, attempts.supervisor
 
     @property
     def id(self) -> WorkerId:

@@ -9,6 +9,7 @@ import msgspec
 
 from springtide.domain.ids import ModelName
 from springtide.engines.signing import SigningPlace
+from springtide.fleet.gangs import GangShape, Runs
 from springtide.policy.retry import RetrySettings
 
 
@@ -34,3 +35,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpus: float | None = None  # processors that a worker is meant to use; None: all it may
     memory_mb: int | None = None  # of the loaded model, until it is measured; where several share a worker
     grace_s: float = 600.0
+    gang: GangShape | None = None  # of a model whose attempts are run by groups of processes
+    runs_as: Runs = Runs.PROCESSES  # what such a group is
+    groups_folder: Path | None = None  # where groups of processes of this machine have theirs
