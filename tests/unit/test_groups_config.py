@@ -15,9 +15,9 @@ from springtide.fleet.gangs import Runs
 ENGINE = "springtide.engines.synthetic.group:SyntheticGroup"
 
 
-def config(tmp_path: Path, model: str, group: str = "", rest: str = "") -> Config:
+def config(tmp_path: Path, model: str, group: str = "", rest: str = "", *, engine: str = ENGINE) -> Config:
     file = tmp_path / "springtide.toml"
-    file.write_text(f'[models.film]\nengine = "{ENGINE}"\n{model}\n{group and "[models.film.group]"}\n{group}\n{rest}')
+    file.write_text(f'[models.film]\nengine = "{engine}"\n{model}\n{group and "[models.film.group]"}\n{group}\n{rest}')
     return load_config(file)
 
 
@@ -57,7 +57,11 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, model: str, group:
 
 
 def test_an_engine_of_one_process_is_refused_for_a_group(tmp_path: Path) -> None:
-    given = config(tmp_path, 'execution = "distributed"')
-    wrong = given.models["film"].model_copy(update={"engine": "synthetic"})
     with pytest.raises(ConfigError, match="GroupEngine"):
-        build.served_models(given.model_copy(update={"models": {"film": wrong}}))
+        build.served_models(config(tmp_path, 'execution = "distributed"', engine="synthetic"))
+
+
+def test_a_version_may_have_larger_groups(tmp_path: Path) -> None:
+    more = "[models.film.versions.big.group]\nprocesses = 8\ngpus_each = 1"
+    units = config(tmp_path, 'execution = "distributed"', "processes = 2\ngpus_each = 1", more).units
+    assert {name: unit.takes()["accelerators"] for name, unit in units.items()} == {"film": 2.0, "film@big": 8.0}
