@@ -179,12 +179,14 @@ def render_openapi() -> str:
 if __name__ == "__main__":
     import chart_files  # beside this file
     import cli_page
+    import metrics_page
     import sync_client
 
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(render())
     EXAMPLE.write_text(render_example())
     OPENAPI.write_text(render_openapi())
+    metrics_page.PAGE.write_text(metrics_page.render())
     sync_client.write()
     chart_files.write()
     cli_page.write()

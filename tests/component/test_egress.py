@@ -92,6 +92,8 @@ async def test_the_certificate_must_be_that_of_the_name(tmp_path: Path) -> None:
         assert await fetch(trusting, server.url(host="hooks.example")) == b"abc"
         assert (await refusal(trusting, server.url(host="other.example"))).code == "url_unreachable"
         assert (await refusal(distrusting, server.url(host="hooks.example"))).code == "url_unreachable"
+        for egress, host in ((trusting, "other.example"), (distrusting, "hooks.example")):
+            assert (await refusal(egress, server.url(host=host))).details["because"] == "certificate"
     await trusting.stop()
     await distrusting.stop()
 

@@ -19,6 +19,8 @@ from springtide.domain.webhook import DeliveryState, JobEnd, Webhook
 from springtide.egress.client import Answered
 from springtide.ledger.sql import SqlLedger
 from springtide.runtime.threads import inline
+from springtide.telemetry.metrics import Metrics
+from springtide.telemetry.metrics_catalogue import WEBHOOK_SENDINGS
 from springtide.testing.clock import ManualClock
 from springtide.testing.ledger_cases import NOW_S, job, outcome
 from springtide.testing.ledger_suite_webhooks import end, webhook
@@ -124,6 +126,23 @@ async def world(tmp_path: Path, chance: None) -> AsyncGenerator[World]:
         yield made
         await made.service.stop()
         await ledger.stop()
+
+
+async def test_sendings_are_counted_by_what_came_of_them(world: World) -> None:
+    metrics, url = Metrics(), webhook(1).url
+    service = WebhookDelivery(world.ledger.webhooks, world.ledger, world.receiver, world.clock, metrics=metrics)
+    expired = UrlFailed("certificate has expired", code="url_unreachable", because="certificate")
+    replies = [expired, Answered(status=503, retry_after=None), Answered(status=200, retry_after=None)]
+    world.receiver.replies[url] = lambda number: replies[number - 1]
+    await world.ledger.insert([job(1)])
+    await world.ledger.record([outcome(job(1), JobStatus.COMPLETED)])
+    await world.advance(2 * HOUR_S, service)
+    await service.stop()
+    assert metrics.sums(WEBHOOK_SENDINGS) == {
+        ("retried", "certificate"): 1,
+        ("retried", "5xx"): 1,
+        ("delivered", "2xx"): 1,
+    }
 
 
 async def test_an_end_is_told_signed_and_thin(world: World) -> None:

@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from worker_world import World, until
+from worker_world import MODEL, World, until
 
 from springtide.domain.ids import JobId
 from springtide.domain.job import JobStatus
+from springtide.telemetry.metrics_catalogue import BATCH_JOBS, ENGINE_STARTS
 from springtide.testing.clock import ManualClock
 from springtide.worker.batch_size import GROW_AFTER, BatchSize
 
@@ -43,6 +44,9 @@ async def test_only_jobs_of_one_shape_share_a_run_and_all_of_it_that_are_there_d
         outputs = [end.outputs or {} for end in ends]
         assert [each["number"] for each in outputs] == [together[shape] for shape in shapes]
         assert [each["text"] for each in outputs] == [str({shape}) for shape in shapes]
+        [batches] = world.metrics.cells(BATCH_JOBS).values()
+        assert (sum(batches[:-1]), batches[-1]) == (4, 9), "four runs, the first of the gate's job alone, of nine jobs"
+        assert sum(world.metrics.cells(ENGINE_STARTS)[(MODEL,)][:-1]) == 1
 
 
 async def test_a_job_whose_shape_cannot_be_told_fails_alone(tmp_path: Path) -> None:

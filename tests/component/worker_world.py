@@ -19,6 +19,7 @@ from springtide.domain.job import BlobRef, JobRef, JobStatus, Priority
 from springtide.domain.lease import LiveEvent, Outcome, Payload, Ticket
 from springtide.runtime.clock import SystemClock
 from springtide.runtime.ids import new_blob_id, new_job_id
+from springtide.telemetry.metrics import Metrics
 from springtide.worker.service import Worker, WorkerSettings
 
 MODEL = ModelName("model")
@@ -65,6 +66,7 @@ class World:
             scratch_folder=self.scratch,
             **{"grace_s": 20.0, **settings},
         )
+        self.metrics = Metrics()
         self.outcomes: dict[JobId, list[Outcome]] = {}
         self.tickets: dict[JobId, Ticket] = {}
         self.worker = self.new_worker("worker-1")
@@ -78,6 +80,7 @@ class World:
             blobs=self.blobs,
             clock=self.clock,
             rand=lambda: 0.0,
+            metrics=self.metrics,
         )
 
     async def __aenter__(self) -> World:

@@ -220,19 +220,26 @@ async def record_keeping(
     from springtide.controller.reaper import Reaper
     from springtide.controller.recorder import Recorder
     from springtide.controller.sweeper import Sweeper
+    from springtide.controller.tally import Tally
     from springtide.controller.webhooks import WebhookDelivery
+    from springtide.telemetry.metrics import Metrics
 
     models = build.model_names(config)
-    conductor = Conductor(broker, ledger, clock)
+    conductor, metrics = Conductor(broker, ledger, clock), metrics or Metrics()
+    tally = Tally(metrics, ledger, models, clock)
     egress = build.egress(config)
+    told: Any = {"on_steps": conductor.nudge, "on_ends": on_ends, "on_recorded": tally.recorded}
     services = [
         egress,
-        Recorder(broker, ledger, models, clock, blobs=blobs, on_steps=conductor.nudge, on_ends=on_ends),
+        tally,
+        Recorder(broker, ledger, models, clock, blobs=blobs, **told),
         conductor,
-        Reaper(broker, models, clock),
+        Reaper(broker, models, clock, metrics=metrics),
         Costs(ledger.history, models, clock),
         Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config), book=ledger.orders),
-        WebhookDelivery(ledger.webhooks, ledger, egress, clock, settings=build.webhook_settings(config)),
+        WebhookDelivery(
+            ledger.webhooks, ledger, egress, clock, settings=build.webhook_settings(config), metrics=metrics
+        ),
     ]
     for service in services:
         await service.start()
@@ -275,13 +282,16 @@ async def scaling(
 ) -> AsyncGenerator[None]:
     """The fleet and its scaler; leaving drains every worker of this machine."""
     from springtide.cli import scaled
+    from springtide.controller.fleet_figures import FleetFigures
     from springtide.controller.scaler import Scaler
     from springtide.controller.signals import Signals
 
     def new_scaler(fleet: Fleet) -> Scaler:
-        signals = Signals(broker, fleet, history, clock, pools=scaled.scaled(config))
-        sharing = scaled.sharing(config)
-        return Scaler(signals, fleet, history, scaled.policies(config), clock, sharing=sharing, book=book)
+        pools = scaled.scaled(config)
+        figures = FleetFigures(metrics, {name: pool.share for name, pool in pools.items() if pool.share is not None})
+        signals = Signals(broker, fleet, history, clock, pools=pools, metrics=metrics)
+        parts: Any = {"sharing": scaled.sharing(config), "book": book, "figures": figures}
+        return Scaler(signals, fleet, history, scaled.policies(config), clock, **parts)
 
     if config.fleet.kind == "kubernetes":
         from springtide.cli.cluster import cluster_scaling

@@ -31,6 +31,7 @@ def scaled(config: Config) -> dict[ModelName, Pool]:
         name: Pool(
             models=members,
             wait_s=_given(config, name).scaling.wait_s,
+            share=_given(config, name).scaling.share,
             shared_by=max(config.units[member].batch for member in members),
         )
         for name, members in {**alone, **shared}.items()

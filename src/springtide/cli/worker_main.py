@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -155,26 +155,17 @@ async def _give_back(spec: WorkerSpec, broker: Broker) -> None:
 def _worker(spec: WorkerSpec, broker: Broker, blobs: Blobs, metrics: Metrics) -> Worker | Host:
     from springtide.worker.usage import Meter
 
+    clock = SystemClock()
+    parts: Any = {"worker_id": spec.id, "broker": broker, "blobs": blobs, "clock": clock, "metrics": metrics}
     if spec.memory_mb is None:
         from springtide.worker.service import Worker
 
         [settings] = spec.models
         meter = Meter(cpus=settings.cpus, memory_mb=settings.memory_limit_mb)
-        return Worker(
-            settings,
-            worker_id=spec.id,
-            broker=broker,
-            blobs=blobs,
-            clock=SystemClock(),
-            measure=meter,
-            gangs=_gangs(spec, settings),
-        )
+        return Worker(settings, **parts, measure=meter, gangs=_gangs(spec, settings))
     from springtide.worker.host import Host
 
-    meter = Meter(memory_mb=spec.memory_mb)
-    return Host(
-        spec.models, spec.memory_mb, worker_id=spec.id, broker=broker, blobs=blobs, clock=SystemClock(), measure=meter
-    )
+    return Host(spec.models, spec.memory_mb, **parts, measure=Meter(memory_mb=spec.memory_mb))
 
 
 def _gangs(spec: WorkerSpec, settings: WorkerSettings) -> Gangs | None:

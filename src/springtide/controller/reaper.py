@@ -10,6 +10,8 @@ from springtide.domain.clock import Clock
 from springtide.domain.ids import ModelName
 from springtide.domain.lease import LEASE_TTL_S
 from springtide.runtime.loops import Loop
+from springtide.telemetry.metrics import Metrics
+from springtide.telemetry.metrics_catalogue import LEASES_EXPIRED
 
 log = logging.getLogger(__name__)
 REAP_EVERY_S = 1.0
@@ -18,7 +20,15 @@ REAP_EVERY_S = 1.0
 class Reaper:
     """A service: `start`, `stop`."""
 
-    def __init__(self, broker: Broker, models: Sequence[ModelName], clock: Clock) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        models: Sequence[ModelName],
+        clock: Clock,
+        *,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._metrics = metrics or Metrics()
         self._broker = broker
         self._models = models
         self._clock = clock
@@ -45,5 +55,6 @@ class Reaper:
             log.warning("%.0f s went by without a look at leases; workers get %.0f s to beat", gap_s, LEASE_TTL_S)
         if not now_s < self._patient_until_s <= now_s + LEASE_TTL_S:
             for job in await self._broker.reap(self._models, now_s):
+                self._metrics.add(LEASES_EXPIRED)
                 log.warning("took back %s: its worker fell silent", job)
         self._last_s = now_s

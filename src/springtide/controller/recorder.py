@@ -42,11 +42,13 @@ class Recorder:
         blobs: Blobs,
         on_steps: Callable[[Iterable[JobId]], None] | None = None,
         on_ends: Callable[[Iterable[Outcome]], None] | None = None,
+        on_recorded: Callable[[Sequence[Outcome], Sequence[bool]], None] | None = None,
     ) -> None:
         """on_steps: told the pipelines whose steps have just ended on record. on_ends: told what has just made the end
-        of its job on record, before the world is."""
+        of its job on record, before the world is. on_recorded: told all that is on record now, and which are ends."""
         self._on_steps = on_steps
         self._on_ends = on_ends
+        self._on_recorded = on_recorded
         self._broker = broker
         self._ledger = ledger
         self._blobs = blobs
@@ -85,6 +87,8 @@ class Recorder:
         are_ends = await self._ledger.record(outcomes)
         if self._on_ends is not None:
             self._on_ends(outcome for outcome, is_end in zip(outcomes, are_ends, strict=True) if is_end)
+        if self._on_recorded is not None:
+            self._on_recorded(outcomes, are_ends)
         if self._on_steps is not None:
             wholes = (pipeline_of(outcome.id) for outcome in outcomes if outcome.status.is_terminal)
             self._on_steps(whole for whole in wholes if whole is not None)

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from springtide.controller.fleet_figures import FleetFigures
 from springtide.controller.sharing import Sharing
 from springtide.controller.signals import Looked, Signals
 from springtide.domain.clock import Clock
@@ -31,6 +32,7 @@ from springtide.ledger.orders import OrderBook
 from springtide.policy.elastic import by_hand
 from springtide.policy.elastic.view import Advice, Policy, PoolView, Reason, memory_of
 from springtide.runtime.loops import Loop
+from springtide.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 SCALE_EVERY_S = 0.5  # a cold start takes seconds; half a second to notice is a small part of it
@@ -54,9 +56,11 @@ class Scaler:
         *,
         sharing: Sharing | None = None,
         book: OrderBook | None = None,
+        figures: FleetFigures | None = None,
     ) -> None:
         """policies: by model, or by the name of a pool of models. sharing: of a fleet with limited room. book: where
-        operators' orders are."""
+        operators' orders are. figures: told of each round."""
+        self._figures = figures or FleetFigures(Metrics(), {})
         self._signals = signals
         self._fleet = fleet
         self._history = history
@@ -102,10 +106,12 @@ class Scaler:
             if (news := plan.news(found.view.replicas)) is not None:
                 scaled = Scaled(at_s=now_s, before=found.view.replicas, decision=news)
                 self._unwritten.append(scaled)
+                self._figures.decided(news, found.view.replicas)
                 _log(scaled)
             self.decisions[name] = decision
             await self._fleet.apply(decision, drain_first=found.idle)
         self._note_drains()
+        self._figures.looked(looked, self.decisions)
         await self._tolerate(self._write(looked, now_s))
         if self._book is not None and orders.drains:
             await self._tolerate(self._forget_gone(self._book, looked))

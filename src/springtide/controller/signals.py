@@ -27,6 +27,8 @@ from springtide.fleet.protocol import Fleet
 from springtide.ledger.history import Arrived, Ended, FleetHistory, Memory, cost_memory, starts_memory
 from springtide.policy.cost import CostMemory, predict
 from springtide.policy.elastic.view import PoolView, memory_of
+from springtide.telemetry.metrics import Metrics
+from springtide.telemetry.metrics_catalogue import COLD_START
 
 log = logging.getLogger(__name__)
 COUNT_EVERY_S = 2.0  # arrivals: a range of the primary key, a millisecond for thousands of jobs
@@ -45,6 +47,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
 
     models: tuple[ModelName, ...]
     wait_s: float = 30.0  # the wait that is aimed at
+    share: float | None = None  # of jobs, that shall begin within it
     shared_by: int = 1  # jobs that may share one run: work is counted in runs
 
 
@@ -56,20 +59,28 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     idle: tuple[WorkerId, ...] = ()  # who may leave without anybody noticing, longest idle first
     queue: QueueView | None = None
     wait_s_p95: float | None = None  # of the jobs that ended last
+    restarts: int = 0  # workers that died and were started again, since the fleet was
 
 
 class Signals:
     """Looks, again and again."""
 
     def __init__(
-        self, broker: Broker, fleet: Fleet, history: FleetHistory, clock: Clock, *, pools: Mapping[ModelName, Pool]
+        self,
+        broker: Broker,
+        fleet: Fleet,
+        history: FleetHistory,
+        clock: Clock,
+        *,
+        pools: Mapping[ModelName, Pool],
+        metrics: Metrics | None = None,
     ) -> None:
         self._broker = broker
         self._fleet = fleet
         self._history = history
         self._clock = clock
         self._pools = pools
-        self._gauges = {name: _Gauge(name, pool) for name, pool in pools.items()}
+        self._gauges = {name: _Gauge(name, pool, metrics or Metrics()) for name, pool in pools.items()}
         self._count_from_s: float | None = None
         self._judge_from_s: float | None = None
         self._knows_the_past = False
@@ -201,8 +212,9 @@ def _at_rest(view: QueueView) -> QueueView:
 class _Gauge:
     """What is known of one pool between looks."""
 
-    def __init__(self, name: ModelName, pool: Pool) -> None:
+    def __init__(self, name: ModelName, pool: Pool, metrics: Metrics) -> None:
         self.name = name
+        self._metrics = metrics
         self._shared_by = pool.shared_by
         self.cold_starts: deque[float] = deque(maxlen=COLD_STARTS)
         self.has_learnt = False  # a cold start that is not written down yet
@@ -311,7 +323,13 @@ class _Gauge:
             memory_utilization=mean(usage.memory for usage in usages),
             measured=len(usages),
         )
-        return Looked(view=view, idle=tuple(worker for _, worker in idle), queue=queue, wait_s_p95=self._wait_s_p95)
+        return Looked(
+            view=view,
+            idle=tuple(worker for _, worker in idle),
+            queue=queue,
+            wait_s_p95=self._wait_s_p95,
+            restarts=max((replica.restarts for replica in replicas), default=0),
+        )
 
     @property
     def _cold_start_s(self) -> float:
@@ -324,7 +342,9 @@ class _Gauge:
             return
         self._has_been_up.add(worker.worker)
         if self._first_look_s is not None and self._first_look_s <= replica.started_at_s <= worker.beat_at_s:
-            self.cold_starts.append(max(0.0, min(worker.beat_at_s, now_s) - replica.started_at_s))
+            took_s = max(0.0, min(worker.beat_at_s, now_s) - replica.started_at_s)
+            self.cold_starts.append(took_s)
+            self._metrics.observe(COLD_START, self.name, value=took_s)
             self.has_learnt = True
 
     def _rest_s(self, worker: WorkerView, now_s: float) -> float:

@@ -26,6 +26,8 @@ from springtide.ledger.webhooks import Claimed, Settled, Webhooks
 from springtide.policy.delivery import Answer, judge, retry_after_s
 from springtide.runtime.chance import draw
 from springtide.runtime.loops import Loop
+from springtide.telemetry.metrics import Metrics
+from springtide.telemetry.metrics_catalogue import WEBHOOK_SECONDS, WEBHOOK_SENDINGS
 from springtide.webhooks import signed_headers
 
 log = logging.getLogger(__name__)
@@ -55,8 +57,16 @@ class WebhookDelivery:
     """A service: `start`, `stop`."""
 
     def __init__(
-        self, webhooks: Webhooks, ledger: Ledger, out: Post, clock: Clock, *, settings: WebhookSettings | None = None
+        self,
+        webhooks: Webhooks,
+        ledger: Ledger,
+        out: Post,
+        clock: Clock,
+        *,
+        settings: WebhookSettings | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._webhooks = webhooks
         self._ledger = ledger
         self._out = out
@@ -140,6 +150,7 @@ class WebhookDelivery:
             ms = round((self._clock.monotonic_s() - began_s) * 1000, 1)
             settled = self._judged(webhook, delivery, answer, Try(at_s=began_at_s, ms=ms, status=answer.status))
             await self._webhooks.settle([settled], self._clock.now_s())
+            self._count(settled, answer, took_s=ms / 1000)
         except SpringtideError as error:
             log.warning("what came of %s is not on record, it is sent again: %s", delivery.id, error)
         except Exception:
@@ -154,8 +165,16 @@ class WebhookDelivery:
         try:
             answered = await self._out.post(webhook.url, body, headers, total_s=self._settings.timeout_s)
         except UrlFailed as error:
-            return Answer(error=f"{error.code}: {error.message}")
+            return Answer(error=f"{error.code}: {error.message}", code=str(error.details.get("because", error.code)))
         return Answer(status=answered.status, retry_after_s=retry_after_s(answered.retry_after, now_s))
+
+    def _count(self, settled: Settled, answer: Answer, *, took_s: float) -> None:
+        result = "retried" if settled.state is DeliveryState.PENDING else "given_up"
+        if settled.state is DeliveryState.DELIVERED:
+            result = "delivered"
+        reason = answer.code if answer.status is None else f"{answer.status // 100}xx"
+        self._metrics.add(WEBHOOK_SENDINGS, result, reason or "no_answer")
+        self._metrics.observe(WEBHOOK_SECONDS, value=took_s)
 
     def _judged(self, webhook: Webhook, delivery: Delivery, answer: Answer, made: Try) -> Settled:
         now_s = self._clock.now_s()

@@ -12,8 +12,9 @@ from springtide.deploy import workers
 from springtide.deploy.installation import SCALER_PORT, Installation, Object, WorkerGroup
 from springtide.deploy.yaml_text import to_yaml
 from springtide.fleet import labels
+from springtide.telemetry.metrics_catalogue import QUEUE_JOBS
 
-QUEUE_METRIC = "springtide_queue_jobs"  # as telemetry names it: jobs that wait, by model
+QUEUE_METRIC = QUEUE_JOBS.name  # jobs that wait, by model
 GPU_METRIC = "springtide_gpu_utilization_percent"  # made by the adapter of DCGM's
 _GPU_SERIES = "DCGM_FI_DEV_GPU_UTIL"
 _AUTOSCALING = "autoscaling/v2"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -153,7 +154,18 @@ def _translated(url: str) -> Generator[None]:
         raise UrlFailed(f"{redacted(url)} does not answer in time", code="url_timed_out") from error
     except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
         said = str(error) or type(error).__name__
-        raise UrlFailed(f"{redacted(url)} cannot be reached: {said[:200]}", code="url_unreachable") from error
+        message = f"{redacted(url)} cannot be reached: {said[:200]}"
+        raise UrlFailed(message, code="url_unreachable", **_because(error)) from error
+
+
+def _because(error: BaseException) -> dict[str, str]:
+    """What of many reasons it is, where who asks can do something about it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return {"because": "certificate"}
+        cause = cause.__cause__ or cause.__context__
+    return {}
 
 
 def _headers(answer: httpcore.Response) -> dict[str, str]:

@@ -30,6 +30,7 @@ from springtide.gateway.live_listener import (
 from springtide.gateway.schemas import WaitingEventView
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.views import error_view
+from springtide.telemetry.metrics_catalogue import LIVE_CLIENTS, LIVE_DELAY
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Hub:
         self._live = live
         self._clock = services.clock
         self._closing = services.closing
+        self._metrics = services.metrics
         self._listeners: set[Listener] = set()
         self._feeds: dict[JobId, _Feed] = {}
         self._dirty: dict[Listener, None] = {}
@@ -71,6 +73,7 @@ class Hub:
         """A new client. `leave` must follow."""
         listener = Listener(wire, self._note)
         self._listeners.add(listener)
+        self._metrics.set(LIVE_CLIENTS, value=len(self._listeners))
         if self._closer is None:
             self._closer = _task(self._say_goodbye(), "goodbye to live clients")
         return listener
@@ -80,6 +83,7 @@ class Hub:
             self.unsubscribe(listener, job)
         listener.wire.on_writable = None
         self._listeners.discard(listener)
+        self._metrics.set(LIVE_CLIENTS, value=len(self._listeners))
         self._dirty.pop(listener, None)
         if not self._listeners and self._closer is not None:
             self._closer.cancel()
@@ -142,6 +146,7 @@ class Hub:
                             continue
                         for event in news:
                             after, waits = event.seq, event.kind in WAITING_KINDS
+                            self._metrics.observe(LIVE_DELAY, value=max(0.0, self._clock.now_s() - event.at_s))
                             self._tell(feed, told_event(event))
                     return
                 except (Unavailable, OutcomeUnknown) as error:

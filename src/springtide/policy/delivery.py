@@ -25,6 +25,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     retry_after_s: float | None = None
     error: str | None = None
+    code: str | None = None  # the same in a word
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -181,6 +181,13 @@ DECISIONS = _counter(
     Label(name="reason", meaning="the reason, as in docs/elasticity.md", most=32),
     Label(name="direction", meaning="out, in or none", most=4),
 )
+REASON = _gauge(
+    "scaling_reason",
+    "1 for the reason of the decision in force.",
+    SCALER,
+    POOL,
+    Label(name="reason", meaning="the reason, as in docs/elasticity.md", most=32),
+)
 IDLE_SECONDS = _counter("replica_idle_seconds", "Time that replicas which were up had nothing to do.", SCALER, POOL)
 BUSY_SECONDS = _counter("replica_busy_seconds", "Time that replicas had something to do.", SCALER, POOL)
 RESTARTS = _counter("worker_restarts", "Workers that died and are started again.", SCALER, POOL)

@@ -32,6 +32,7 @@ from springtide.fleet.gangs import Gangs
 from springtide.policy.waiting import has_hope
 from springtide.runtime.backoff import Backoff
 from springtide.runtime.chance import draw
+from springtide.telemetry.metrics import Metrics
 from springtide.worker.attempts import Attempts
 from springtide.worker.checkpoints import Checkpoints
 from springtide.worker.child import Child
@@ -73,10 +74,12 @@ class Worker:
         place: Place | None = None,
         measure: Measure | None = None,
         gangs: Gangs | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """start_child: only a simulation has another one. place: of a model that a `Host` loads and unloads. measure:
         of what it uses; without it beats do not tell. gangs: of a distributed model, whose attempts run in them."""
         self._settings = settings
+        self._metrics = metrics
         self._model = settings.model
         self._id = worker_id
         self._broker = broker
@@ -127,7 +130,9 @@ class Worker:
             rand=rand,
             on_change=self._on_change,
         )
-        attempts.supervisor = Supervisor(_engine_spec(self._settings), attempts, self._clock, start_child=start_child)
+        attempts.supervisor = Supervisor(
+            _engine_spec(self._settings), attempts, self._clock, start_child=start_child, metrics=self._metrics
+        )
         return attempts, attempts.supervisor
 
     @property

@@ -28,6 +28,8 @@ from springtide.domain.clock import Clock
 from springtide.domain.job import JobError
 from springtide.engines.signing import SigningPlace
 from springtide.runtime.backoff import Backoff
+from springtide.telemetry.metrics import Metrics
+from springtide.telemetry.metrics_catalogue import BATCH_JOBS, ENGINE_DEATHS, ENGINE_STARTS
 from springtide.worker.batch_size import BatchSize
 from springtide.worker.child import Child
 from springtide.worker.frames import (
@@ -118,8 +120,16 @@ class Supervisor:
     """Runs the child. `start`, `dispatch` whenever `is_idle`, `stop`."""
 
     def __init__(
-        self, spec: EngineSpec, listener: Listener, clock: Clock, *, start_child: StartChild = Child.start
+        self,
+        spec: EngineSpec,
+        listener: Listener,
+        clock: Clock,
+        *,
+        start_child: StartChild = Child.start,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
+        self._counted = 0  # of the batch whose results are being told
         self._spec = spec
         self._listener = listener
         self._clock = clock
@@ -264,6 +274,8 @@ class Supervisor:
     def _after_death(self, child: ChildProcess, code: int) -> None:
         was_ready, self.is_ready, self.ready_at_s = self.is_ready, False, None
         error = self._verdict or self._cause_of_death(child, code)
+        why = self._load_failed.code if not was_ready and self._load_failed is not None else error.code
+        self._metrics.add(ENGINE_DEATHS, self._spec.model, why)
         lived_s = self._clock.monotonic_s() - self._started_s
         if not was_ready and self._load_failed is not None:
             self._note_failed_load(self._load_failed.code, self._load_failed.message)
@@ -339,6 +351,7 @@ class Supervisor:
                 self._failed_loads = 0
                 self.load_s = load_s
                 self.ready_after_s = self._clock.monotonic_s() - self._started_s
+                self._metrics.observe(ENGINE_STARTS, self._spec.model, value=self.ready_after_s)
                 log.info(
                     "%s: engine ready after %.3f s, %.3f s of it loading", self._spec.model, self.ready_after_s, load_s
                 )
@@ -362,6 +375,7 @@ class Supervisor:
         endings: list[Ending] = []
         self._tell_mistakes(report.results)
         for result in report.results:
+            self._count_batch(result.together)
             run = self._runs.pop(result.seq, None)
             if run is not None:
                 endings.append(self._ending(run, result))
@@ -377,6 +391,13 @@ class Supervisor:
         if endings:
             self._note_turn()
             self._listener.on_endings(endings)
+
+    def _count_batch(self, together: int) -> None:
+        """Results of a batch are told one after the other."""
+        self._counted += 1
+        if self._counted >= together:
+            self._counted = 0
+            self._metrics.observe(BATCH_JOBS, self._spec.model, value=together)
 
     def _note_turn(self) -> None:
         if not self._runs:
