@@ -22,7 +22,7 @@ MATRIX: dict[str, tuple[Path | None, tuple[str, ...]]] = {
     "example": (ROOT / "springtide.example.toml", ("kubernetes.trial.s3=true",)),
     "own-scaling": (PRODUCTION, ("kubernetes.scaling=springtide", "kubernetes.name=media", "kubernetes.namespace=x")),
     "hpa": (PRODUCTION, ("kubernetes.scaling=hpa",)),
-    "polled": (PRODUCTION, ("kubernetes.keda.push=false", "kubernetes.keda.fallback_replicas=0")),
+    "polled": (PRODUCTION, ("kubernetes.keda={push=false, fallback_replicas=0, exact=true}",)),
     "image-volume": (
         PRODUCTION,
         (

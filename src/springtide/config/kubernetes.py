@@ -264,6 +264,11 @@ class KedaConfig(Section):
     polling_s: int = Field(default=15, ge=1, le=3600, description="Seconds between two looks.")
     cooldown_s: int = Field(default=300, ge=0, le=86_400, description="Quiet seconds before the last one goes.")
     failures: int = Field(default=3, ge=1, le=100, description="Failed looks until the fallback holds.")
+    exact: bool = Field(
+        default=False,
+        description="Follow wishes that differ from what is there by 10 % or less (11 where there are 10), too: the "
+        "HPA's `tolerance`, from Kubernetes 1.35 with a KEDA that knows the field.",
+    )
     fallback_replicas: int = Field(
         default=1, ge=0, le=1000, description="Replicas then, where there are not more; none of it at zero replicas."
     )

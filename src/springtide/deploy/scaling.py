@@ -46,7 +46,7 @@ def _scaled_object(to: Installation, group: WorkerGroup) -> Object:
                 "replicas": given.fallback_replicas,
                 "behavior": "currentReplicasIfHigher",
             },
-            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _at_once()}},
+            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _at_once(is_exact=given.exact)}},
             "triggers": [
                 {
                     "type": "external-push" if given.push else "external",
@@ -59,14 +59,14 @@ def _scaled_object(to: Installation, group: WorkerGroup) -> Object:
     }
 
 
-def _at_once() -> Object:
-    """The policy has thought already: what it wishes is done, without a window and without a tolerance."""
+def _at_once(*, is_exact: bool) -> Object:
+    """The policy has thought already: what it wishes is done, without a window."""
     step: Object = {"type": "Percent", "value": 100, "periodSeconds": 15}
     pods: Object = {"type": "Pods", "value": 100, "periodSeconds": 15}
-    return {
-        "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [step, pods]},
-        "scaleDown": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [step]},
-    }
+    usual: Object = {"stabilizationWindowSeconds": 0, "selectPolicy": "Max"}
+    if is_exact:
+        usual["tolerance"] = 0
+    return {"scaleUp": {**usual, "policies": [step, pods]}, "scaleDown": {**usual, "policies": [step]}}
 
 
 def _autoscaler(to: Installation, group: WorkerGroup) -> Object:
