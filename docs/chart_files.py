@@ -12,9 +12,10 @@ from pydantic import BaseModel
 
 from springtide.config import FileConfig, ModelConfig, ServerConfig, WorkersConfig
 from springtide.config.kubernetes import KubernetesConfig
-from springtide.deploy.control_plane import rules
+from springtide.deploy.pods import rules
 from springtide.deploy.scaling import adapter_config
 from springtide.deploy.yaml_text import to_yaml
+from springtide.fleet.rights import CONTROLLER, GANGS
 
 CHART = Path(__file__).parents[1] / "deploy" / "chart"
 HEAD = """# Values of the Helm chart: springtide.toml as YAML. Made by `python docs/generate.py` from the code.
@@ -29,6 +30,7 @@ workers: {}
 
 """
 MODEL_KEYS = ("timeout_s", "grace_s", "load_timeout_s", "load_attempts", "min_replicas", "max_replicas", "accelerators")
+MODEL_KEYS += ("execution",)
 POOL_KEYS = ("min_replicas", "max_replicas", "accelerators")
 
 
@@ -77,7 +79,8 @@ def _made() -> str:
         "modelDefaults": defaults(ModelConfig, MODEL_KEYS),
         "poolDefaults": defaults(WorkersConfig, POOL_KEYS),
         "serverDefaults": defaults(ServerConfig, ("max_upload_mb",)),
-        "rules": to_yaml({"rules": rules()}).removeprefix("rules:\n"),
+        "rules": to_yaml({"rules": rules(CONTROLLER)}).removeprefix("rules:\n"),
+        "launcherRules": to_yaml({"rules": rules(GANGS)}).removeprefix("rules:\n"),
     }
     texts = [f'{{{{- define "springtide.{name}" -}}}}\n{_flush(text)}{{{{- end -}}}}\n' for name, text in parts.items()]
     return "{{/* Made by `python docs/generate.py` from the code. */}}\n\n" + "\n".join(texts)

@@ -47,6 +47,13 @@ MATRIX: dict[str, tuple[Path | None, tuple[str, ...]]] = {
             "kubernetes.network.cloud_metadata=true",
         ),
     ),
+    "distributed": (
+        PRODUCTION,
+        (
+            "models.film={engine='synthetic', execution='distributed', group={processes=4, gpus_each=1}}",
+            "kubernetes.models.film={variables={A='b'}}",
+        ),
+    ),
     "mig": (PRODUCTION, ("kubernetes.worker.gpu_resource=nvidia.com/mig-3g.20gb", "models.matting.accelerators=2")),
     "no-policies": (
         TRIAL,

@@ -196,6 +196,17 @@ def test_a_version_has_a_deployment_of_its_own_beside_its_model() -> None:
         installation(PRODUCTION, (*MATRIX["versions"][1], "kubernetes.scaling=hpa"))
 
 
+def test_who_starts_groups_of_processes_may_do_so_and_computes_nothing() -> None:
+    objects = render.objects(installation(*MATRIX["distributed"]))
+    pod = of_kind(objects, "Deployment")["springtide-worker-film"]["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "springtide-launcher" and pod["automountServiceAccountToken"]
+    assert "initContainers" not in pod
+    assert "nvidia.com/gpu" not in pod["containers"][0]["resources"]["limits"]
+    rules = of_kind(objects, "Role")["springtide-launcher"]["rules"]
+    assert {"pytorchjobs", "trainjobs"} <= {resource for rule in rules for resource in rule["resources"]}
+    assert not {"deployments", "deployments/scale", "secrets"} & {each for rule in rules for each in rule["resources"]}
+
+
 def test_the_controller_may_scale_and_nothing_more() -> None:
     objects = render.objects(installation(PRODUCTION))
     [role] = of_kind(objects, "Role").values()

@@ -63,8 +63,10 @@
 {{- if gt (len $parts) 1 -}}{{- $suffix = printf "--%s" (index $parts 1) -}}{{- end -}}
 {{- $longest := 0 -}}
 {{- $loads := 0 -}}
+{{- $launches := false -}}
 {{- range $member := .members -}}
 {{- $one := get $.models $member -}}
+{{- if eq $one.execution "distributed" -}}{{- $launches = true -}}{{- end -}}
 {{- $longest = max $longest (int (ceil $one.timeout_s)) (int (ceil $one.grace_s)) -}}
 {{- $loads = max $loads (int (ceil (mulf $one.load_timeout_s $one.load_attempts))) -}}
 {{- end -}}
@@ -80,12 +82,16 @@ image: {{ $pods.image | default $k.images.worker | quote }}
 minReplicas: {{ int .sizes.min_replicas }}
 maxReplicas: {{ int .sizes.max_replicas }}
 accelerators: {{ .sizes.accelerators }}
+# Its jobs run in groups of processes that it starts: it computes nothing itself.
+launches: {{ $launches }}
 graceSeconds: {{ add $longest 45 }}
 loadSeconds: {{ add $loads 60 }}
-cpu: {{ $pods.cpu | default $cpus | default "1" | quote }}
-cpuLimit: {{ $pods.cpu_limit | default $cpus | default "4" | quote }}
+cpu: {{ $launches | ternary "250m" ($pods.cpu | default $cpus | default "1") | quote }}
+cpuLimit: {{ $launches | ternary "2" ($pods.cpu_limit | default $cpus | default "4") | quote }}
+memory: {{ $launches | ternary "512Mi" $pods.memory | quote }}
 gpus:
-  {{- if gt (float64 .sizes.accelerators) 0.0 }}
+  {{- if $launches }} {}
+  {{- else if gt (float64 .sizes.accelerators) 0.0 }}
   {{- $whole := ceil .sizes.accelerators }}
   {{ $pods.gpu_resource }}: {{ int $whole | quote }}
   {{- if and $pods.gpu_memory_resource $pods.gpu_memory_mb }}

@@ -8,6 +8,7 @@ load_attempts: 6
 min_replicas: 0
 max_replicas: 1
 accelerators: 0
+execution: worker
 {{- end -}}
 
 {{- define "springtide.poolDefaults" -}}
@@ -66,4 +67,44 @@ max_upload_mb: 2048
     - get
     - create
     - update
+{{- end -}}
+
+{{- define "springtide.launcherRules" -}}
+- apiGroups:
+    - kubeflow.org
+  resources:
+    - pytorchjobs
+  verbs:
+    - get
+    - list
+    - watch
+    - create
+    - patch
+    - delete
+- apiGroups:
+    - trainer.kubeflow.org
+  resources:
+    - trainjobs
+  verbs:
+    - get
+    - list
+    - watch
+    - create
+    - patch
+    - delete
+- apiGroups:
+    - ""
+  resources:
+    - pods
+  verbs:
+    - get
+    - list
+    - watch
+- apiGroups:
+    - ""
+  resources:
+    - events
+  verbs:
+    - create
+    - patch
 {{- end -}}

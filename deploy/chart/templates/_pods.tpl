@@ -138,3 +138,17 @@ imagePullSecrets:
   {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Where in the cluster a pod is, for those that ask the API server. */}}
+{{- define "springtide.placeEnv" -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: SPRINGTIDE_KUBERNETES__NAME
+  value: {{ .Values.kubernetes.name }}
+- name: SPRINGTIDE_KUBERNETES__NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- end -}}

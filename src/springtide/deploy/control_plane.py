@@ -10,16 +10,16 @@ from springtide.config.kubernetes import ControlConfig
 from springtide.deploy import pods
 from springtide.deploy.installation import METRICS_PORT, PORT, SCALER_PORT, Installation, Object
 from springtide.fleet import labels
-from springtide.fleet.rights import CONTROLLER, as_rules
+from springtide.fleet.rights import CONTROLLER
 
 
 def objects(to: Installation) -> list[Object]:
     """In the order in which they are to be applied."""
     gateway, controller = to.settings.gateway, to.settings.controller
     return [
-        account(to, labels.GATEWAY),
-        account(to, labels.CONTROLLER),
-        *rights(to),
+        pods.account(to, labels.GATEWAY),
+        pods.account(to, labels.CONTROLLER),
+        *pods.rights(to, labels.CONTROLLER, CONTROLLER),
         _service(to, labels.GATEWAY, {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}),
         _service(
             to,
@@ -34,40 +34,6 @@ def objects(to: Installation) -> list[Object]:
             for part, given in ((labels.GATEWAY, gateway), (labels.CONTROLLER, controller))
             if given.replicas > 1
         ),
-    ]
-
-
-def account(to: Installation, component: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": to.metadata(to.named(component), component),
-        "automountServiceAccountToken": False,
-    }
-
-
-def rules() -> list[Object]:
-    """Of the controller's Role: what the fleet says that it needs."""
-    return [dict(rule) for rule in as_rules(CONTROLLER)]
-
-
-def rights(to: Installation) -> list[Object]:
-    """The controller's Role and its binding."""
-    name = to.named(labels.CONTROLLER)
-    return [
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "Role",
-            "metadata": to.metadata(name, labels.CONTROLLER),
-            "rules": rules(),
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": to.metadata(name, labels.CONTROLLER),
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": to.namespace}],
-        },
     ]
 
 
@@ -163,10 +129,8 @@ def _controller_container(to: Installation) -> Object:
 def cluster_variables(to: Installation) -> list[Object]:
     """Where in the cluster the controller is, and what it scales there."""
     return [
-        pods.from_field("POD_NAME", "metadata.name"),
+        *pods.place_variables(to),
         pods.variable("SPRINGTIDE_FLEET__KIND", "kubernetes"),
-        pods.variable("SPRINGTIDE_KUBERNETES__NAME", to.name),
-        pods.from_field("SPRINGTIDE_KUBERNETES__NAMESPACE", "metadata.namespace"),
         pods.variable("SPRINGTIDE_KUBERNETES__SCALING", to.settings.scaling),
         pods.variable("SPRINGTIDE_KUBERNETES__KEDA__LISTEN", f"{pods.EVERYWHERE}:{SCALER_PORT}"),
     ]

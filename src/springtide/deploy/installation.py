@@ -19,6 +19,7 @@ PORT = 8321  # of the gateway's containers; the Service listens on 80
 METRICS_PORT = 9321  # /metrics, /healthz and /readyz of controllers and workers
 SCALER_PORT = 9322  # gRPC of KEDA's external scaler, in the controller
 LEAVE_MARGIN_S = 45  # beyond a worker's grace: it may wait 30 s for a broker to take its last report
+LAUNCHER_MEMORY = "512Mi"  # of who starts groups: 60 MB and what its inputs and outputs pass through
 LOAD_MARGIN_S = 60  # beyond all loads of a model: time to fail what waits with the reason
 
 
@@ -58,6 +59,11 @@ class WorkerGroup:
         return self._sizes.accelerators
 
     @property
+    def launches(self) -> bool:
+        """Whether its jobs run in groups of processes that it starts: it computes nothing itself."""
+        return any(model.is_distributed for model in self.members.values())
+
+    @property
     def grace_s(self) -> int:
         """How long a pod may take to leave: as long as the longest job that it may hold, and its report."""
         longest = max(max(model.timeout_s, model.grace_s) for model in self.members.values())
@@ -71,6 +77,11 @@ class WorkerGroup:
     @property
     def resources(self) -> Object:
         """Requests and limits. What is extended (GPUs) must be the same in both."""
+        if self.launches:
+            return {
+                "requests": {"cpu": "250m", "memory": LAUNCHER_MEMORY},
+                "limits": {"cpu": "2", "memory": LAUNCHER_MEMORY},
+            }
         pods = self.pods
         own = None if self.cpus is None else f"{math.ceil(self.cpus * 1000)}m"
         gpus = self._gpus()

@@ -10,6 +10,7 @@ from typing import Any
 from springtide.deploy.installation import METRICS_PORT, PORT, Installation, Object
 from springtide.deploy.toml_text import to_toml
 from springtide.fleet import labels
+from springtide.fleet.rights import Right, as_rules
 
 USER = 10001  # of the images; no system user of any distribution has it
 CONFIG_FOLDER = "/etc/springtide"
@@ -39,6 +40,50 @@ def read_by_all(to: Installation) -> dict[str, Any]:
 def digest_of(data: Any) -> str:
     """What changes where `data` does."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def account(to: Installation, part: str, component: str = "") -> Object:
+    """A service account; its token is only where a pod asks for it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": to.metadata(to.named(part), component or part),
+        "automountServiceAccountToken": False,
+    }
+
+
+def rules(rights: Iterable[Right]) -> list[Object]:
+    """Of a Role: what the fleet says that it needs."""
+    return [dict(rule) for rule in as_rules(rights)]
+
+
+def rights(to: Installation, part: str, needed: Iterable[Right], component: str = "") -> list[Object]:
+    """A Role with just these rights, bound to the account of the same name."""
+    name = to.named(part)
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": to.metadata(name, component or part),
+            "rules": rules(needed),
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": to.metadata(name, component or part),
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": to.namespace}],
+        },
+    ]
+
+
+def place_variables(to: Installation) -> list[Object]:
+    """Where in the cluster a pod is, for those that ask the API server."""
+    return [
+        from_field("POD_NAME", "metadata.name"),
+        variable("SPRINGTIDE_KUBERNETES__NAME", to.name),
+        from_field("SPRINGTIDE_KUBERNETES__NAMESPACE", "metadata.namespace"),
+    ]
 
 
 def pod_security() -> Object:

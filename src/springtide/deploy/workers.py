@@ -13,7 +13,9 @@ from springtide.deploy import pods, weights
 from springtide.deploy.installation import Installation, Object, WorkerGroup
 from springtide.domain.ids import parted
 from springtide.fleet import labels
+from springtide.fleet.rights import GANGS
 
+LAUNCHER = "launcher"  # the account of workers that start groups of processes, which is asked of the API server
 ROLLOUT_MARGIN_S = 300  # beyond loading: a node that must be added, an image that must be fetched
 PROBE_EVERY_S = 5
 HUNG_GRACE_S = 30  # a worker that answers no probe finishes nothing: it is not waited for as a draining one is
@@ -24,11 +26,13 @@ DRAIN = "kill -TERM 1; while :; do sleep 1; done"
 
 def objects(to: Installation) -> list[Object]:
     """All of it, group by group."""
-    found: list[Object] = []
-    account = to.named(labels.WORKER)
+    found: list[Object] = [pods.account(to, labels.WORKER)]
+    if any(group.launches for group in to.groups):
+        found.append(pods.account(to, LAUNCHER, labels.WORKER))
+        found += pods.rights(to, LAUNCHER, GANGS, labels.WORKER)
     for group in to.groups:
         selector = labels.worker_selector(to.name, group.model, group.version)
-        found.append(deployment(to, group, account))
+        found.append(deployment(to, group))
         found.append(pods.disruption_budget(metadata(to, group), selector))
     return found
 
@@ -40,7 +44,7 @@ def metadata(to: Installation, group: WorkerGroup, **more: Object) -> Object:
     return to.metadata(group.object_name, labels.WORKER, labels={**own, **queue}, **more)
 
 
-def deployment(to: Installation, group: WorkerGroup, account: str) -> Object:
+def deployment(to: Installation, group: WorkerGroup) -> Object:
     selector = labels.worker_selector(to.name, group.model, group.version)
     notes: Object = {labels.MODEL_ANNOTATION: group.model, labels.MAX_REPLICAS_ANNOTATION: str(group.max_replicas)}
     return {
@@ -60,7 +64,7 @@ def deployment(to: Installation, group: WorkerGroup, account: str) -> Object:
                         pods.CONFIG_ANNOTATION: pods.digest_of(_read_by(to, group)),
                     },
                 },
-                "spec": _pod(to, group, selector, account),
+                "spec": _pod(to, group, selector),
             },
         },
     }
@@ -81,11 +85,11 @@ def _table(to: Installation, name: str) -> list[Object]:
     return [own] if version is None else [own, table["versions"][version]]
 
 
-def _pod(to: Installation, group: WorkerGroup, selector: dict[str, str], account: str) -> Object:
+def _pod(to: Installation, group: WorkerGroup, selector: dict[str, str]) -> Object:
     given = group.pods
     return {
-        "serviceAccountName": account,
-        "automountServiceAccountToken": False,
+        "serviceAccountName": to.named(LAUNCHER if group.launches else labels.WORKER),
+        "automountServiceAccountToken": group.launches,
         **pods.pull_secrets(to),
         **({"priorityClassName": to.named("workers")} if to.settings.priority_classes else {}),
         **pods.some(runtimeClassName=given.runtime_class, schedulerName=given.scheduler),
@@ -95,12 +99,12 @@ def _pod(to: Installation, group: WorkerGroup, selector: dict[str, str], account
         "affinity": {"nodeAffinity": _near_weights(group), "podAntiAffinity": pods.apart(selector)},
         "tolerations": [*given.tolerations, *_gone(given.gone_after_s)],
         "topologySpreadConstraints": pods.spread(selector, given.spread_over),
-        "initContainers": [weights.init_container(to, group)],
+        **({} if group.launches else {"initContainers": [weights.init_container(to, group)]}),
         "containers": [_container(to, group)],
         "volumes": [
             *pods.volumes(to, given.scratch),
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
-            *weights.volumes(to),
+            *weights.volumes(to, group),
         ],
     }
 
@@ -139,6 +143,7 @@ def _container(to: Installation, group: WorkerGroup) -> Object:
         "env": [
             *pods.environment(to, ledger=False),
             *pods.metrics_variables(),
+            *(pods.place_variables(to) if group.launches else []),
             *(pods.variable(name, value) for name, value in sorted(group.pods.variables.items())),
         ],
         "ports": [pods.metrics_port()],

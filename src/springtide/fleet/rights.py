@@ -53,6 +53,22 @@ ELECTION = (
     ),
 )
 CONTROLLER = (*FLEET, *ELECTION)
+GANGS = (  # of workers whose jobs run as groups of processes: they, not the controller, start them
+    Right(
+        group="kubeflow.org",
+        resources=("pytorchjobs",),
+        verbs=("get", "list", "watch", "create", "patch", "delete"),
+        why="a group of processes is one PyTorchJob",
+    ),
+    Right(
+        group="trainer.kubeflow.org",
+        resources=("trainjobs",),
+        verbs=("get", "list", "watch", "create", "patch", "delete"),
+        why="or one TrainJob",
+    ),
+    Right(group="", resources=("pods",), verbs=("get", "list", "watch"), why="how each process of a group fares"),
+    EVENTS,
+)
 DOCTOR = (
     Right(
         group="",
