@@ -11,12 +11,14 @@ import pytest
 from gateway_world import World, gateway_world
 
 from springtide.domain.errors import Unavailable
+from springtide.domain.fleet import FleetNews, Trouble
 from springtide.domain.ids import ModelName, TenantId
 from springtide.domain.job import JobError, JobStatus
 from springtide.domain.lease import Failure, WorkerState
 from springtide.domain.tenant import Tenant
 from springtide.domain.tickets import end_of
-from springtide.ledger.history import FleetSample, Memory, starts_memory
+from springtide.gateway.outlook import TROUBLES_KEPT_S
+from springtide.ledger.history import FleetSample, Memory, fleet_memory, starts_memory
 from springtide.policy.waiting import Waiting, explain_removed
 
 MODEL = ModelName("synthetic")
@@ -154,3 +156,24 @@ async def test_a_pipeline_is_explained_by_the_step_it_is_at(world: World) -> Non
 
 def test_figures_are_plain_numbers() -> None:
     assert msgspec.json.decode(msgspec.json.encode(explain_removed()), type=Waiting) == explain_removed()
+
+
+async def test_why_the_cluster_gives_no_worker_is_said_instead_of_that_there_is_none(world: World) -> None:
+    now_s = world.services.clock.now_s()
+    trouble = Trouble(code="unschedulable", message="no node takes its pod: 4 Insufficient nvidia.com/gpu.")
+    body = msgspec.json.encode(FleetNews(at_s=now_s, troubles=(trouble,))).decode()
+    await world.services.history.put_memories([Memory(name=fleet_memory(MODEL), at_s=now_s, body=body)])
+    answer = await explained(world, await world.submit())
+    assert codes(answer) == ["unschedulable"]
+    assert "Insufficient nvidia.com/gpu" in answer["summary"]
+    assert "springtide doctor" in answer["reasons"][0]["helps"]
+    model = (await world.http.get(f"/v1/models/{MODEL}")).json()
+    assert model["live"]["problem"]["code"] == "unschedulable"
+
+
+async def test_what_the_fleet_has_not_said_again_for_long_is_not_told(world: World) -> None:
+    then_s = world.services.clock.now_s() - TROUBLES_KEPT_S - 1.0
+    news = FleetNews(at_s=then_s, troubles=(Trouble(code="unschedulable", message="no node"),))
+    body = msgspec.json.encode(news).decode()
+    await world.services.history.put_memories([Memory(name=fleet_memory(MODEL), at_s=then_s, body=body)])
+    assert codes(await explained(world, await world.submit())) == ["no_worker"]

@@ -21,6 +21,7 @@ import msgspec
 from springtide.controller.fleet_figures import FleetFigures
 from springtide.controller.sharing import Sharing
 from springtide.controller.signals import Looked, Signals
+from springtide.controller.troubles import TroubleBoard
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.fleet import Decision
@@ -75,6 +76,7 @@ class Scaler:
         self._sampled_at_s = float("-inf")
         self._remembered_at_s = float("-inf")
         self._unwritten: list[Scaled] = []
+        self._board = TroubleBoard(history, clock)
         self.decisions: dict[ModelName, Decision] = {}
 
     async def start(self) -> None:
@@ -147,6 +149,7 @@ class Scaler:
                 self._sent_away.discard(drain.worker)
 
     async def _write(self, looked: Mapping[ModelName, Looked], now_s: float) -> None:
+        await self._board.tell({name: looked[name].troubles for name in self._plans})
         if self._unwritten:
             await self._history.put_scaled(self._unwritten)
             self._unwritten = []

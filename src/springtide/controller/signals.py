@@ -20,7 +20,7 @@ from springtide.broker.protocol import Broker
 from springtide.controller.workers import fresh_usages, is_failing, is_up, mean, together
 from springtide.domain.clock import Clock
 from springtide.domain.errors import OutcomeUnknown, Unavailable
-from springtide.domain.fleet import QueueView, Replica, ReplicaPhase, WorkerView
+from springtide.domain.fleet import QueueView, Replica, ReplicaPhase, Trouble, WorkerView
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.domain.lease import LiveJob
 from springtide.fleet.protocol import Fleet
@@ -60,6 +60,7 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueView | None = None
     wait_s_p95: float | None = None  # of the jobs that ended last
     restarts: int = 0  # workers that died and were started again, since the fleet was
+    troubles: tuple[Trouble, ...] = ()  # what keeps workers from coming up
 
 
 class Signals:
@@ -100,7 +101,8 @@ class Signals:
                 mixed = [_at_rest(views[m]) if m in paused and len(models) > 1 else views[m] for m in models]
                 queue = together(name, mixed)
                 gauge.saw(queue, [job for model in models for job in running[model]], mine, now_s)
-            found[name] = msgspec.structs.replace(gauge.read(mine, now_s), models=models)
+            troubles = tuple(replica.trouble for replica in mine if replica.trouble is not None)
+            found[name] = msgspec.structs.replace(gauge.read(mine, now_s), models=models, troubles=troubles)
         return found
 
     async def _ask_the_broker(

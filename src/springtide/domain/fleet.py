@@ -71,6 +71,13 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class FleetNews(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps the workers of one model from coming up, one of each kind, and when that was so."""
+
+    at_s: float
+    troubles: tuple[Trouble, ...] = ()
+
+
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """One wanted or running worker."""
 

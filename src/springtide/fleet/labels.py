@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.ids import ModelName, WorkerId, parted, unit_name
 
 APP = "app.kubernetes.io/name"  # always "springtide"
 INSTANCE = "app.kubernetes.io/instance"  # [kubernetes] name: two installations in a namespace have two
@@ -89,14 +89,14 @@ def as_query(labels: dict[str, str]) -> str:
 
 
 def unit(model: ModelName, version: str = "") -> ModelName:
-    """What is scaled by itself: a model, or a version of it that was declared beside it (`matting@2`)."""
-    return ModelName(f"{model}@{version}") if version not in ("", STABLE) else model
+    """What is scaled by itself: a model, or a version of it that was declared beside it."""
+    return model if version in ("", STABLE) else unit_name(model, version)
 
 
 def parts(scaled: ModelName) -> tuple[ModelName, str]:
     """Model and version of such a unit."""
-    model, _, version = scaled.partition("@")
-    return ModelName(model), version or STABLE
+    model, version = parted(scaled)
+    return model, version or STABLE
 
 
 def pod_worker(environ: Mapping[str, str], host: str) -> WorkerId | None:

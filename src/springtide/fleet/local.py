@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from springtide.domain.clock import Clock
-from springtide.domain.fleet import Decision, Replica, ReplicaPhase
+from springtide.domain.fleet import Decision, Replica, ReplicaPhase, Trouble
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.backoff import Backoff
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 STEADY_AFTER_S = 60.0  # a worker that lived this long ends a run of deaths
 FIRST_RESTART_S = 0.5
 MOST_RESTART_S = 60.0
+LOOP_AFTER = 2  # deaths in a row: one alone is nothing that somebody has to mend
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -172,6 +173,11 @@ class LocalFleet:
     def _replica(
         self, model: ModelName, fleet: _ModelFleet, phase: ReplicaPhase, worker: WorkerId, started_at_s: float
     ) -> Replica:
+        deaths, trouble = fleet.backoff.failures, None
+        if phase is ReplicaPhase.BACKING_OFF and deaths >= LOOP_AFTER:
+            trouble = Trouble(
+                code="crash_looping", message=f"its workers died {deaths} times in a row: {fleet.last_exit}"
+            )
         return Replica(
             worker=worker,
             model=model,
@@ -179,6 +185,7 @@ class LocalFleet:
             restarts=fleet.restarts,
             started_at_s=started_at_s,
             last_exit=fleet.last_exit,
+            trouble=trouble,
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from springtide.domain.errors import SpringtideError
-from springtide.domain.fleet import QueueView
+from springtide.domain.fleet import FleetNews, QueueView, Trouble
 from springtide.domain.ids import ModelName
 from springtide.domain.job import Foretold, Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob, WorkerState
@@ -22,10 +22,14 @@ from springtide.gateway.disclosure import without_paths
 from springtide.gateway.readiness import Eta, Readiness
 from springtide.gateway.schemas import LiveFigures, ReasonView, WorkerFigures
 from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.ledger.history import fleet_memory
+from springtide.policy.elastic.view import memory_of
 from springtide.policy.waiting import Room, Waiting, engine_problem, explain_removed, reasons
 
 log = logging.getLogger(__name__)
 ROOM = {"accelerators": "GPUs", "cpus": "processors", "memory_mb": "MiB of memory"}  # of [fleet], in words
+TROUBLES_EVERY_S = 2.0
+TROUBLES_KEPT_S = 90.0  # three times as long as the controller takes to say it again
 
 
 class Outlook:
@@ -41,6 +45,9 @@ class Outlook:
         self._budget = services.settings.budget
         self._book = services.orders
         self.orders = Orders()  # as they were when the views were
+        self._history = services.history
+        self._troubles: dict[ModelName, tuple[Trouble, ...]] = {}  # by model, or what it shares its workers with
+        self._troubles_at_s = float("-inf")
         self._views: Mapping[ModelName, QueueView] = {}
         self._asked_at_s = float("-inf")
         self._lock = asyncio.Lock()
@@ -76,7 +83,7 @@ class Outlook:
             (view.oldest_enqueued_at_s for view in views if view.oldest_enqueued_at_s is not None), default=None
         )
         taken_at_s = views[0].taken_at_s
-        problems = (engine_problem(view) for view in views)
+        problems = [*(engine_problem(view) for view in views), *map(self._trouble, views)]
         return LiveFigures(
             queued=sum(view.queued for view in views),
             running=sum(view.leased for view in views),
@@ -118,6 +125,8 @@ class Outlook:
             pin=self.orders.pins.get(served.pool or job.queue),
             room=self._lacking(served),
         )
+        held_up = [] if view is None else self._held_up(served.pool or job.queue, view)
+        found = [*found, *held_up] if view is None or workers_up(view) else _before_no_worker(found, held_up)
         return [msgspec.structs.replace(one, message=without_paths(one.message)) for one in found]
 
     def _lacking(self, served: ServedModel) -> Room | None:
@@ -131,6 +140,19 @@ class Outlook:
             if takes > max(0.0, free):
                 return Room(what=ROOM.get(what, what), takes=takes, free=max(0.0, free), of=much)
         return None
+
+    def _held_up(self, name: ModelName, view: QueueView) -> list[Waiting]:
+        """What keeps (more) workers from coming up; who waits beside idle ones waits for something else."""
+        is_enough = any(worker.state is WorkerState.READY for worker in view.workers)
+        troubles = () if is_enough else self._troubles.get(name, ())
+        return [Waiting(code=one.code, message=one.message) for one in troubles]
+
+    def _trouble(self, view: QueueView) -> JobError | None:
+        """The first of them, where no worker is up."""
+        served = self._models.get(view.model)
+        name = view.model if served is None or served.pool is None else served.pool
+        found = () if workers_up(view) else self._troubles.get(name, ())
+        return JobError(code=found[0].code, message=found[0].message) if found else None
 
     async def usual_start_s(self, model: ModelName) -> float:
         """What a cold start of the model usually takes."""
@@ -175,12 +197,28 @@ class Outlook:
         """What its client is told."""
         return None if job.foretold is None else self._readiness.of_promised(job.queue, job.foretold)
 
+    async def _hear_of_troubles(self) -> None:
+        """What the controller says of processes and pods; what it has not said again for long is over, or it is."""
+        if self._clock.monotonic_s() - self._troubles_at_s < TROUBLES_EVERY_S:
+            return
+        self._troubles_at_s = self._clock.monotonic_s()
+        names = sorted({served.pool or model for model, served in self._models.items()})
+        try:
+            memories = await self._history.memories([fleet_memory(name) for name in names])
+        except SpringtideError as error:
+            log.debug("no news of the fleet: %s", error)
+            return
+        oldest_s = self._clock.now_s() - TROUBLES_KEPT_S
+        news = {name: memory_of(one.body, FleetNews) for name, one in zip(names, memories, strict=True) if one}
+        self._troubles = {name: one.troubles for name, one in news.items() if one is not None and one.at_s >= oldest_s}
+
     def _is_fresh(self) -> bool:
         return self._clock.monotonic_s() - self._asked_at_s < self._kept_s
 
     async def _ask(self) -> None:
         self._asks += 1
         await self._readiness.refresh()
+        await self._hear_of_troubles()
         try:
             views = await self._broker.queues(tuple(self._models), self._clock.now_s())
             self._views = {view.model: view for view in views}
@@ -192,6 +230,12 @@ class Outlook:
         except SpringtideError as error:
             log.debug("no orders read: %s", error)  # those known are in force
         self._asked_at_s = self._clock.monotonic_s()
+
+
+def _before_no_worker(found: list[Waiting], held_up: list[Waiting]) -> list[Waiting]:
+    """Why no worker comes says more than that none is there, and less than that its engine does not load."""
+    late = [one for one in found if one.code in ("no_worker", "worker_starting")]
+    return [*(one for one in found if one not in late), *held_up, *([] if held_up else late)]
 
 
 def _reason(problem: JobError | None) -> ReasonView | None:

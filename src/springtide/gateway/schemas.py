@@ -250,7 +250,8 @@ class WorkerFigures(msgspec.Struct, kw_only=True):
 
 
 class LiveFigures(msgspec.Struct, kw_only=True):
-    """A model's queue and workers, at most a second old. `problem`: its engine does not load on any worker."""
+    """A model's queue and workers, at most a second old. `problem`: why no worker of it comes up: its
+    engine does not load on any, or the fleet cannot start one."""
 
     queued: int
     running: int

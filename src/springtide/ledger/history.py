@@ -112,6 +112,11 @@ def starts_memory(name: ModelName) -> str:
     return f"cold starts:{name}"
 
 
+def fleet_memory(name: ModelName) -> str:
+    """What keeps workers of a model, or of a pool of them, from coming up: a `domain.fleet.FleetNews`."""
+    return f"fleet:{name}"
+
+
 class FleetHistory(Protocol):
     """The past of the fleet."""
 
