@@ -37,6 +37,7 @@ LEAST_MINUTES, MOST_MINUTES = 1.0, 24 * 60.0
 DRAIN_S = 120.0
 KEEP_S = 60.0
 WORKER_DIES_EVERY_S = 20.0
+SPARE_FOLDERS = 3  # the gateway's, that of its killed life, and of the last worker killed; a leak would be of each kill
 EXPIRY_S = KEEP_S + 90.0  # retention looks once a minute
 CONFIG = f"""
 [ledger]
@@ -306,7 +307,12 @@ def _left_behind(temporary: Path, server: Running) -> Verdict:
     live = Counter(server.processes().values())
     zombies = sum(one.status() == psutil.STATUS_ZOMBIE for one in psutil.Process(server.pid).children(recursive=True))
     engines, workers = live["engine"], live["worker"]
-    good = zombies == 0 and engines <= workers and live["forkserver"] <= workers and len(folders) <= workers
+    good = (
+        zombies == 0
+        and engines <= workers
+        and live["forkserver"] <= workers
+        and len(folders) <= workers + SPARE_FOLDERS
+    )
     said = (
         f"{workers} workers, {live['forkserver']} forkservers, {engines} engines, {zombies} zombies, "
         f"{len(folders)} temporary folders"

@@ -20,7 +20,9 @@ from benchmarks.product import Running, role_of
 from benchmarks.trend import Trend, trend
 
 LOOK_S = 5.0
-WARM = 0.25  # of the time: caches fill, pools open; growth is told from then on
+# Caches fill, pools open: growth is told from then on. A quarter of the time; at least as long as the gateway's memory
+# took to stand still at six jobs a second (five and a half minutes), as far as a short soak leaves anything to tell.
+WARM, WARM_S, MOST_WARM = 0.25, 360.0, 0.6
 # Flat is what grows by less than this over the fitted time. At six jobs a second, within an hour, 0.2 kB a job is more.
 MOST_MB, MOST_SHARE = 3.0, 0.04
 MOST_FILES = 6.0
@@ -97,11 +99,11 @@ class Watch:
 
     def verdicts(self) -> list[Verdict]:
         """Of memory and files, by role; and of what is kept."""
-        since_s = WARM * self.now_s
+        since_s = min(max(WARM * self.now_s, WARM_S), MOST_WARM * self.now_s)
         found: list[Verdict] = []
         for role in ("up", "gateway", "worker", "forkserver"):
             series = self._longest(role, since_s)
-            stories = min(KEPT_STORIES, (1 - WARM) * len(self.ended)) if role == "gateway" else 0.0
+            stories = min(KEPT_STORIES, (1 - since_s / self.now_s) * len(self.ended)) if role == "gateway" else 0.0
             most_mb = MOST_MB + STORY_MB * stories
             found += [
                 flat(f"memory of {role}, MB", [(one.at_s, one.uss_mb) for one in series], most_mb, MOST_SHARE),

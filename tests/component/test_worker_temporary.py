@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,11 @@ with own_temporary_folder("first"):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return tmp_path
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="st") as made:  # pytest's own path is too long for sockets
+        monkeypatch.setattr(tempfile, "tempdir", made)
+        monkeypatch.setenv("TMPDIR", made)
+        yield Path(made)
 
 
 def _left(folder: Path) -> list[str]:
@@ -57,6 +59,17 @@ def test_what_a_killed_worker_left_goes_at_the_next_ones_start_and_a_living_ones
         with own_temporary_folder("third"):
             assert kept.exists()
         assert not any(name.startswith("pymp-") for name in _left(folder))
+
+
+def test_where_the_path_of_a_socket_would_be_too_long_the_usual_folder_is_taken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = folder / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with own_temporary_folder("one"):
+        assert tempfile.gettempdir() == str(long)
+    assert not list(long.iterdir())
 
 
 def test_a_folder_that_others_may_look_into_is_not_used(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -237,7 +237,7 @@ def _errors(result: Result) -> str:
 def _recoveries(found: Figures) -> str:
     rows = [
         (
-            f"{one.at_s:.1f} s",
+            f"{one.at_s:.1f}&nbsp;s",
             escape(one.what),
             f"{one.hit}",
             "–" if one.resumed_s is None else span(one.resumed_s),
@@ -261,7 +261,7 @@ def _lane(one: LaneFigures) -> tuple[str, ...]:
 
 def _growth(run: Run) -> str:
     rows = "".join(
-        f"<tr><td>{one.at_s:.0f} s</td><td>{escape(one.model)}</td><td>{one.before} → {one.replicas}</td>"
+        f"<tr><td>{one.at_s:.0f}&nbsp;s</td><td>{escape(one.model)}</td><td>{one.before} → {one.replicas}</td>"
         f'<td class="words">{escape(one.message)}</td></tr>'
         for one in run.growth[:GROWTH_SHOWN]
     )

@@ -2,7 +2,7 @@
 
 multiprocessing keeps its forkserver's socket in a folder of its own and removes it at a normal end only. Here it lies
 in one whose lock the worker holds, so that the next worker of this user sees that nobody does, and removes it. The
-path is short, because that of a socket must be (104 bytes on macOS).
+path is short, because that of a socket must be; where the folder's own is too long already, it stays as it was.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from springtide.domain.errors import ConfigError
 from springtide.worker.scratch import Scratch
 
 log = logging.getLogger(__name__)
+SOCKET = "/pymp-12345678/listener-12345678"  # as multiprocessing names it
+MOST_PATH = 103  # of a socket on macOS, without the zero in the end; Linux: 107
 AFTER_ITS_OWN = -200  # multiprocessing removes its folder at -100, and would complain of one that is gone
 
 
@@ -30,6 +32,12 @@ def own_temporary_folder(worker: str) -> Generator[None]:
     usual, shared = tempfile.tempdir, Path(tempfile.gettempdir()) / f"st-{os.getuid()}"
     name = hashlib.sha256(worker.encode()).hexdigest()[:8]
     scratch = Scratch(shared, name)
+    if len(os.fsencode(shared / name)) + len(SOCKET) > MOST_PATH:
+        log.info(
+            "the path of %s is too long for sockets in it; temporary files of a worker that is killed stay", shared
+        )
+        yield
+        return
     try:
         shared.mkdir(mode=0o700, exist_ok=True)
         if not _is_ours_alone(shared):
