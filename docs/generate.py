@@ -180,6 +180,7 @@ if __name__ == "__main__":
     import chart_files  # beside this file
     import cli_page
     import metrics_page
+    import monitoring_files
     import sync_client
 
     PAGE.parent.mkdir(exist_ok=True)
@@ -187,6 +188,7 @@ if __name__ == "__main__":
     EXAMPLE.write_text(render_example())
     OPENAPI.write_text(render_openapi())
     metrics_page.PAGE.write_text(metrics_page.render())
+    monitoring_files.write()
     sync_client.write()
     chart_files.write()
     cli_page.write()
