@@ -75,6 +75,11 @@ def test_the_chart_lints_strictly(name: str, tmp_path: Path) -> None:
     assert "[WARNING]" not in done.stdout and "[ERROR]" not in done.stdout
 
 
+def test_the_chart_lints_strictly_without_values() -> None:
+    done = run("lint", "--strict", CHART)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_settings_on_the_command_line_mean_the_same_to_both(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text(to_yaml(chart_values(installation(PRODUCTION))))
