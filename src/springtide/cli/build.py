@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from springtide.ledger.orders import OrderBook
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.retry import RetrySettings
+    from springtide.telemetry.settings import TelemetrySettings
     from springtide.worker.settings import WorkerSettings
 
 
@@ -297,6 +298,21 @@ def webhook_settings(config: Config) -> WebhookSettings:
     return WebhookSettings(timeout_s=given.timeout_s, disable_after_s=given.disable_after_s, keep_s=given.keep_s)
 
 
+def telemetry(config: Config) -> TelemetrySettings:
+    """Logs and traces of every process."""
+    from springtide.telemetry.settings import TelemetrySettings
+
+    given = config.telemetry
+    folder = given.log_dir or (config.server.data_dir / "logs" if is_embedded(config) else None)
+    return TelemetrySettings(
+        log_format=given.log_format,
+        log_dir=None if folder is None else str(folder.absolute()),
+        otlp_endpoint=given.otlp_endpoint,
+        otlp_headers={name: value.get_secret_value() for name, value in given.otlp_headers.items()},
+        sample=given.trace_sample,
+    )
+
+
 def worker_spec(config: Config, name: str, worker: WorkerId, *, succeeds: bool = False) -> WorkerSpec:
     """What a worker of a configured model, or of a pool in [workers], is told. Raises ConfigError for any other.
     succeeds: see `WorkerSpec`."""
@@ -314,6 +330,7 @@ def worker_spec(config: Config, name: str, worker: WorkerId, *, succeeds: bool =
         memory_mb=pool.memory_mb if pool else None,
         broker=broker_address(config),
         blobs=blobs_address(config),
+        telemetry=telemetry(config),
         metrics_host=config.telemetry.metrics_host,
         metrics_port=None if is_embedded(config) else config.telemetry.metrics_port,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from springtide import __version__
-from springtide.cli import load_commands
+from springtide.cli import load_commands, operating_commands
 from springtide.cli.deploy import deploy_app
 from springtide.cli.job_commands import register
 from springtide.cli.options import ConfigOption, JsonOption, SupervisedOption, UrlOption
@@ -143,6 +143,7 @@ def worker(
 
 register(app, jobs_app)
 load_commands.register(app)
+operating_commands.register(app)
 
 
 # --- simulation ------------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ TimeoutOption = Annotated[
 CancelOption = Annotated[bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels too; else the job goes on.")]
 FilesArgument = Annotated[list[Path] | None, typer.Argument(help="Files; each to the first input that takes its kind.")]
 ModelArgument = Annotated[str, typer.Argument(help="The model to run.", autocompletion=_models)]
+ServedArgument = Annotated[str, typer.Argument(help="The model.", autocompletion=_models)]
 JobArgument = Annotated[str, typer.Argument(help="The job's id.", autocompletion=_jobs)]
 JobsArgument = Annotated[list[str], typer.Argument(help="Ids of jobs.", autocompletion=_jobs)]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only of this model.", autocompletion=_models)]

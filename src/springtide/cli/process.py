@@ -11,10 +11,12 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from springtide.domain.errors import ConfigError, SpringtideError
+from springtide.telemetry.logs import handlers
+from springtide.telemetry.settings import TelemetrySettings
 
 CONFIG_EXIT = 2  # exit code of a process that cannot use its configuration
 SAME_SIGNAL_S = 1.0  # one Ctrl-C may arrive twice: from the terminal and from a parent that passes it on
-LOG_FORMAT = "%(asctime)s %(levelname)-7s %(role)s: %(message)s"
+FIRST_LINES = TelemetrySettings(log_format="human")  # before the configuration is read, which may be what is wrong
 
 
 def run_role(
@@ -45,15 +47,13 @@ def run_role(
     return 0
 
 
-def set_up_logging(role: str) -> None:
-    """One line an event on standard error, with the process's role in front of the text."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LOG_FORMAT, datefmt="%H:%M:%S", defaults={"role": role}))
+def set_up_logging(role: str, settings: TelemetrySettings = FIRST_LINES) -> None:
+    """One line an event on standard error, with the process's role, and to a file where one is wanted."""
     levels = logging.getLevelNamesMapping()
     name = os.environ.get("SPRINGTIDE_LOG", "INFO").upper()
     if name not in levels:
         raise ConfigError(f"SPRINGTIDE_LOG is {name!r}; it takes DEBUG, INFO, WARNING or ERROR")
-    logging.basicConfig(level=levels[name], handlers=[handler], force=True)
+    logging.basicConfig(level=levels[name], handlers=handlers(role, settings), force=True)
     for noisy in ("httpx", "httpcore", "alembic", "uvicorn", "asyncio", "faster_whisper"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, levels[name]))
 

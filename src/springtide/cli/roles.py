@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from springtide.cli import build, exposure, folder, watched
 from springtide.cli.patience import Service, start, started
+from springtide.cli.process import set_up_logging
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
@@ -79,6 +80,7 @@ async def run_gateway(
     clock, ends, closing = SystemClock(), HeardEnds(), stop if parted is None else parted
     metrics = Metrics()
     folder.make(config.server.data_dir)
+    set_up_logging("gateway", build.telemetry(config))
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):
             taken = folder.taken_by_gateway(config.server.data_dir, supervised=parted is not None)
@@ -167,6 +169,7 @@ async def _there(stack: contextlib.AsyncExitStack, service: ServiceT, name: str,
 
 async def run_controller(config: Config, stop: asyncio.Event) -> None:
     """Record, reap, sweep (unless the embedded gateway does), and keep workers as the load asks."""
+    set_up_logging("controller", build.telemetry(config))
     from springtide.telemetry.metrics import Metrics
     from springtide.telemetry.metrics_exposition import Exposition
 

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from springtide.cli.process import CONFIG_EXIT
+from springtide.cli.process import CONFIG_EXIT, set_up_logging
 from springtide.domain.errors import ConfigError, SpringtideError
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
     from springtide.cli.roles import local_fleet
     from springtide.runtime.memory import settle
 
+    set_up_logging("springtide", build.telemetry(config))
     keeper = _Keeper(gateway, stop)
     try:
         url = await _ready_unless(stop, gateway)

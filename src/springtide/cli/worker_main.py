@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from springtide.cli.patience import start, started
+from springtide.cli.process import set_up_logging
 from springtide.cli.watched import not_ready, relayed, shown
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import ModelName, WorkerId
@@ -23,6 +24,7 @@ from springtide.runtime.clock import SystemClock
 from springtide.runtime.memory import settle
 from springtide.telemetry.metrics import Metrics
 from springtide.telemetry.metrics_exposition import Exposition
+from springtide.telemetry.settings import TelemetrySettings
 from springtide.worker.settings import WorkerSettings
 from springtide.worker.temporary import own_temporary_folder
 
@@ -66,6 +68,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: int | None = None  # that its models share; None: one model, always loaded
     broker: BrokerAddress
     blobs: BlobsAddress
+    telemetry: TelemetrySettings = TelemetrySettings()
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None  # the first to try; None: not embedded, nobody is told
 
@@ -116,6 +119,7 @@ def s3_keys(address: BlobsAddress) -> S3Keys | None:
 
 async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
     """Run jobs until `stop`, then drain."""
+    set_up_logging(f"worker {spec.name}", spec.telemetry)
     broker = connect(spec.broker)
     blobs = blob_store(spec.blobs)
     async with contextlib.AsyncExitStack() as stack:

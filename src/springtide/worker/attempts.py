@@ -25,6 +25,7 @@ from springtide.domain.job import BlobRef, JobError
 from springtide.domain.lease import Completion, Failure, Held, Lease, Progress
 from springtide.engines.places import place
 from springtide.policy.retry import decide_retry, is_retryable
+from springtide.telemetry.logs import about
 from springtide.worker.checkpoints import Checkpoints
 from springtide.worker.reporter import Reporter
 from springtide.worker.run import Ending, Run
@@ -50,13 +51,14 @@ class Stage(IntEnum):
     REPORTING = 4
 
 
-class _PayloadFiles(msgspec.Struct):
+class _PayloadPart(msgspec.Struct):
     """The part of `domain.lease.Payload` that the worker itself reads; the child decodes the whole."""
 
     files: tuple[BlobRef, ...] = ()
+    traceparent: str | None = None
 
 
-_payload_files = msgspec.msgpack.Decoder(_PayloadFiles)
+_payload_part = msgspec.msgpack.Decoder(_PayloadPart)
 
 
 @dataclass(slots=True, eq=False)
@@ -271,11 +273,13 @@ class Attempts:
         attempt = self._enter(lease)
         run = attempt.run
         try:
-            files = _payload_files.decode(lease.payload).files
+            part = _payload_part.decode(lease.payload)
         except msgspec.DecodeError as error:
             message = f"the job's payload cannot be read: {error}"
             self._fail(attempt, JobError(code="invalid_input", message=message))
             return
+        files = part.files
+        about(lease.id, lease.attempt, part.traceparent)
         if lease.checkpoint is not None:
             self._checkpoints.inherit(run, lease.checkpoint)
         if files or lease.checkpoint is not None:

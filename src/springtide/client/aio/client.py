@@ -20,7 +20,7 @@ from springtide.client.aio.http import AsyncHttp, OnBytes, decoded
 from springtide.client.aio.jobs import AsyncJobs
 from springtide.client.aio.models import AsyncModels
 from springtide.client.aio.workers import AsyncWorkers
-from springtide.client.errors import ApiError, Unreachable, job_error
+from springtide.client.errors import ApiError, ServerError, Unreachable, job_error
 from springtide.client.media import FileInput
 from springtide.client.requests import JobRequest, Request, Step, SubmitOptions
 from springtide.client.settings import Patience, settings
@@ -75,6 +75,14 @@ class AsyncSpringtide:
         except (ApiError, Unreachable):
             return False
         return True
+
+    async def readiness(self) -> dict[str, Any]:
+        """Whether ledger and broker answer, and which models do not load, as `/readyz` says it. Raises Unreachable."""
+        try:
+            answer = await self._http.send(Request(method="GET", path="/readyz", read_s=5.0), tries=1)
+        except ServerError as error:
+            return {"status": error.code, **error.details}
+        return answer.json()
 
     async def submit(
         self,

@@ -26,10 +26,11 @@ class AsyncModels:
         """One model: what it takes and gives. Raises NotFound, which names those that are served."""
         return await self._http.json(Request(method="GET", path=f"/v1/models/{quote(name, safe='')}"), Model)
 
-    async def scaling(self, name: str, *, limit: int = 20) -> Scaling:
-        """Why it has as many replicas as it has: the newest decisions."""
+    async def scaling(self, name: str, *, limit: int = 20, since_s: float | None = None) -> Scaling:
+        """Why it has as many replicas as it has: the newest decisions; samples of queue and fleet since then."""
         path = f"/v1/models/{quote(name, safe='')}/scaling"
-        return await self._http.json(Request(method="GET", path=path, params=[("limit", str(limit))]), Scaling)
+        params = [("limit", str(limit)), *([] if since_s is None else [("since_s", repr(since_s))])]
+        return await self._http.json(Request(method="GET", path=path, params=params), Scaling)
 
     async def scale(
         self,

@@ -15,7 +15,7 @@ from typing import Any, Self, Unpack
 import httpx
 
 from springtide.client import requests
-from springtide.client.errors import ApiError, Unreachable, job_error
+from springtide.client.errors import ApiError, ServerError, Unreachable, job_error
 from springtide.client.media import FileInput
 from springtide.client.requests import JobRequest, Request, Step, SubmitOptions
 from springtide.client.settings import Patience, settings
@@ -76,6 +76,14 @@ class Springtide:
         except (ApiError, Unreachable):
             return False
         return True
+
+    def readiness(self) -> dict[str, Any]:
+        """Whether ledger and broker answer, and which models do not load, as `/readyz` says it. Raises Unreachable."""
+        try:
+            answer = self._http.send(Request(method="GET", path="/readyz", read_s=5.0), tries=1)
+        except ServerError as error:
+            return {"status": error.code, **error.details}
+        return answer.json()
 
     def submit(
         self,
