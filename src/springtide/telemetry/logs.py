@@ -40,9 +40,9 @@ def about(job: JobId, attempt: int, traceparent: str | None) -> None:
         _known.popitem(last=False)
 
 
-def handlers(role: str, settings: TelemetrySettings, stream: TextIO | None = None) -> list[logging.Handler]:
+def handlers(role: str, settings: TelemetrySettings, to: TextIO | None = None) -> list[logging.Handler]:
     """To standard error, and to a file where one is wanted; of a folder that cannot be written it is said once."""
-    stream = sys.stderr if stream is None else stream
+    stream = to or sys.stderr
     screen = logging.StreamHandler(stream)
     screen.setFormatter(_formatter(role, settings.log_format, is_terminal=stream.isatty()))
     found: list[logging.Handler] = [screen]
