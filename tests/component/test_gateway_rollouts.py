@@ -13,6 +13,7 @@ from gateway_world import World, gateway_world
 
 from springtide.domain.ids import ModelName
 from springtide.domain.rollout import Margins, Rollout, RolloutState, Sticky
+from springtide.gateway.services import Keyless
 
 MODEL, NEXT = ModelName("synthetic"), "synthetic@2"
 
@@ -36,7 +37,7 @@ def rollout(**changed: Any) -> Rollout:
 
 @contextlib.asynccontextmanager
 async def two_versions(folder: Path, given: Rollout | None = None) -> AsyncGenerator[World]:
-    async with gateway_world(folder, versions={"synthetic": ["2"]}) as world:
+    async with gateway_world(folder, versions={"synthetic": ["2"]}, keyless=Keyless.LOCAL) as world:
         if given is not None:
             assert await world.services.ledger.rollouts.put_rollout(given)  # type: ignore[attr-defined]  # it is SQL
         await world.services.routing.refresh()
@@ -158,3 +159,72 @@ async def test_versions_are_shown_with_weights_and_figures(tmp_path: Path) -> No
         assert one["rollout"]["margins"]["min_samples"] == Margins().min_samples
         version = (await world.http.get(f"/v1/models/{NEXT}")).json()
         assert (version["version"], version["live"]["queued"]) == ("2", 1)
+
+
+# --- by an operator ---------------------------------------------------------------------------------------------------
+
+PATH = "/v1/models/synthetic/rollout"
+
+
+async def test_a_rollout_is_started_changed_and_promoted(tmp_path: Path) -> None:
+    async with two_versions(tmp_path) as world:
+        assert (await world.http.get(PATH)).json()["code"] == "no_rollout"
+        started = await world.http.post(PATH, json={"version": "2", "weight": 0, "min_samples": 7})
+        assert started.status_code == 201, started.text
+        assert (started.json()["state"], started.json()["margins"]["min_samples"]) == ("running", 7)
+        assert {(await world.submit())["model_version"] for _ in range(4)} == {"1"}
+        assert (await world.http.patch(PATH, json={"weight": 100})).json()["weight"] == 100
+        assert {(await world.submit())["model_version"] for _ in range(4)} == {"2"}
+        lease = await world.lease(NEXT)
+        await world.complete(lease, {})
+        shown = (await world.http.get(PATH)).json()
+        assert (shown["compared"]["canary"]["jobs"], shown["compared"]["stable"]["jobs"]) == (1, 0)
+        ended = (await world.http.post(f"{PATH}/promote")).json()
+        assert (ended["state"], ended["is_automatic"]) == ("promoted", False)
+        assert (await world.http.get("/v1/models/synthetic")).json()["version"] == "2"
+        back = await world.http.post(PATH, json={"version": "1"})  # and back, by the same way
+        assert (back.json()["stable"], back.json()["canary"], back.json()["number"]) == ("2", "1", 2)
+        aborted = (await world.http.post(f"{PATH}/abort", json={"reason": "too early"})).json()
+        assert (aborted["state"], aborted["reason"]) == ("aborted", "too early")
+
+
+@pytest.mark.parametrize(
+    ("wish", "status", "code"),
+    [
+        ({"version": "9"}, 404, "unknown_version"),
+        ({"version": "1"}, 422, "invalid_input"),
+        ({"version": "2", "weight": 101}, 422, "invalid_input"),
+        ({"version": "2", "sticky": "moon"}, 422, "invalid_input"),
+        ({"version": "2", "bogus": 1}, 422, "invalid_input"),
+        ({}, 422, "invalid_input"),
+    ],
+)
+async def test_a_rollout_that_makes_no_sense_is_refused(
+    tmp_path: Path, wish: dict[str, Any], status: int, code: str
+) -> None:
+    async with two_versions(tmp_path) as world:
+        answer = await world.http.post(PATH, json=wish)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_one_rollout_at_a_time_and_none_that_is_over(tmp_path: Path) -> None:
+    async with two_versions(tmp_path, rollout()) as world:
+        assert (await world.http.post(PATH, json={"version": "2"})).json()["code"] == "rollout_running"
+        assert (await world.http.post(f"{PATH}/abort")).status_code == 200
+        for answer in (
+            await world.http.post(f"{PATH}/abort"),
+            await world.http.post(f"{PATH}/promote"),
+            await world.http.patch(PATH, json={"weight": 1}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (409, "no_rollout_running")
+
+
+async def test_versions_that_take_different_inputs_are_not_mixed(tmp_path: Path) -> None:
+    async with two_versions(tmp_path) as world:
+        other = world.services.models[ModelName("sketch")]
+        version: Any = world.services.versions[ModelName(NEXT)]
+        model = msgspec.structs.replace(version.model, input_schema=other.model.input_schema)
+        changed = msgspec.structs.replace(version, model=model)
+        world.services.routing.units = {**world.services.units, ModelName(NEXT): changed}
+        answer = await world.http.post(PATH, json={"version": "2"})
+        assert (answer.status_code, answer.json()["code"]) == (409, "versions_differ")

@@ -58,6 +58,9 @@ class MemoryBroker:
     async def cancel(self, refs: Sequence[JobRef], now_s: float) -> list[JobStatus | None]:
         return [self._of(ref.model).cancel(ref.id, now_s) for ref in refs]
 
+    async def withdraw(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
+        return [self._of(ref.model).withdraw(ref.id) for ref in refs]
+
     # --- workers ----------------------------------------------------------------------------------------------------
 
     async def lease(

@@ -125,6 +125,16 @@ class ModelJobs:
                 entry.status = advance(entry.status, JobEvent.CANCEL_REQUESTED)
         return entry.status
 
+    def withdraw(self, job: JobId) -> LiveJob | None:
+        entry = self._live.get(job)
+        if entry is None or entry.status is not JobStatus.QUEUED:
+            return None
+        stood = self._show(entry)
+        self._unwait(entry)
+        entry.status = JobStatus.CANCELLED  # what is listed by time passes it over
+        del self._live[job]
+        return stood
+
     # --- workers ----------------------------------------------------------------------------------------------------
 
     def lease(self, worker: WorkerId, max_jobs: int, now_s: float, min_wait_s: float) -> list[Lease]:

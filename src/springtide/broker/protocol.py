@@ -79,6 +79,12 @@ class Broker(Protocol):
         worker is woken), the terminal state where it had ended, None where the broker does not know the job."""
         ...
 
+    async def withdraw(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
+        """Take jobs out of their queue as if they had never been there: no end, no outcome, and what is known of them
+        here is forgotten but for their live events. Only those that wait, after a failed attempt too; each as it stood,
+        which is what it goes on from elsewhere. None, and nothing happens, for any other."""
+        ...
+
     # --- workers ------------------------------------------------------------------------------------------------
 
     async def lease(

@@ -101,6 +101,11 @@ class RedisBroker:
         items = [(ref.model, ref) for ref in refs]
         return await self._spread("cancel", items, (repr(now_s),), wire.jobs, wire.statuses)
 
+    async def withdraw(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
+        items = [(ref.model, ref) for ref in refs]
+        found = await self._spread("withdraw", items, (repr(now_s),), wire.jobs, wire.peeks)
+        return wire.live_jobs(refs, found)
+
     # --- workers ------------------------------------------------------------------------------------------------
 
     async def lease(

@@ -93,6 +93,9 @@ class RemoteBroker:
     async def cancel(self, refs: Sequence[JobRef], now_s: float) -> list[JobStatus | None]:
         return await self._call("cancel", refs, now_s)
 
+    async def withdraw(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
+        return await self._call("withdraw", refs, now_s)
+
     # --- workers ----------------------------------------------------------------------------------------------------
 
     async def lease(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from springtide.gateway.services import GatewaySettings, Keyless, ServedModel
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.orders import OrderBook
+    from springtide.ledger.rollouts import Rollouts
     from springtide.ledger.sql import SqlLedger
     from springtide.policy.retry import RetrySettings
     from springtide.telemetry.settings import TelemetrySettings
@@ -74,6 +75,15 @@ def orders_beside(broker: Broker) -> OrderBook:
 
     assert isinstance(broker, RemoteBroker)
     return broker.beside(OrderBook)
+
+
+def rollouts_beside(broker: Broker) -> Rollouts:
+    """Rollouts, kept there too."""
+    from springtide.broker.remote import RemoteBroker
+    from springtide.ledger.rollouts import Rollouts
+
+    assert isinstance(broker, RemoteBroker)
+    return broker.beside(Rollouts)
 
 
 def ledger(config: Config) -> SqlLedger:

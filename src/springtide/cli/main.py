@@ -18,6 +18,7 @@ from springtide.cli import load_commands, operating_commands
 from springtide.cli.deploy import deploy_app
 from springtide.cli.job_commands import register
 from springtide.cli.options import ConfigOption, JsonOption, SupervisedOption, UrlOption
+from springtide.cli.rollout import rollout_app
 from springtide.domain.errors import ConfigError, SpringtideError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ keys_app = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 trace_app = typer.Typer(help="Arrivals of the past, for simulations.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
+app.add_typer(rollout_app, name="rollout")
 app.add_typer(deploy_app, name="deploy")
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from springtide.gateway.services import GatewayServices
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.orders import OrderBook
+    from springtide.ledger.rollouts import Rollouts
     from springtide.ledger.sql import SqlLedger
     from springtide.telemetry.metrics import Metrics
 
@@ -179,6 +180,7 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
         await stack.enter_async_context(started(broker, "broker", stop))
         if build.is_embedded(config):
             history, book = build.history_beside(broker), build.orders_beside(broker)
+            rollouts = build.rollouts_beside(broker)
             await stack.enter_async_context(watched.relayed(metrics, broker, SCALER))
         else:
             await stack.enter_async_context(watched.shown_as(config, Exposition(metrics, clock)))
@@ -188,8 +190,10 @@ async def run_controller(config: Config, stop: asyncio.Event) -> None:
                 record_keeping(config, broker, ledger, blobs=blobs, clock=clock, metrics=metrics)
             )
             await _started(stack, retention(config, ledger, blobs, clock))
-            history, book = ledger.history, ledger.orders
-        await stack.enter_async_context(scaling(config, broker, history, clock, book=book, metrics=metrics))
+            history, book, rollouts = ledger.history, ledger.orders, ledger.rollouts
+        await stack.enter_async_context(
+            scaling(config, broker, history, clock, book=book, rollouts=rollouts, metrics=metrics)
+        )
         await stop.wait()
 
 
@@ -222,6 +226,7 @@ async def record_keeping(
     from springtide.controller.costs import Costs
     from springtide.controller.reaper import Reaper
     from springtide.controller.recorder import Recorder
+    from springtide.controller.rollouts import RolloutGuard
     from springtide.controller.sweeper import Sweeper
     from springtide.controller.tally import Tally
     from springtide.controller.webhooks import WebhookDelivery
@@ -240,6 +245,7 @@ async def record_keeping(
         Reaper(broker, models, clock, metrics=metrics),
         Costs(ledger.history, models, clock),
         Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config), book=ledger.orders),
+        RolloutGuard(ledger.rollouts, broker, ledger.history, clock, units=models),
         WebhookDelivery(
             ledger.webhooks, ledger, egress, clock, settings=build.webhook_settings(config), metrics=metrics
         ),
@@ -264,12 +270,15 @@ async def local_fleet(config: Config, broker: Broker, stop: asyncio.Event) -> As
     async with contextlib.AsyncExitStack() as stack:
         if build.is_embedded(config):
             history, book = build.history_beside(broker), build.orders_beside(broker)
+            rollouts = build.rollouts_beside(broker)
             await stack.enter_async_context(watched.relayed(metrics, broker, SCALER))
         else:
             await stack.enter_async_context(watched.shown_as(config, Exposition(metrics, clock)))
             ledger = await _there(stack, build.ledger(config), "ledger", stop)
-            history, book = ledger.history, ledger.orders
-        await stack.enter_async_context(scaling(config, broker, history, clock, book=book, metrics=metrics))
+            history, book, rollouts = ledger.history, ledger.orders, ledger.rollouts
+        await stack.enter_async_context(
+            scaling(config, broker, history, clock, book=book, rollouts=rollouts, metrics=metrics)
+        )
         yield
 
 
@@ -281,6 +290,7 @@ async def scaling(
     clock: SystemClock,
     *,
     book: OrderBook,
+    rollouts: Rollouts,
     metrics: Metrics,
 ) -> AsyncGenerator[None]:
     """The fleet and its scaler; leaving drains every worker of this machine."""
@@ -289,28 +299,27 @@ async def scaling(
     from springtide.controller.scaler import Scaler
     from springtide.controller.signals import Signals
 
+    floors = scaled.floors(config, rollouts, clock)
+
     def new_scaler(fleet: Fleet) -> Scaler:
         pools = scaled.scaled(config)
         figures = FleetFigures(metrics, {name: pool.share for name, pool in pools.items() if pool.share is not None})
         signals = Signals(broker, fleet, history, clock, pools=pools, metrics=metrics)
-        parts: Any = {"sharing": scaled.sharing(config), "book": book, "figures": figures}
+        parts: Any = {"sharing": scaled.sharing(config), "book": book, "figures": figures, "floors": floors}
         return Scaler(signals, fleet, history, scaled.policies(config), clock, **parts)
 
-    if config.fleet.kind == "kubernetes":
-        from springtide.cli.cluster import cluster_scaling
+    async with contextlib.AsyncExitStack() as stack:
+        await _started(stack, floors)
+        if config.fleet.kind == "kubernetes":
+            from springtide.cli.cluster import cluster_scaling
 
-        async with cluster_scaling(config, broker, history, clock, new_scaler):
-            yield
-        return
-    fleet = _local_fleet(config, broker, clock)
-    scaler = new_scaler(fleet)
-    await fleet.start()
-    await scaler.start()
-    try:
+            await stack.enter_async_context(cluster_scaling(config, broker, history, clock, new_scaler))
+        else:
+            fleet = _local_fleet(config, broker, clock)
+            await fleet.start()
+            stack.push_async_callback(fleet.stop, _longest_leave_s(config))
+            await _started(stack, new_scaler(fleet))
         yield
-    finally:
-        await scaler.stop()
-        await fleet.stop(_longest_leave_s(config))
 
 
 def _local_fleet(config: Config, broker: Broker, clock: SystemClock) -> LocalFleet:
@@ -353,6 +362,7 @@ async def _embedded(
     from springtide.controller.sweeper import Sweeper
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.orders import OrderBook
+    from springtide.ledger.rollouts import Rollouts
     from springtide.telemetry.metrics import MetricsBoard
     from springtide.telemetry.metrics_relay import Board
 
@@ -363,7 +373,12 @@ async def _embedded(
     count = await sweeper.sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)
-    beside = {FleetHistory: ledger.history, OrderBook: ledger.orders, MetricsBoard: Board(metrics, clock)}
+    beside = {
+        FleetHistory: ledger.history,
+        OrderBook: ledger.orders,
+        Rollouts: ledger.rollouts,
+        MetricsBoard: Board(metrics, clock),
+    }
     async with record_keeping(config, memory, ledger, blobs=blobs, clock=clock, metrics=metrics, on_ends=ends.tell):
         server = BrokerServer(memory, config.socket_path, beside=beside)
         await server.start()

@@ -9,8 +9,11 @@ from springtide.config import Config, FloorConfig, ModelConfig, ScalingConfig, W
 from springtide.domain.ids import ModelName, parted
 
 if TYPE_CHECKING:
+    from springtide.controller.floors import Floors
     from springtide.controller.sharing import Sharing
     from springtide.controller.signals import Pool
+    from springtide.domain.clock import Clock
+    from springtide.ledger.rollouts import Rollouts
     from springtide.policy.elastic.bounds import Bounds
     from springtide.policy.elastic.named import Bound
     from springtide.policy.elastic.schedule import Floor, ScheduleSettings
@@ -41,9 +44,8 @@ def scaled(config: Config) -> dict[ModelName, Pool]:
 def policies(config: Config) -> dict[ModelName, Policy]:
     """The policy of each."""
     return {
-        name: _policy(given, _least(given, name), _slots(config, pool))
+        name: _policy(_given(config, name), _least(config, name), _slots(config, pool))
         for name, pool in scaled(config).items()
-        for given in [_given(config, name)]
     }
 
 
@@ -59,7 +61,7 @@ def sharing(config: Config) -> Sharing | None:
             wait_s=given.scaling.wait_s,
             cold_start_s=given.scaling.cold_start_s,
             weight=given.scaling.weight,
-            least=_least(given, name),
+            least=_least(config, name),
         )
         for name in scaled(config)
         for given in [_given(config, name)]
@@ -80,9 +82,22 @@ def _slots(config: Config, pool: Pool) -> int:
     return sum(config.units[member].slots for member in pool.models)
 
 
-def _least(given: ModelConfig | WorkersConfig, name: ModelName) -> int:
-    """Workers kept alive when idle; of a version that is declared beside its model, none while nothing goes there."""
-    return given.min_replicas if parted(name)[1] is None else 0
+def floors(config: Config, record: Rollouts, clock: Clock) -> Floors:
+    """What stays of each version, not started."""
+    from springtide.controller.floors import Floors
+
+    several = (name for name in scaled(config) if _has_versions(config, name))
+    return Floors(record, {name: _given(config, name).min_replicas for name in several}, clock)
+
+
+def _has_versions(config: Config, name: ModelName) -> bool:
+    model = config.models.get(parted(name)[0])
+    return model is not None and bool(model.versions)
+
+
+def _least(config: Config, name: ModelName) -> int:
+    """Workers kept alive when idle; of models with several versions `floors` tells them."""
+    return 0 if _has_versions(config, name) else _given(config, name).min_replicas
 
 
 def _policy(given: ModelConfig | WorkersConfig, least: int, slots: int) -> Policy:

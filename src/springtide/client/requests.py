@@ -35,10 +35,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     read_s: float | None = None  # longer than usual, where the server is asked to hold its answer
 
 
-def order(path: str, **said: Any) -> Request:
+def order(path: str, *, method: str = "POST", **said: Any) -> Request:
     """An operator's order. said: what is None is left out."""
     content = encoded({name: value for name, value in said.items() if value is not None})
-    return Request(method="POST", path=path, headers=JSON, content=content)
+    return Request(method=method, path=path, headers=JSON, content=content)
 
 
 class From(msgspec.Struct, frozen=True):

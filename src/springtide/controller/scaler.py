@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from springtide.controller.fleet_figures import FleetFigures
+from springtide.controller.floors import Floors
 from springtide.controller.sharing import Sharing
 from springtide.controller.signals import Looked, Signals
 from springtide.controller.troubles import TroubleBoard
@@ -58,9 +59,10 @@ class Scaler:
         sharing: Sharing | None = None,
         book: OrderBook | None = None,
         figures: FleetFigures | None = None,
+        floors: Floors | None = None,
     ) -> None:
         """policies: by model, or by the name of a pool of models. sharing: of a fleet with limited room. book: where
-        operators' orders are. figures: told of each round."""
+        operators' orders are. figures: told of each round. floors: of models with several versions."""
         self._figures = figures or FleetFigures(Metrics(), {})
         self._signals = signals
         self._fleet = fleet
@@ -68,6 +70,7 @@ class Scaler:
         self._clock = clock
         self._sharing = sharing
         self._book = book
+        self._floors = floors
         self._orders = Orders()
         self._sent_away: set[WorkerId] = set()
         self._plans = {name: _Plan(name, policy) for name, policy in policies.items()}
@@ -100,6 +103,8 @@ class Scaler:
         for name, plan in self._plans.items():
             pause = orders.pause_of(looked[name].models)
             decisions[name] = plan.decide(looked[name], now_s, pause=pause, pin=orders.pins.get(name))
+            if self._floors is not None:
+                decisions[name] = _at_least(self._floors.of(name), decisions[name])
         if self._sharing is not None:
             decisions = self._sharing.settle(decisions, looked, now_s)
         for name, plan in self._plans.items():
@@ -183,6 +188,14 @@ class Scaler:
         except (Unavailable, OutcomeUnknown) as error:
             del self._unwritten[:-100]  # a long outage must not fill the memory
             log.debug("the fleet's history is not written: %s", error)
+
+
+def _at_least(least: int, decision: Decision) -> Decision:
+    """A version's floor, which follows the weights of a rollout; an operator's order goes before it."""
+    if decision.replicas >= least or decision.reason in _BY_ORDER:
+        return decision
+    message = f"{least} is the least of this version at its weight; {decision.message}"
+    return msgspec.structs.replace(decision, replicas=least, reason=Reason.FLOOR, message=message)
 
 
 class _Plan:

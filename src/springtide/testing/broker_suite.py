@@ -20,11 +20,19 @@ from springtide.testing.broker_suite_orders import OrdersContract
 from springtide.testing.broker_suite_queue import QueueContract
 from springtide.testing.broker_suite_random import RandomContract
 from springtide.testing.broker_suite_reports import ReportsContract
+from springtide.testing.broker_suite_withdraw import WithdrawContract
 
 __all__ = ["BrokerContract"]
 
 
 class BrokerContract(
-    QueueContract, ReportsContract, LiveContract, CheckpointContract, RandomContract, DisciplineContract, OrdersContract
+    QueueContract,
+    ReportsContract,
+    LiveContract,
+    CheckpointContract,
+    RandomContract,
+    DisciplineContract,
+    OrdersContract,
+    WithdrawContract,
 ):
     """Every promise of the protocol. Subclass it with the fixtures `broker` and `rebuild`."""

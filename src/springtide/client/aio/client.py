@@ -19,6 +19,7 @@ from springtide.client.aio.files import AsyncFiles
 from springtide.client.aio.http import AsyncHttp, OnBytes, decoded
 from springtide.client.aio.jobs import AsyncJobs
 from springtide.client.aio.models import AsyncModels
+from springtide.client.aio.rollouts import AsyncRollouts
 from springtide.client.aio.workers import AsyncWorkers
 from springtide.client.errors import ApiError, ServerError, Unreachable, job_error
 from springtide.client.media import FileInput
@@ -50,6 +51,7 @@ class AsyncSpringtide:
         self.batches = AsyncBatches(self._http, self._files)
         self.models = AsyncModels(self._http)
         self.workers = AsyncWorkers(self._http)
+        self.rollouts = AsyncRollouts(self._http)
 
     async def __aenter__(self) -> Self:
         return self

@@ -24,6 +24,7 @@ from springtide.client.sync.files import Files
 from springtide.client.sync.http import Http, OnBytes, decoded
 from springtide.client.sync.jobs import Jobs
 from springtide.client.sync.models import Models
+from springtide.client.sync.rollouts import Rollouts
 from springtide.client.sync.workers import Workers
 from springtide.client.types import Blob, Event, File, Job, Priority
 
@@ -51,6 +52,7 @@ class Springtide:
         self.batches = Batches(self._http, self._files)
         self.models = Models(self._http)
         self.workers = Workers(self._http)
+        self.rollouts = Rollouts(self._http)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,57 @@
+"""Rollouts as the server tells them. Instants ending in `_s` are Unix seconds; what a newer server says besides is
+passed over."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a model. weight: per cent of the jobs that name none. state: stable, canary, aborted, retired or
+    declared. unit: what its queue and workers are called."""
+
+    version: str
+    weight: float
+    state: str
+    unit: str
+    queued: int | None = None
+    running: int | None = None
+    ready: int | None = None
+    loading: int | None = None
+
+
+class MeasuredVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a version's jobs since the rollout began, by their first attempts."""
+
+    jobs: int
+    failed: int
+    failure_rate: float | None = None
+    run_s_p95: float | None = None
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """Both versions at one time."""
+
+    at: str
+    at_s: float
+    stable: MeasuredVersion
+    canary: MeasuredVersion
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's last rollout. state: running, promoted or aborted. is_automatic: it was aborted for its figures."""
+
+    model: str
+    number: int
+    state: str
+    stable: str
+    canary: str
+    weight: float
+    sticky: str
+    started_at: str
+    started_at_s: float
+    ended_at: str | None = None
+    ended_at_s: float | None = None
+    reason: str | None = None
+    is_automatic: bool = False
+    compared: Compared | None = None
