@@ -48,7 +48,7 @@ _BY_ORDER = frozenset({Reason.BY_HAND, Reason.PAUSED})
 class Scaler:
     """A service: `start`, `stop`; `decisions` holds the newest decision of each model."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # every seam of the loop comes in here; what may be absent by keyword
         self,
         signals: Signals,
         fleet: Fleet,
