@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from springtide.egress.client import Egress
     from springtide.engines.catalog import AnyEngine
     from springtide.engines.signing import SigningPlace
-    from springtide.fleet.gangs import GangShape, Runs
+    from springtide.fleet.gangs import GangPods, GangShape, Runs
     from springtide.gateway.services import GatewaySettings, Keyless, ServedModel
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.orders import OrderBook
@@ -372,6 +372,7 @@ def _worker_settings(config: Config, name: str) -> WorkerSettings:
         grace_s=model.grace_s,
         gang=_gang(model) if model.is_distributed else None,
         runs_as=_runs_as(model),
+        gang_pods=_gang_pods(config, model) if model.is_distributed else None,
         groups_folder=config.server.data_dir / "groups",
     )
 
@@ -381,6 +382,20 @@ def _gang(model: ModelConfig) -> GangShape:
 
     group = model.group
     return GangShape(processes=group.processes, gpus_each=group.gpus_each, start_timeout_s=group.start_timeout_s)
+
+
+def _gang_pods(config: Config, model: ModelConfig) -> GangPods:
+    from springtide.fleet.gangs import GangPods
+
+    group = model.group
+    return GangPods(
+        instance=config.kubernetes.name,
+        template=group.template,
+        runtime=group.runtime,
+        queue=group.queue,
+        volcano_queue=group.volcano_queue,
+        keep_s=group.keep_s,
+    )
 
 
 def _runs_as(model: ModelConfig) -> Runs:

@@ -39,6 +39,10 @@ app.add_typer(deploy_app, name="deploy")
 
 def main() -> None:
     """Entry point: every expected error becomes one line on standard error."""
+    if sys.argv[1:2] == ["rank"]:  # a process of a group, as a container of a cluster starts it
+        from springtide.cli.rank_main import main as rank
+
+        rank()
     try:
         app()
     except SpringtideError as error:

@@ -20,6 +20,7 @@ from springtide.cli.process import set_up_logging
 from springtide.cli.watched import not_ready, relayed, shown
 from springtide.domain.errors import OutcomeUnknown, Unavailable
 from springtide.domain.ids import ModelName, WorkerId
+from springtide.fleet.gangs import Runs
 from springtide.runtime.clock import SystemClock
 from springtide.runtime.memory import settle
 from springtide.telemetry.metrics import Metrics
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 VARIABLE = "SPRINGTIDE_WORKER"  # a variable, not an argument: arguments are shown to everybody, and URLs hold passwords
+
+
+POD_VARIABLE = "SPRINGTIDE_RANK_POD"  # what pods of groups are made of, as `deploy` has written it
 
 
 class BrokerAddress(msgspec.Struct, frozen=True):
@@ -174,13 +178,25 @@ def _worker(spec: WorkerSpec, broker: Broker, blobs: Blobs, metrics: Metrics) ->
 
 def _gangs(spec: WorkerSpec, settings: WorkerSettings) -> Gangs | None:
     """Of a distributed model."""
-    if settings.gang is None or settings.groups_folder is None:
+    shape = settings.gang
+    if shape is None or settings.groups_folder is None:
         return None
-    from springtide.fleet.processes import LocalGangs
+    if settings.runs_as is Runs.PROCESSES:
+        from springtide.fleet.processes import LocalGangs
 
-    argv = (sys.executable, "-m", "springtide", "rank")
-    folder, told = settings.groups_folder, {VARIABLE: spec.to_json()}
-    return LocalGangs(folder, spec.id, settings.gang, argv=argv, clock=SystemClock(), **told)
+        argv, told = (sys.executable, "-m", "springtide", "rank"), {VARIABLE: spec.to_json()}
+        return LocalGangs(settings.groups_folder, spec.id, shape, argv=argv, clock=SystemClock(), **told)
+    from springtide.fleet.gang_objects import GangPods
+    from springtide.fleet.kubernetes_api import LightkubeApi
+    from springtide.fleet.pytorchjob import ClusterGangs
+
+    given = settings.gang_pods or GangPods()
+    if (pod := os.environ.get(POD_VARIABLE)) is not None:
+        given = msgspec.structs.replace(given, pod=msgspec.json.decode(pod))
+    api = LightkubeApi(manager="springtide-worker")
+    return ClusterGangs(
+        api, settings.model, spec.id, shape=shape, given=given, runs_as=settings.runs_as, clock=SystemClock()
+    )
 
 
 def main() -> None:

@@ -28,6 +28,22 @@ class GroupConfig(Section):
     start_timeout_s: float = Field(
         default=600, gt=0, le=86_400, description="Longest start of a group until all its processes run, seconds."
     )
+    template: str | None = Field(
+        default=None, description="In a cluster: file with the Jinja2 template of the object; default: the shipped one."
+    )
+    runtime: str = Field(default="torch-distributed", description="Of a TrainJob: its ClusterTrainingRuntime.")
+    queue: str = Field(
+        default="",
+        description="In a cluster: Kueue's LocalQueue. Sizes are fixed: Kueue restarts every pod of an admitted "
+        "PyTorchJob that is scaled.",
+    )
+    volcano_queue: str = Field(default="", description="In a cluster: Volcano's queue, for a PyTorchJob.")
+    keep_s: int = Field(
+        default=600,
+        ge=0,
+        le=604_800,
+        description="In a cluster: seconds that a PyTorchJob stays if nobody deletes it.",
+    )
 
     def takes(self, groups: int) -> dict[str, float]:
         """What of [fleet] so many groups take; memory only where it is known."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -35,6 +35,18 @@ class GangShape(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 1
     gpus_each: int = 0
     start_timeout_s: float = 600.0  # until all of them run; images may have to be pulled
+
+
+class GangPods(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model's gangs are made of in a cluster, the same for each: written by `deploy`, read by the worker."""
+
+    pod: dict[str, Any] = {}  # for templates: spec, container, env, resources, fetch_resources, before
+    instance: str = "springtide"  # [kubernetes] name
+    template: str | None = None  # file of the operator's own
+    runtime: str = "torch-distributed"  # ClusterTrainingRuntime of a TrainJob
+    queue: str = ""  # Kueue's LocalQueue
+    volcano_queue: str = ""
+    keep_s: int = 600  # an object that is over, for who reads its logs
 
 
 class GangPhase(StrEnum):

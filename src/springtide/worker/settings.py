@@ -9,7 +9,7 @@ import msgspec
 
 from springtide.domain.ids import ModelName
 from springtide.engines.signing import SigningPlace
-from springtide.fleet.gangs import GangShape, Runs
+from springtide.fleet.gangs import GangPods, GangShape, Runs
 from springtide.policy.retry import RetrySettings
 
 
@@ -37,4 +37,5 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 600.0
     gang: GangShape | None = None  # of a model whose attempts are run by groups of processes
     runs_as: Runs = Runs.PROCESSES  # what such a group is
+    gang_pods: GangPods | None = None  # in a cluster
     groups_folder: Path | None = None  # where groups of processes of this machine have theirs
