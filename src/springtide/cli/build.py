@@ -372,7 +372,7 @@ def _worker_settings(config: Config, name: str) -> WorkerSettings:
         grace_s=model.grace_s,
         gang=_gang(model) if model.is_distributed else None,
         runs_as=_runs_as(model),
-        gang_pods=_gang_pods(config, model) if model.is_distributed else None,
+        gang_pods=_gang_pods(config, name) if model.is_distributed else None,
         groups_folder=config.server.data_dir / "groups",
     )
 
@@ -384,11 +384,19 @@ def _gang(model: ModelConfig) -> GangShape:
     return GangShape(processes=group.processes, gpus_each=group.gpus_each, start_timeout_s=group.start_timeout_s)
 
 
-def _gang_pods(config: Config, model: ModelConfig) -> GangPods:
-    from springtide.fleet.gangs import GangPods
+def _gang_pods(config: Config, name: str) -> GangPods | None:
+    """Where groups are objects of a cluster: what they are made of."""
+    from springtide.fleet.gangs import GangPods, Runs
+
+    model = config.units[name]
+    if _runs_as(model) is Runs.PROCESSES:
+        return None
+    from springtide.deploy.groups import rank_pod
+    from springtide.deploy.installation import Installation, WorkerGroup
 
     group = model.group
     return GangPods(
+        pod=rank_pod(Installation(config, {}), WorkerGroup(config, name)),
         instance=config.kubernetes.name,
         template=group.template,
         runtime=group.runtime,

@@ -41,9 +41,6 @@ log = logging.getLogger(__name__)
 VARIABLE = "SPRINGTIDE_WORKER"  # a variable, not an argument: arguments are shown to everybody, and URLs hold passwords
 
 
-POD_VARIABLE = "SPRINGTIDE_RANK_POD"  # what pods of groups are made of, as `deploy` has written it
-
-
 class BrokerAddress(msgspec.Struct, frozen=True):
     """How a process other than the gateway reaches the broker."""
 
@@ -186,13 +183,11 @@ def _gangs(spec: WorkerSpec, settings: WorkerSettings) -> Gangs | None:
 
         argv, told = (sys.executable, "-m", "springtide", "rank"), {VARIABLE: spec.to_json()}
         return LocalGangs(settings.groups_folder, spec.id, shape, argv=argv, clock=SystemClock(), **told)
-    from springtide.fleet.gang_objects import GangPods
+    from springtide.fleet.gangs import GangPods
     from springtide.fleet.kubernetes_api import LightkubeApi
     from springtide.fleet.pytorchjob import ClusterGangs
 
     given = settings.gang_pods or GangPods()
-    if (pod := os.environ.get(POD_VARIABLE)) is not None:
-        given = msgspec.structs.replace(given, pod=msgspec.json.decode(pod))
     api = LightkubeApi(manager="springtide-worker")
     return ClusterGangs(
         api, settings.model, spec.id, shape=shape, given=given, runs_as=settings.runs_as, clock=SystemClock()

@@ -1,50 +1,16 @@
-"""Distributed models in a cluster: what the worker that starts groups may do, and what their pods are made of.
-
-The pods themselves are made job by job, from a template (`fleet.gang_objects`); what is the same for each is written
-into a variable of the worker here, so that it is decided when the rest is rendered.
+"""What the pods of a distributed model's groups have in common. The pods themselves are made job by job by the worker
+that starts groups, from a template (`fleet.gang_objects`); it calls this with the configuration that it has mounted.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from springtide.deploy import pods, weights
-from springtide.deploy.installation import Installation, Object, WorkerGroup
+from springtide.deploy import pods, weights, workers
+from springtide.deploy.installation import Installation, WorkerGroup
 from springtide.fleet import labels
-from springtide.fleet.gang_objects import for_variable
-from springtide.fleet.rights import GANGS, as_rules
 
-COMPONENT = "groups"
-VARIABLE = "SPRINGTIDE_RANK_POD"  # JSON of what templates know as `pod`
 LEAVE_S = 10  # a rank has nothing to finish when its group is stopped
-
-
-def is_distributed(group: WorkerGroup) -> bool:
-    return any(model.is_distributed for model in group.members.values())
-
-
-def rights(to: Installation) -> list[Object]:
-    """An account for workers of distributed models, which may make their objects; none where there is no such model."""
-    if not any(is_distributed(group) for group in to.groups):
-        return []
-    name = to.named(COMPONENT)
-    metadata = to.metadata(name, COMPONENT)
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    subject = {"kind": "ServiceAccount", "name": name, "namespace": to.namespace}
-    rbac = "rbac.authorization.k8s.io/v1"
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False},
-        {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": [dict(rule) for rule in as_rules(GANGS)]},
-        {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "roleRef": role, "subjects": [subject]},
-    ]
-
-
-def variables(to: Installation, group: WorkerGroup) -> list[Object]:
-    """For the worker of a distributed model."""
-    if not is_distributed(group):
-        return []
-    return [pods.variable(VARIABLE, for_variable(json.dumps(rank_pod(to, group), sort_keys=True)))]
 
 
 def rank_pod(to: Installation, group: WorkerGroup) -> dict[str, Any]:
@@ -62,13 +28,13 @@ def rank_pod(to: Installation, group: WorkerGroup) -> dict[str, Any]:
             **pods.some(
                 runtimeClassName=given.runtime_class, schedulerName=given.scheduler, nodeSelector=given.node_selector
             ),
-            "tolerations": [*given.tolerations, *pods.gone(given.gone_after_s)],
+            "tolerations": [*given.tolerations, *workers.gone(given.gone_after_s)],
             "securityContext": pods.pod_security(),
             "terminationGracePeriodSeconds": LEAVE_S,
             "volumes": [
                 *pods.volumes(to, given.scratch),
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": given.memory}},
-                *weights.volumes(to),
+                *weights.volumes(to, copies=True),
             ],
         },
         "before": [weights.init_container(to, group)],

@@ -38,15 +38,15 @@ def init_container(to: Installation, group: WorkerGroup) -> Object:
     }
 
 
-def volumes(to: Installation, group: WorkerGroup) -> list[Object]:
-    """The cache, and the share where there is one to copy from."""
+def volumes(to: Installation, *, copies: bool) -> list[Object]:
+    """The cache, and the share where there is one, for a pod that copies from it."""
     weights = to.settings.weights
     if weights.cache == "node":
         cache: Object = {"hostPath": {"path": weights.cache_path, "type": "Directory"}}
     else:
         cache = {"emptyDir": {"sizeLimit": weights.cache_size}}
     found = [{"name": "weights", **cache}]
-    if group.launches:
+    if not copies:
         return found
     if weights.image:
         source = {"reference": weights.image, "pullPolicy": to.settings.images.pull_policy}

@@ -97,14 +97,14 @@ def _pod(to: Installation, group: WorkerGroup, selector: dict[str, str]) -> Obje
         "securityContext": pods.pod_security(),
         **pods.some(nodeSelector=given.node_selector),
         "affinity": {"nodeAffinity": _near_weights(group), "podAntiAffinity": pods.apart(selector)},
-        "tolerations": [*given.tolerations, *_gone(given.gone_after_s)],
+        "tolerations": [*given.tolerations, *gone(given.gone_after_s)],
         "topologySpreadConstraints": pods.spread(selector, given.spread_over),
         **({} if group.launches else {"initContainers": [weights.init_container(to, group)]}),
         "containers": [_container(to, group)],
         "volumes": [
             *pods.volumes(to, given.scratch),
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
-            *weights.volumes(to, group),
+            *weights.volumes(to, copies=not group.launches),
         ],
     }
 
@@ -120,7 +120,7 @@ def _near_weights(group: WorkerGroup) -> Object:
     return {"preferredDuringSchedulingIgnoredDuringExecution": terms}
 
 
-def _gone(after_s: int) -> list[Object]:
+def gone(after_s: int) -> list[Object]:
     """Leave a node that is gone after seconds, not after the five minutes that are usual."""
     return [
         {
