@@ -31,7 +31,8 @@ th{font-weight:600;color:var(--soft);font-size:12.5px;border-bottom:1px solid va
 td{border-bottom:1px solid var(--grid)}
 td.words{white-space:normal;text-align:left}
 th.words{text-align:left}
-th:first-child,td:first-child{text-align:left;white-space:normal}
+th:first-child,td:first-child{text-align:left}
+@media(max-width:640px){td:first-child{white-space:normal}}
 tr.best td{background:var(--best);font-weight:600}
 .kept{color:var(--good)}
 .missed{color:var(--bad)}
