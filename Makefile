@@ -35,7 +35,7 @@ bench-claims: $(STAMP) ## claims of the field, simulated and run here, into docs
 soak: $(STAMP) ## an hour of mixed load with faults: does anything grow or leak? MINUTES=3 for a trial
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
-screenshots: $(STAMP) ## every page of the web page, in both languages and colours, into docs/images/web/
+screenshots: $(STAMP) ## every page of the web page in both languages and colours; those the documentation shows go to docs/images/web/
 	$(BIN)/python docs/screenshots.py
 
 format: $(STAMP) ## rewrite the code in the project's format

@@ -27,6 +27,7 @@ NAMES = (
     "human",
     "matting",
     "restore",
+    "screen",
     "speech",
     "startup",
     "life",

@@ -1,6 +1,7 @@
 """Takes a picture of every page in both languages and both colours: `make screenshots`. Needs Chromium.
 
-A server of its own is started with some jobs in it; the pictures go to docs/images/web/.
+A server of its own is started with some jobs in it. All pictures go to .screenshots/ to be looked at, the few that the
+documentation shows to docs/images/web/ as well. It says which pages are wider than the window.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
+ALL = ROOT / ".screenshots"
 PICTURES = ROOT / "docs" / "images" / "web"
+SHOWN = ("studio-en-light", "digital-human-en-light", "speech-zh-dark", "fleet-en-light", "fleet-zh-dark")
+SHOWN += ("what-if-en-light", "what-if-zh-dark", "tenants-en-light", "webhooks-en-dark", "phone-zh-light")
+COLOURS = 192  # of a palette: text stays sharp at a third of the bytes
 PORTRAIT, SPEECH = ROOT / "tests" / "data" / "portrait.jpg", ROOT / "tests" / "data" / "en.wav"
 CONFIG = """
 [models.digital-human]
@@ -37,6 +42,10 @@ engine = "speech"
 engine = "video"
 [models.watermark]
 engine = "watermark"
+[models.what-if]
+engine = "what-if"
+[egress]
+allow = ["127.0.0.1"]
 [models.synthetic]
 engine = "synthetic"
 max_replicas = 4
@@ -47,7 +56,8 @@ LOAD_S = 90  # of synthetic jobs, so that the fleet has a story
 
 
 def main() -> None:
-    """All pictures. They are small: 1280 wide pages as JPEG."""
+    """All pictures: 1280 wide pages, and two on a phone."""
+    ALL.mkdir(exist_ok=True)
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as url, sync_playwright() as playwright:
         pages = _seed(url)
@@ -60,9 +70,10 @@ def main() -> None:
                 )
                 page = context.new_page()
                 for name, path in pages.items():
-                    _take(page, path, PICTURES / f"{name}-{language}-{scheme}.jpg")
+                    _take(page, path, name, language, scheme)
                 page.set_viewport_size({"width": 390, "height": 844})
-                _take(page, "/", PICTURES / f"phone-{language}-{scheme}.jpg")
+                for name in ("studio", "matting", "fleet", "what-if", "tenants", "history"):
+                    _take(page, pages[name], "phone" if name == "studio" else f"phone-{name}", language, scheme)
                 context.close()
         browser.close()
 
@@ -88,13 +99,21 @@ def _seed(url: str) -> dict[str, str]:
 
     def job(model: str, data: dict[str, str], **files: Path) -> str:
         parts = {name: (path.name, path.read_bytes()) for name, path in files.items()}
-        answer = http.post("/v1/jobs", data={"model": model, **data}, files=parts, headers={"Prefer": "wait=60"})
-        return str(answer.raise_for_status().json()["id"])
+        form = [(name, (None, value)) for name, value in {"model": model, **data}.items()]
+        answer = http.post("/v1/jobs", files=[*form, *parts.items()])
+        made = str(answer.raise_for_status().json()["id"])
+        with http.stream("GET", f"/v1/jobs/{made}/events") as events:  # until its end
+            events.read()
+        return made
+
+    http.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/renders", "description": "Render farm"})
+    http.post("/v1/keys", json={"tenant": "studio-a", "name": "Render farm"})
 
     matting = job("matting", {}, image=PORTRAIT)
     speech = job("speech", {"word_times": "true"}, audio=SPEECH)
     consent = "I am the person shown, and I agree."
     human = job("digital-human", {"consent": consent}, image=PORTRAIT, audio=SPEECH)
+    simulated = job("what-if", {"invent": "tide", "load": "4"})
     ends_s = time.monotonic() + LOAD_S
     while time.monotonic() < ends_s:
         for _ in range(6 if LOAD_S / 4 < ends_s - time.monotonic() < LOAD_S * 3 / 4 else 1):
@@ -109,15 +128,27 @@ def _seed(url: str) -> dict[str, str]:
         "batch": "/batch",
         "history": "/history",
         "fleet": "/fleet?model=synthetic",
+        "what-if-empty": "/what-if",
+        "what-if": f"/what-if?job={simulated}",
         "models": "/models",
+        "tenants": "/tenants",
+        "keys": "/tenants?tab=keys",
+        "webhooks": "/webhooks",
     }
 
 
-def _take(page: Page, path: str, picture: Path) -> None:
+def _take(page: Page, path: str, name: str, language: str, scheme: str) -> None:
+    full = f"{name}-{language}-{scheme}"
     page.goto(path)
     page.get_by_role("heading").first.wait_for()
     page.wait_for_timeout(1500)
-    Image.open(BytesIO(page.screenshot())).convert("RGB").save(picture, quality=80)
+    wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    if wider > 0:
+        sys.stderr.write(f"{full}: {wider} px wider than the window\n")
+    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    picture.save(ALL / f"{full}.png")
+    if full in SHOWN:
+        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(PICTURES / f"{full}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -280,6 +280,30 @@ def test_an_operator_reads_why_the_fleet_grew(page: Page, server: Server) -> Non
     expect(page.get_by_text("wished for 1").first).to_be_visible()
 
 
+def test_an_operator_pauses_scales_and_sends_a_worker_away(page: Page, server: Server) -> None:
+    body = {"model": "synthetic", "inputs": {"seconds": 0}}
+    server.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"})
+    page.goto("/fleet?model=synthetic")
+    main = page.get_by_role("main")
+    main.get_by_role("button", name="Pause").click()
+    page.get_by_role("textbox", name="Why").fill("a new card is built in")
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("alert")).to_contain_text("a new card is built in")
+    waits = server.http.post("/v1/jobs", json=body).json()["id"]
+    main.get_by_role("button", name="Resume").click()
+    assert server.finished(waits)["status"] == "completed"
+    main.get_by_role("button", name="Scale by hand").click()
+    page.get_by_role("textbox", name="Replicas").fill("1")
+    page.get_by_role("dialog").get_by_role("button", name="Set").click()
+    expect(page.get_by_text("1 replica, set by hand")).to_be_visible()
+    main.get_by_role("button", name="Back to automatic").click()
+    expect(page.get_by_text("1 replica, set by hand")).to_have_count(0)
+    label = main.get_by_role("button", name=re.compile("^Drain ")).first.get_attribute("aria-label")
+    main.get_by_label(f"{label}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(page.locator(f'button[aria-label="{label}"]:not([disabled])')).to_have_count(0)
+
+
 def test_policies_are_tried_on_invented_traffic_and_the_settings_that_won_are_there_to_copy(page: Page) -> None:
     page.goto("/what-if")
     page.get_by_text("Invented", exact=True).click()

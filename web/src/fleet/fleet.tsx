@@ -8,7 +8,9 @@ import { api, ask, type Decision, type Model } from "../api/client";
 import { useModels } from "../api/jobs";
 import { Failed } from "../parts/failed";
 import { duration, when } from "../parts/format";
+import { Operate } from "./operate";
 import { Timeline } from "./timeline";
+import { useWorkers, Workers } from "./workers";
 
 const SPANS_S = { "1h": 3600, "6h": 21_600, "24h": 86_400 } as const;
 type Span = keyof typeof SPANS_S;
@@ -53,6 +55,7 @@ function Tile({ model, active, onChoose }: { model: Model; active: boolean; onCh
               ))}
               {Object.values(workers).every((count) => !count) && <Badge size="sm" variant="light" color="gray" tt="none">{t("worker.none")}</Badge>}
             </Group>
+            {model.paused && <Badge size="sm" mt={4} color="orange" variant="light" tt="none">{t("operate.isPaused")}</Badge>}
             {live.problem && <Text size="xs" c="red" mt={4}>{live.problem.message}</Text>}
           </>
         )}
@@ -61,12 +64,13 @@ function Tile({ model, active, onChoose }: { model: Model; active: boolean; onCh
   );
 }
 
-const COLOURS = { ready: "teal", busy: "cyan", starting: "yellow", draining: "orange", unloaded: "gray", failing: "red" } as const;
+export const COLOURS = { ready: "teal", busy: "cyan", starting: "yellow", draining: "orange", unloaded: "gray", failing: "red" } as const;
 
 function Story({ model }: { model: Model }) {
   const { t } = useTranslation();
   const [span, setSpan] = useState<Span>("1h");
   const [picked, setPicked] = useState<number | null>(null);
+  const workers = useWorkers(); // for operators only
   const scaling = useQuery({
     queryKey: ["scaling", model.name, span],
     queryFn: async () => {
@@ -89,9 +93,11 @@ function Story({ model }: { model: Model }) {
         </div>
         <SegmentedControl value={span} onChange={(value) => setSpan(value as Span)} data={(Object.keys(SPANS_S) as Span[]).map((value) => ({ value, label: t(`fleet.${value}`) }))} aria-label={t("fleet.span")} />
       </Group>
+      {workers.data && <Operate key={model.name} model={model} />}
       {samples.length < 2 ? <Text c="dimmed" ta="center" py="xl">{t("fleet.noSamples")}</Text> : (
         <Timeline samples={samples} decisions={newest} since_s={since_s} picked={picked} onPick={setPicked} />
       )}
+      {workers.data && <Workers model={model.name} workers={workers.data} />}
       <Title order={3} size="h5" mt="lg" mb="xs">{t("fleet.decisions")}</Title>
       {newest.length === 0 ? <Text size="sm" c="dimmed">{t("fleet.noDecisions")}</Text> : (
         <Table.ScrollContainer minWidth={560}>
