@@ -300,6 +300,15 @@ class CapabilityView(msgspec.Struct, kw_only=True):
     note: str
 
 
+class WeightsView(msgspec.Struct, kw_only=True):
+    """A model file that the engine computes with, below the weights folder."""
+
+    path: str
+    bytes: int
+    sha256: str
+    license: str
+
+
 class ModelView(msgspec.Struct, kw_only=True):
     """A model, what it takes and gives, and how busy it is (`live` is null where the broker cannot be asked; `measured`
     where `springtide models check` did not try this version with these settings; `paused` and `pinned` where no
@@ -320,6 +329,7 @@ class ModelView(msgspec.Struct, kw_only=True):
     license: str
     commercial_use: CommercialUse  # whether that licence allows it
     generative: bool
+    weights: list[WeightsView]  # empty where the engine needs none, or brings its own
     stages: list[str]
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]

@@ -31,6 +31,7 @@ from springtide.gateway.schemas import (
     ReasonView,
     StepView,
     WaitingEventView,
+    WeightsView,
 )
 from springtide.gateway.schemas_orders import pause_view, pin_view
 from springtide.gateway.schemas_rollouts import RolloutView, VersionView
@@ -260,6 +261,10 @@ def model_view(
         license=model.license,
         commercial_use=_COMMERCIAL_USE[model.commercial_use],
         generative=model.generative,
+        weights=[
+            WeightsView(path=one.path, bytes=one.bytes, sha256=one.sha256, license=one.license)
+            for one in served.engine.weights
+        ],
         stages=list(model.stages),
         input_schema=model.input_schema,
         output_schema=model.output_schema,

@@ -26,7 +26,7 @@ export function Fleet() {
   return (
     <Stack>
       <div><Title order={1} size="h2">{t("nav.fleet")}</Title><Text c="dimmed">{t("fleet.lead")}</Text></div>
-      <SimpleGrid cols={{ base: 1, xs: 2, md: 3, lg: 4 }}>
+      <SimpleGrid cols={{ base: 2, md: 3, lg: 4 }}>
         {models.data.map((model) => <Tile key={model.name} model={model} active={model === chosen} onChoose={() => choose(model.name)} />)}
       </SimpleGrid>
       {chosen && <Story key={chosen.name} model={chosen} />}

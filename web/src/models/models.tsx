@@ -1,12 +1,13 @@
 // What is served: version, licence, what was measured here, how busy it is.
-import { Anchor, Badge, Group, Loader, Paper, SimpleGrid, Stack, Table, Text, Title } from "@mantine/core";
+import { Alert, Anchor, Badge, Button, Code, Collapse, Group, Loader, Paper, Progress, SimpleGrid, Stack, Table, Text, Title } from "@mantine/core";
+import { useDisclosure } from "@mantine/hooks";
 import { useTranslation } from "react-i18next";
 import { Link } from "wouter";
 import type { Model } from "../api/client";
 import { useModels } from "../api/jobs";
 import { Copy } from "../parts/copy";
 import { Failed } from "../parts/failed";
-import { duration } from "../parts/format";
+import { bytes, duration, when } from "../parts/format";
 import { curlOf, pythonOf } from "../parts/snippets";
 
 export function Models() {
@@ -28,6 +29,7 @@ function One({ model }: { model: Model }) {
   const facts: [string, string | null][] = [
     [t("models.version"), model.version],
     [t("models.engine"), model.engine],
+    [t("models.weights"), model.weights.map((each) => `${each.path} (${bytes(each.bytes)})`).join(", ") || t("studio.none")],
     [t("models.license"), model.license],
     [t("models.load"), measured?.load_s == null ? null : duration(measured.load_s)],
     [t("models.run"), measured?.run_s == null ? null : duration(measured.run_s)],
@@ -57,11 +59,60 @@ function One({ model }: { model: Model }) {
           ))}
         </Table.Tbody>
       </Table>
+      <Versions model={model} />
+      <Example model={model} />
+    </Paper>
+  );
+}
+
+const COLOURS: Record<string, string> = { stable: "teal", canary: "yellow", aborted: "red", retired: "gray", declared: "gray" };
+
+/** Which versions there are and how the jobs are divided; nothing for the one version that most models have. */
+function Versions({ model }: { model: Model }) {
+  const { t } = useTranslation();
+  const { versions, rollout } = model;
+  if (versions.length < 2 && !rollout) return null;
+  const measured = rollout?.compared;
+  const figures = (each: { jobs: number; failure_rate: number | null; run_s_p95: number | null }) => t("models.measured", { count: each.jobs, failed: each.failure_rate == null ? "–" : `${(each.failure_rate * 100).toFixed(1)} %`, p95: each.run_s_p95 == null ? "–" : duration(each.run_s_p95) });
+  return (
+    <Stack gap="xs" mt="sm">
+      {rollout && (
+        <Alert color={rollout.state === "aborted" ? "red" : rollout.state === "running" ? "yellow" : "teal"} title={t(`models.rollout.${rollout.state}`, { stable: rollout.stable, canary: rollout.canary, at: when(rollout.ended_at_s ?? rollout.started_at_s) })}>
+          {rollout.reason && <Text size="sm">{rollout.reason}</Text>}
+          {measured && <Text size="xs">{rollout.stable}: {figures(measured.stable)} · {rollout.canary}: {figures(measured.canary)}</Text>}
+        </Alert>
+      )}
+      <Table fz="sm" verticalSpacing={4}>
+        <Table.Thead><Table.Tr><Table.Th>{t("models.version")}</Table.Th><Table.Th>{t("models.state")}</Table.Th><Table.Th w={150}>{t("models.weight")}</Table.Th><Table.Th>{t("models.engine")}</Table.Th><Table.Th ta="right">{t("models.queue")}</Table.Th></Table.Tr></Table.Thead>
+        <Table.Tbody>
+          {versions.map((each) => (
+            <Table.Tr key={each.version}>
+              <Table.Td>{each.version}</Table.Td>
+              <Table.Td><Badge size="sm" variant="light" tt="none" color={COLOURS[each.state] ?? "gray"}>{t(`models.states.${each.state}`)}</Badge></Table.Td>
+              <Table.Td><Group gap={6} wrap="nowrap"><Progress value={each.weight} style={{ flex: 1 }} aria-label={`${t("models.weight")} ${each.version}`} /><Text size="xs">{Number(each.weight.toFixed(1))} %</Text></Group></Table.Td>
+              <Table.Td style={{ overflowWrap: "anywhere" }}>{each.engine}</Table.Td>
+              <Table.Td ta="right">{each.queued ?? "–"} / {each.running ?? "–"}</Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+    </Stack>
+  );
+}
+
+function Example({ model }: { model: Model }) {
+  const { t } = useTranslation();
+  const [open, { toggle }] = useDisclosure(false);
+  const curl = curlOf(model.name, exampleOf(model), filesOf(model));
+  return (
+    <div>
       <Group gap="xs" mt="sm">
-        <Copy text={curlOf(model.name, exampleOf(model), filesOf(model))} label="curl" />
+        <Button size="compact-sm" variant="subtle" onClick={toggle} aria-expanded={open}>{t("models.example")}</Button>
+        <Copy text={curl} label="curl" />
         <Copy text={pythonOf(model.name, exampleOf(model), filesOf(model))} label="Python" />
       </Group>
-    </Paper>
+      <Collapse expanded={open}><Code block mt="xs">{curl}</Code></Collapse>
+    </div>
   );
 }
 

@@ -4,6 +4,8 @@ import { Dropzone } from "@mantine/dropzone";
 import { IconMicrophone, IconPlayerStop, IconUpload, IconX } from "@tabler/icons-react";
 import { useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
+import { useQuery } from "@tanstack/react-query";
+import { read } from "../api/client";
 import type { Field } from "../api/schema-fields";
 import { bytes } from "../parts/format";
 
@@ -140,6 +142,19 @@ export function useObjectUrl(file: File | null): string | null {
     return () => URL.revokeObjectURL(made);
   }, [file]);
   return url;
+}
+
+/** A file that an earlier look at the page sent, as the server keeps it; null until it is here, and where it is gone. */
+export function useKept(id: string | null): { url: string; type: string } | null {
+  const found = useQuery({ queryKey: ["blob", id], queryFn: async () => (await read(`/v1/blobs/${id}`)).blob(), enabled: id !== null, staleTime: Infinity, retry: false });
+  const [kept, setKept] = useState<{ url: string; type: string } | null>(null);
+  useEffect(() => {
+    if (!found.data) return undefined;
+    const url = URL.createObjectURL(found.data);
+    setKept({ url, type: found.data.type });
+    return () => { URL.revokeObjectURL(url); setKept(null); };
+  }, [found.data]);
+  return kept;
 }
 
 export function fits(type: string, kind: string): boolean {

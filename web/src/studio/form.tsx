@@ -54,7 +54,7 @@ function Control({ field, inputs, files, problems, disabled, onInput, onFiles }:
   const set = (next: unknown) => onInput(field.name, next === "" || next === null ? undefined : next);
   const label = t(`field.${field.name}`, { defaultValue: words(field.name) });
   // Descriptions are the engine's own; those that are known are in the catalogue too.
-  const description = t(`help.${field.name}`, { defaultValue: i18n.language === "en" ? field.description : "" }) || field.description;
+  const description = (t(`help.${field.name}`, { defaultValue: i18n.language === "en" ? field.description : "" }) || field.description).replaceAll("`", "");
   const shared = { label, description, error: problems[field.name], disabled, required: field.required } as const;
   switch (field.kind) {
     case "file":

@@ -11,12 +11,13 @@ import { fieldsOf } from "../api/schema-fields";
 import { type Inputs, newKey, submit } from "../api/submit";
 import { Failed } from "../parts/failed";
 import { duration } from "../parts/format";
-import { useObjectUrl } from "./files";
+import { useKept, useObjectUrl } from "./files";
 import { Form } from "./form";
 import { JobProgress } from "./progress";
 import { Raw, Results } from "./results";
 
 export const TOOLS = new Set(["what-if"]); // models with a page of their own
+const MAIN = new Set(["image", "video", "audio"]); // what a result is made of; other files are additions
 const EXAMPLES = new Set(["digital-human", "matting", "restore", "speech", "video"]);
 
 export function Studio() {
@@ -81,6 +82,10 @@ function Workbench({ model, jobId, from }: { model: Model; jobId: string | null;
     if (earlier) setInputs(Object.fromEntries(Object.entries(earlier.inputs as Inputs).filter(([, value]) => value !== null)));
   }, [earlier?.id]);
   const missing = fields.filter((field) => field.required && !files[field.name]?.length && inputs[field.name] === undefined && (field.kind === "file" || field.initial === undefined));
+  const label = (field: { name: string }) => t(`field.${field.name}`, { defaultValue: field.name });
+  const main = fields.filter((field) => field.kind === "file" && MAIN.has(field.name));
+  const nothing = main.length > 0 && !main.some((field) => field.required) && !fields.some((field) => files[field.name]?.length || typeof inputs[field.name] === "string");
+  const needed = nothing ? [main.map(label).join(t("studio.or"))] : missing.map(label);
   const problems = useMemo(() => problemsOf(error), [error]);
   const changed = () => { setError(null); key.current = newKey(); };
   const send = async () => {
@@ -108,20 +113,20 @@ function Workbench({ model, jobId, from }: { model: Model; jobId: string | null;
       </Group>
       <Text c="dimmed">{t(`model.${model.name}.description`, { defaultValue: model.description })}</Text>
       <Grid gap="xl">
-        <Grid.Col span={{ base: 12, md: 5 }}>
-          <form onSubmit={(event) => { event.preventDefault(); if (!busy && missing.length === 0) void send(); }} noValidate>
+        <Grid.Col span={{ base: 12, md: 5 }} order={{ base: jobId === null ? 1 : 2, md: 1 }}>
+          <form onSubmit={(event) => { event.preventDefault(); if (!busy && needed.length === 0) void send(); }} noValidate>
             <Stack>
               <Form fields={fields} inputs={inputs} files={files} problems={problems} disabled={busy} onInput={(name, value) => { changed(); setInputs((now) => ({ ...now, [name]: value })); }} onFiles={(name, given) => { changed(); setFiles((now) => ({ ...now, [name]: given })); }} />
               {error !== null && <Failed error={error} />}
-              {!busy && <Forecast model={model} inputs={inputs} files={files} complete={missing.length === 0} />}
+              {!busy && <Forecast model={model} inputs={inputs} files={files} complete={needed.length === 0} />}
               {upload !== null && <Progress value={upload * 100} aria-label={t("studio.uploading")} animated />}
-              <Button type="submit" size="md" leftSection={<IconPlayerPlay size={18} />} disabled={busy || missing.length > 0} loading={upload !== null}>
-                {missing.length > 0 ? t("studio.missing", { what: missing.map((field) => t(`field.${field.name}`, { defaultValue: field.name })).join(", ") }) : t("studio.submit")}
+              <Button type="submit" size="md" leftSection={<IconPlayerPlay size={18} />} disabled={busy || needed.length > 0} loading={upload !== null}>
+                {needed.length > 0 ? t("studio.missing", { what: needed.join(", ") }) : t("studio.submit")}
               </Button>
             </Stack>
           </form>
         </Grid.Col>
-        <Grid.Col span={{ base: 12, md: 7 }}>
+        <Grid.Col span={{ base: 12, md: 7 }} order={{ base: jobId === null ? 2 : 1, md: 2 }}>
           <Output model={model} jobId={jobId} job={job} files={files} />
         </Grid.Col>
       </Grid>
@@ -132,7 +137,9 @@ function Workbench({ model, jobId, from }: { model: Model; jobId: string | null;
 /** What is known before anything is sent: when it would be ready and what it takes; else what is usual. */
 function Forecast({ model, inputs, files, complete }: { model: Model; inputs: Inputs; files: Record<string, File[]>; complete: boolean }) {
   const { t } = useTranslation();
-  const found = useEstimate(model, inputs, files, 1, complete).data;
+  const asked = useEstimate(model, inputs, files, 1, complete);
+  const found = asked.data;
+  const wrong = complete && asked.error instanceof Problem && asked.error.status === 422 ? asked.error.message : null;
   const live = model.live;
   if (!live) return null;
   const ready = live.workers.ready + live.workers.busy;
@@ -148,6 +155,7 @@ function Forecast({ model, inputs, files, complete }: { model: Model; inputs: In
           <Text size="xs" c="dimmed">· {t("estimate.takes", { seconds: told.predicted_s.toFixed(1) })}</Text>
         </Group>
       )}
+      {wrong && <Text size="sm">{wrong}</Text>}
       <Text size="xs" c="dimmed">
         {ready > 0 ? t("studio.isReady") : t("studio.startsFirst")}
         {live.queued > 0 && ` ${t("studio.queue", { count: live.queued, work: duration(live.predicted_s) })}`}
@@ -160,8 +168,11 @@ function Forecast({ model, inputs, files, complete }: { model: Model; inputs: In
 function Output({ model, jobId, job, files }: { model: Model; jobId: string | null; job: ReturnType<typeof useJob>; files: Record<string, File[]> }) {
   const { t } = useTranslation();
   const given = Object.values(files).flat();
-  const before = useObjectUrl(model.name === "digital-human" || model.name === "video" ? null : (given.find((file) => file.type.startsWith("image/")) ?? null));
-  const sound = useObjectUrl(given.find((file) => file.type.startsWith("audio/") || file.type.startsWith("video/")) ?? null);
+  const compared = model.name !== "digital-human" && model.name !== "video";
+  const kept = useKept(given.length === 0 && job.data?.status === "completed" ? sentFile(model, job.data.inputs as Inputs) : null);
+  const ours = (kinds: string[]) => (kept && kinds.some((kind) => kept.type.startsWith(kind)) ? kept.url : null);
+  const before = useObjectUrl(compared ? (given.find((file) => file.type.startsWith("image/")) ?? null) : null) ?? (compared ? ours(["image/"]) : null);
+  const sound = useObjectUrl(given.find((file) => file.type.startsWith("audio/") || file.type.startsWith("video/")) ?? null) ?? ours(["audio/", "video/"]);
   if (jobId === null) return <Paper withBorder p="xl" bg="var(--mantine-color-default-hover)"><Text c="dimmed" ta="center">{t("studio.empty")}</Text></Paper>;
   if (job.isPending) return <Loader mx="auto" my="xl" />;
   if (job.isError) return <Failed error={job.error} retry={() => void job.refetch()} />;
@@ -172,6 +183,12 @@ function Output({ model, jobId, job, files }: { model: Model; jobId: string | nu
       <Group gap="md"><Text size="xs" c="dimmed">{job.data.id}</Text><Raw job={job.data} /></Group>
     </Stack>
   );
+}
+
+/** The picture or the recording that the job was made of, by its id. */
+function sentFile(model: Model, inputs: Inputs): string | null {
+  const ids = model.input_files.filter((field) => MAIN.has(field.name)).map((field) => inputs[field.name]);
+  return ids.find((id): id is string => typeof id === "string" && id.startsWith("blob_")) ?? null;
 }
 
 function problemsOf(error: unknown): Record<string, string> {

@@ -35,8 +35,8 @@ export function WhatIf() {
       <div><Title order={1} size="h2">{t("nav.what-if")}</Title><Text c="dimmed">{t("whatif.lead")}</Text></div>
       {!served ? <Absent /> : (
         <Grid gap="xl">
-          <Grid.Col span={{ base: 12, lg: 4 }}><Wish models={models.data} busy={busy} /></Grid.Col>
-          <Grid.Col span={{ base: 12, lg: 8 }}>{search.get("job") === null ? <Beginning /> : <Found job={job} />}</Grid.Col>
+          <Grid.Col span={{ base: 12, lg: 4 }} order={{ base: search.get("job") === null ? 1 : 2, lg: 1 }}><Wish models={models.data} busy={busy} /></Grid.Col>
+          <Grid.Col span={{ base: 12, lg: 8 }} order={{ base: search.get("job") === null ? 2 : 1, lg: 2 }}>{search.get("job") === null ? <Beginning /> : <Found job={job} />}</Grid.Col>
         </Grid>
       )}
     </Stack>
