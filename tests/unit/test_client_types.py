@@ -43,6 +43,7 @@ MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.LiveFigures: types.LiveFigures,
     schemas.FileFieldView: types.FileField,
     schemas.MeasuredView: types.Measured,
+    schemas.WeightsView: types.ModelFile,
     schemas.ModelView: types.Model,
     schemas.ModelList: types.ModelList,
     schemas.DecisionView: types.Decision,

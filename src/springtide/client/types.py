@@ -310,6 +310,15 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
 
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A model file that the engine computes with."""
+
+    path: str
+    bytes: int
+    sha256: str
+    license: str
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model, what it takes and gives, and how busy it is. id to capabilities: for OpenAI's clients."""
 
@@ -337,6 +346,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     live: LiveFigures | None = None
     measured: Measured | None = None
+    weights: list[ModelFile] = []
     paused: Paused | None = None
     pinned: Pinned | None = None
 
