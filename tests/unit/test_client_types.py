@@ -12,8 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import msgspec
 import pytest
 
-from springtide.client import operating, orders, types
-from springtide.gateway import operating_views, schemas, schemas_batches, schemas_orders
+from springtide.client import operating, orders, rollouts, types
+from springtide.gateway import operating_views, schemas, schemas_batches, schemas_orders, schemas_rollouts
 
 MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.FieldProblem: types.FieldProblem,
@@ -49,6 +49,11 @@ MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.DecisionView: types.Decision,
     schemas.SampleView: types.Sample,
     schemas.ScalingView: types.Scaling,
+    schemas_rollouts.VersionView: rollouts.Version,
+    schemas_rollouts.MeasuredVersionView: rollouts.MeasuredVersion,
+    schemas_rollouts.ComparedView: rollouts.Compared,
+    schemas_rollouts.MarginsView: rollouts.Margins,
+    schemas_rollouts.RolloutView: rollouts.Rollout,
     schemas_orders.PauseView: orders.Paused,
     schemas_orders.PinView: orders.Pinned,
     operating_views.OperatedView: operating.Operated,
@@ -77,7 +82,7 @@ def test_the_clients_value_has_the_servers_fields(theirs: type[msgspec.Struct]) 
 def test_every_shape_that_goes_out_is_mirrored() -> None:
     defined = {
         one
-        for module in (schemas, schemas_batches, schemas_orders, operating_views)
+        for module in (schemas, schemas_batches, schemas_orders, schemas_rollouts, operating_views)
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, msgspec.Struct) and one.__module__ == module.__name__
     }

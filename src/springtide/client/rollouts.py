@@ -13,7 +13,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     weight: float
     state: str
+    engine: str
     unit: str
+    url: str
     queued: int | None = None
     running: int | None = None
     ready: int | None = None
@@ -38,6 +40,14 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     canary: MeasuredVersion
 
 
+class Margins(msgspec.Struct, frozen=True, kw_only=True):
+    """How much worse the canary may be before it is taken back."""
+
+    max_failure_rate_margin: float
+    max_p95_margin: float
+    min_samples: int
+
+
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """A model's last rollout. state: running, promoted or aborted. is_automatic: it was aborted for its figures."""
 
@@ -48,6 +58,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     canary: str
     weight: float
     sticky: str
+    margins: Margins
     started_at: str
     started_at_s: float
     ended_at: str | None = None

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from springtide.client.orders import Paused, Pinned
+from springtide.client.rollouts import Rollout, Version
 
 ENDED = frozenset({"completed", "failed", "cancelled", "expired"})
 Priority = Literal["interactive", "standard", "batch"]
@@ -349,6 +350,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     weights: list[ModelFile] = []
     paused: Paused | None = None
     pinned: Pinned | None = None
+    versions: list[Version] = []
+    rollout: Rollout | None = None
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
