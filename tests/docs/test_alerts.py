@@ -196,6 +196,11 @@ def test_each_alert_says_what_happens_and_what_to_do() -> None:
         assert alert.severity in {"critical", "warning", "info"} and re.fullmatch(r"\d+[smh]", alert.after)
 
 
+def test_the_page_of_faults_names_alerts_that_there_are() -> None:
+    named = set(re.findall(r"Springtide[A-Z]\w+", (ROOT / "docs" / "faults.md").read_text()))
+    assert named and named <= {alert.name for alert in ALERTS}
+
+
 def _known() -> set[str]:
     names: set[str] = set()
     for series in CATALOGUE.values():

@@ -67,6 +67,8 @@ class WebhookDelivery:
         metrics: Metrics | None = None,
     ) -> None:
         self._metrics = metrics or Metrics()
+        for reason in ("certificate", "5xx"):  # there from the beginning, so that the first one is seen as an increase
+            self._metrics.add(WEBHOOK_SENDINGS, "retried", reason, amount=0)
         self._webhooks = webhooks
         self._ledger = ledger
         self._out = out
