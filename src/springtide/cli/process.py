@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from springtide.domain.errors import ConfigError, SpringtideError
+from springtide.telemetry import tracing
 from springtide.telemetry.logs import handlers
 from springtide.telemetry.settings import TelemetrySettings
 
@@ -44,6 +45,8 @@ def run_role(
     except SpringtideError as error:
         logging.getLogger(role).error("%s", error)
         return 1
+    finally:
+        tracing.end()
     return 0
 
 
@@ -54,6 +57,7 @@ def set_up_logging(role: str, settings: TelemetrySettings = FIRST_LINES) -> None
     if name not in levels:
         raise ConfigError(f"SPRINGTIDE_LOG is {name!r}; it takes DEBUG, INFO, WARNING or ERROR")
     logging.basicConfig(level=levels[name], handlers=handlers(role, settings), force=True)
+    tracing.begin(role, settings)
     for noisy in ("httpx", "httpcore", "alembic", "uvicorn", "asyncio", "faster_whisper"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, levels[name]))
 

@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from springtide.cli import build, exposure, folder, watched
@@ -24,6 +24,7 @@ from springtide.cli.process import set_up_logging
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.runtime.clock import SystemClock
+from springtide.telemetry import tracing
 
 if TYPE_CHECKING:
     from springtide.blobs.protocol import Blobs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from springtide.config import Config
     from springtide.controller.retention import Retention
     from springtide.controller.scaler import Scaler
+    from springtide.controller.spans import JobSpans
     from springtide.domain.lease import Outcome
     from springtide.fleet.local import LocalFleet
     from springtide.fleet.protocol import Fleet
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from springtide.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
+Recorded = Callable[["Sequence[Outcome]", "Sequence[bool]"], None]
 GATEWAY_VARIABLE = "SPRINGTIDE_GATEWAY"  # set for the gateway that `springtide up` keeps
 LEAVE_MARGIN_S = 45.0  # beyond a worker's grace: it may wait 30 s for a broker to take its last report
 SCALER = "scaler"  # who tells the gateway of `springtide up` what the fleet does
@@ -227,16 +230,19 @@ async def record_keeping(
     from springtide.controller.reaper import Reaper
     from springtide.controller.recorder import Recorder
     from springtide.controller.rollouts import RolloutGuard
+    from springtide.controller.spans import JobSpans
     from springtide.controller.sweeper import Sweeper
     from springtide.controller.tally import Tally
     from springtide.controller.webhooks import WebhookDelivery
     from springtide.telemetry.metrics import Metrics
 
     models = build.model_names(config)
-    conductor, metrics = Conductor(broker, ledger, clock), metrics or Metrics()
+    spans = JobSpans(ledger, clock) if tracing.is_on() else None
+    conductor = Conductor(broker, ledger, clock, on_recorded=None if spans is None else spans.recorded)
+    metrics = metrics or Metrics()
     tally = Tally(metrics, ledger, models, clock)
     egress = build.egress(config)
-    told: Any = {"on_steps": conductor.nudge, "on_ends": on_ends, "on_recorded": tally.recorded}
+    told: Any = {"on_steps": conductor.nudge, "on_ends": on_ends, "on_recorded": _both(tally.recorded, spans)}
     services = [
         egress,
         tally,
@@ -258,6 +264,18 @@ async def record_keeping(
         grace_s = LAST_RECORD_S if build.is_embedded(config) else 0.0  # elsewhere the broker keeps what is not recorded
         for service in reversed(services):  # the recorder last: it writes what the others have brought about
             await service.stop(grace_s)
+
+
+def _both(count: Recorded, spans: JobSpans | None) -> Recorded:
+    """What the recorder tells: the metrics always, traces where they are configured."""
+    if spans is None:
+        return count
+
+    def both(outcomes: Sequence[Outcome], are_ends: Sequence[bool]) -> None:
+        count(outcomes, are_ends)
+        spans.recorded(outcomes, are_ends)
+
+    return both
 
 
 @contextlib.asynccontextmanager

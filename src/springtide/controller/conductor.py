@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -34,7 +34,16 @@ PAGE = 100  # pipelines at once: with sixteen steps each still a few millisecond
 class Conductor:
     """A service: `start`, `stop`; `nudge` when steps have ended."""
 
-    def __init__(self, broker: Broker, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        on_recorded: Callable[[Sequence[Outcome], Sequence[bool]], None] | None = None,
+    ) -> None:
+        """on_recorded: told the ends of pipelines that are on record now."""
+        self._on_recorded = on_recorded
         self._broker = broker
         self._ledger = ledger
         self._clock = clock
@@ -130,6 +139,8 @@ class Conductor:
         if not due:
             return
         is_end = await self._ledger.record([end.outcome for _, end in due])
+        if self._on_recorded is not None:
+            self._on_recorded([end.outcome for _, end in due], is_end)
         await self._say([(parent, _told(end.outcome)) for (parent, end), won in zip(due, is_end, strict=True) if won])
 
     async def _say(self, events: Sequence[tuple[Job, LiveEvent]]) -> None:

@@ -26,6 +26,7 @@ from springtide.ledger.webhooks import Claimed, Settled, Webhooks
 from springtide.policy.delivery import Answer, judge, retry_after_s
 from springtide.runtime.chance import draw
 from springtide.runtime.loops import Loop
+from springtide.telemetry import tracing
 from springtide.telemetry.metrics import Metrics
 from springtide.telemetry.metrics_catalogue import WEBHOOK_SECONDS, WEBHOOK_SENDINGS
 from springtide.webhooks import signed_headers
@@ -162,8 +163,9 @@ class WebhookDelivery:
         body = message_of(delivery, webhook.base_url, job)
         now_s = self._clock.now_s()
         headers = signed_headers(webhook.keys(now_s), delivery.id, body, now_s=now_s)
-        if job is not None and job.traceparent is not None:
-            headers.append(("traceparent", job.traceparent))
+        traceparent = None if job is None else tracing.handed_on(job.id, job.traceparent)
+        if traceparent is not None:
+            headers.append(("traceparent", traceparent))
         try:
             answered = await self._out.post(webhook.url, body, headers, total_s=self._settings.timeout_s)
         except UrlFailed as error:

@@ -27,6 +27,7 @@ from springtide.gateway.submission import SubmitRequest
 from springtide.gateway.uploads import Uploads
 from springtide.gateway.views import accepted_view, job_url, standing_view
 from springtide.ledger.protocol import Inserted
+from springtide.telemetry import tracing
 
 _encoder = msgspec.json.Encoder()
 
@@ -36,6 +37,7 @@ async def submit(request: AnyRequest) -> ASGIResponse:
     """Accept a job. The answer comes once it is on disk; `Prefer: wait=N` holds it until the job has ended."""
     gateway = gateway_of(request)
     gateway.submission.check_open()  # before an upload is read
+    began_at_s = gateway.services.clock.now_s() if tracing.is_on() else 0.0
     headers = headers_of(request)
     wait_s = http.wait_preference(text(headers, b"prefer"), max_wait_s=gateway.services.settings.max_wait_s)
     kind = http.media_type(text(headers, b"content-type"))
@@ -48,7 +50,14 @@ async def submit(request: AnyRequest) -> ASGIResponse:
             f"A job is submitted as application/json or multipart/form-data, not as {kind}.",
             code="unsupported_media_type",
         )
+    if began_at_s and inserted.is_new:
+        _tell(inserted.job, began_at_s, gateway.services.clock.now_s())
     return await answer(gateway, inserted, base=base_of(request, headers), wait_s=wait_s)
+
+
+def _tell(job: Job, start_s: float, end_s: float) -> None:
+    """The request's part of the job's trace."""
+    tracing.tell(job.id, job.traceparent, "accept", what=("accept",), start_s=start_s, end_s=end_s, model=job.model)
 
 
 async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:

@@ -26,7 +26,9 @@ from springtide.domain.lease import Completion, Failure, Held, Lease, Progress
 from springtide.engines.places import place
 from springtide.policy.retry import decide_retry, is_retryable
 from springtide.telemetry.logs import about
+from springtide.telemetry.tracing import is_on
 from springtide.worker.checkpoints import Checkpoints
+from springtide.worker.phases import Phases
 from springtide.worker.reporter import Reporter
 from springtide.worker.run import Ending, Run
 from springtide.worker.scratch import Scratch, remove
@@ -69,6 +71,7 @@ class _Attempt:
     is_cancelled: bool = False
     ready_at_s: float = 0.0  # monotonic
     task: asyncio.Task[None] | None = None
+    phases: Phases | None = None  # where traces are told
 
 
 class Attempts:
@@ -227,6 +230,8 @@ class Attempts:
         if checkpoint is not None:
             run.needs_cleaning = True
             self._checkpoints.offer(run, checkpoint)
+        if attempt.phases is not None and stage is not None:
+            attempt.phases.at_stage(stage, self._clock.now_s())
         self._checkpoints.note(run, fraction, stage)
         self.reporter.progress(Progress(id=run.id, attempt=run.attempt, fraction=fraction, stage=stage))
 
@@ -280,6 +285,8 @@ class Attempts:
             return
         files = part.files
         about(lease.id, lease.attempt, part.traceparent)
+        if is_on():
+            self._begin_phases(attempt, part.traceparent)
         if lease.checkpoint is not None:
             self._checkpoints.inherit(run, lease.checkpoint)
         if files or lease.checkpoint is not None:
@@ -288,12 +295,22 @@ class Attempts:
         else:
             self._make_ready(attempt)
 
+    def _begin_phases(self, attempt: _Attempt, traceparent: str | None) -> None:
+        now_s = self._clock.now_s()
+        attempt.phases = Phases(attempt.lease, traceparent, now_s)
+        ready_at_s, took_s = self.supervisor.ready_at_s, self.supervisor.ready_after_s
+        if ready_at_s is not None and took_s is not None:
+            ready_at_s += now_s - self._clock.monotonic_s()
+            attempt.phases.waited_for_start(ready_at_s - took_s, ready_at_s)
+
     async def _fetch(self, attempt: _Attempt, files: Sequence[BlobRef]) -> None:
         run = attempt.run
         folder = run.base / "in"
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         if files:
             run.paths = await self._transfer.fetch(files, folder)
+            if attempt.phases is not None:
+                attempt.phases.over("download", self._clock.now_s())
         checkpoint = self._checkpoints.newest(run)
         if checkpoint is not None:
             run.checkpoint = await self._transfer.fetch_if_there(checkpoint, folder)
@@ -320,6 +337,8 @@ class Attempts:
             if self._is_ready(attempt):
                 self._move(attempt, Stage.RUNNING)
                 runs.append(attempt.run)
+                if attempt.phases is not None:
+                    attempt.phases.skip(self._clock.now_s())
         if runs:
             self.supervisor.dispatch(runs)
 
@@ -346,6 +365,9 @@ class Attempts:
         return attempt.stage is Stage.READY and self._attempts.get(attempt.lease.id) is attempt
 
     def _end(self, attempt: _Attempt, ending: Ending) -> None:
+        if attempt.phases is not None:
+            error = None if ending.error is None else ending.error.message
+            attempt.phases.over("run", self._clock.now_s(), error=error)
         if ending.files:
             self._move(attempt, Stage.STORING)
             self._spawn(attempt, partial(self._store, attempt, ending))
@@ -370,7 +392,10 @@ class Attempts:
             self._clean(attempt.run)
 
     async def _store(self, attempt: _Attempt, ending: Ending) -> None:
-        self._complete(attempt, ending, await self._transfer.store(ending.files))
+        refs = await self._transfer.store(ending.files)
+        if attempt.phases is not None:
+            attempt.phases.over("upload", self._clock.now_s())
+        self._complete(attempt, ending, refs)
 
     def _complete(self, attempt: _Attempt, ending: Ending, refs: list[BlobRef]) -> None:
         assert ending.outputs is not None

@@ -1,0 +1,66 @@
+"""One trace a job, over all processes that had a part in it, at a real collector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from springtide.domain.ids import JobId
+from springtide.telemetry.trace_ids import span_id_of
+from springtide.testing.collector import Collector
+from springtide.testing.media_makers import video_without_sound
+
+from .conftest import Server
+
+pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(120)]
+CONFIG = """
+[models.thumbnail]
+engine = "thumbnail"
+[models.synthetic]
+engine = "synthetic"
+"""
+WHOLE = {"accept", "job thumbnail", "queue", "cold start", "attempt 1", "download", "run", "upload", "record"}
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as made:
+        yield made
+
+
+def test_a_job_is_one_trace_from_the_callers_request_to_the_record(tmp_path: Path, collector: Collector) -> None:
+    (tmp_path / "springtide.toml").write_text(CONFIG)
+    server = Server(tmp_path, {"SPRINGTIDE_TELEMETRY__OTLP_ENDPOINT": collector.url})
+    try:
+        caller = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
+        server.http.headers["traceparent"] = caller
+        answer = server.submit("thumbnail", {"video": video_without_sound(tmp_path)})
+        assert answer.json()["status"] == "completed", answer.text
+        job = JobId(answer.json()["id"])
+        found = collector.wait_for("ab" * 16, WHOLE)
+        parents = {name: span.parent for name, span in found.items()}
+        root, attempt = span_id_of(job), span_id_of(job, "attempt", 1)
+        assert parents["job thumbnail"] == "cd" * 8
+        assert {parents[name] for name in ("accept", "queue", "attempt 1", "record")} == {root}
+        assert parents["cold start"] == found["queue"].span_id
+        assert {parents[name] for name in ("download", "run", "upload")} == {attempt}
+        whole = found["job thumbnail"]
+        for name, span in found.items():
+            assert span.start_ns <= span.end_ns, name
+            assert span.attributes["job_id"] == job, name
+            assert name == "accept" or whole.start_ns - 2e6 <= span.start_ns <= whole.end_ns, name
+        order = ["queue", "download", "run", "upload", "record"]
+        assert sorted(order, key=lambda name: found[name].start_ns) == order
+        assert found["queue"].end_ns <= found["download"].start_ns + 2e6
+        assert {found[name].role for name in ("accept", "record", "queue")} == {"gateway"}
+        assert {found[name].role for name in ("download", "run", "cold start")} == {"worker thumbnail"}
+        del server.http.headers["traceparent"]
+        made = {"model": "synthetic", "inputs": {"seconds": 0.3}}
+        other = server.http.post("/v1/jobs", json=made, headers={"Prefer": "wait=60"}).json()
+        own = collector.wait_for(other["id"].removeprefix("job_"), {"job synthetic", "run", "stage work"})
+        assert own["job synthetic"].parent == ""
+        assert own["stage work"].parent == own["run"].span_id
+    finally:
+        server.close()
