@@ -135,7 +135,7 @@ async def test_the_objects_own_word_counts_too(world: World) -> None:
     ("code", "reason", "phase", "said"),
     [
         (REPORTED_EXIT, "Error", GangPhase.SUCCEEDED, None),
-        (139, "Error", GangPhase.FAILED, ("crashed", "rank worker-0 ended with exit code 139")),
+        (139, "Error", GangPhase.FAILED, ("crashed", "rank worker-0 was ended by signal 11")),
         (137, "OOMKilled", GangPhase.FAILED, ("out_of_memory", "rank worker-0 ran out of memory")),
     ],
 )

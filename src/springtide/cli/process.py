@@ -58,7 +58,7 @@ def set_up_logging(role: str, settings: TelemetrySettings = FIRST_LINES) -> None
         raise ConfigError(f"SPRINGTIDE_LOG is {name!r}; it takes DEBUG, INFO, WARNING or ERROR")
     logging.basicConfig(level=levels[name], handlers=handlers(role, settings), force=True)
     tracing.begin(role, settings)
-    for noisy in ("httpx", "httpcore", "alembic", "uvicorn", "asyncio", "faster_whisper"):
+    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "alembic", "uvicorn", "asyncio", "faster_whisper"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, levels[name]))
 
 

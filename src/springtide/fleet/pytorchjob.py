@@ -195,7 +195,8 @@ class ClusterGangs:
         for pod, code, reason in ends:
             if code != 0:
                 is_memory = reason == "OOMKilled"
-                how = "ran out of memory" if is_memory else f"ended with exit code {code}"
+                by_signal = f"was ended by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
+                how = "ran out of memory" if is_memory else by_signal
                 return JobError(
                     code="out_of_memory" if is_memory else "crashed",
                     message=f"rank {pod.removeprefix(name).strip('-')} {how}",
