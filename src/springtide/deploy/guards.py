@@ -74,7 +74,7 @@ def network(to: Installation) -> list[Object]:
     keda: Object = {"from": _namespaces([given.keda_namespace]), "ports": [_tcp(SCALER_PORT)]}
     of_controller = [watchers, keda] if to.settings.scaling == "keda" else [watchers]
     found = [
-        _policy(to, labels.GATEWAY, [to_gateway], _out(to)),
+        _policy(to, labels.GATEWAY, [to_gateway, watchers], _out(to)),
         _policy(to, labels.CONTROLLER, of_controller, _out(to)),
         _policy(to, labels.WORKER, [watchers], _out(to)),
     ]

@@ -16,7 +16,7 @@ from springtide.fleet import labels
 Object = dict[str, Any]  # a Kubernetes object, or a part of one, as JSON has it
 
 PORT = 8321  # of the gateway's containers; the Service listens on 80
-METRICS_PORT = 9321  # /metrics, /healthz and /readyz of controllers and workers
+METRICS_PORT = 9321  # /metrics without a key, /healthz and /readyz of every process
 SCALER_PORT = 9322  # gRPC of KEDA's external scaler, in the controller
 LEAVE_MARGIN_S = 45  # beyond a worker's grace: it may wait 30 s for a broker to take its last report
 LAUNCHER_MEMORY = "512Mi"  # of who starts groups: 60 MB and what its inputs and outputs pass through

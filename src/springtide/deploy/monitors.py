@@ -1,4 +1,5 @@
-"""PodMonitors: how the Prometheus operator finds the metrics of every process."""
+"""PodMonitors: how the Prometheus operator finds the metrics of every process. The gateway's are asked for on the port
+that no ingress leads to: on its own it wants a key."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from springtide.fleet import labels
 def objects(to: Installation) -> list[Object]:
     if not to.settings.pod_monitors:
         return []
-    ports = {labels.GATEWAY: "http", labels.CONTROLLER: "metrics", labels.WORKER: "metrics"}
     return [
         {
             "apiVersion": "monitoring.coreos.com/v1",
@@ -17,8 +17,8 @@ def objects(to: Installation) -> list[Object]:
             "metadata": to.metadata(to.named(component), component),
             "spec": {
                 "selector": {"matchLabels": labels.selector(to.name, component)},
-                "podMetricsEndpoints": [{"port": port, "path": "/metrics", "interval": "15s"}],
+                "podMetricsEndpoints": [{"port": "metrics", "path": "/metrics", "interval": "15s"}],
             },
         }
-        for component, port in ports.items()
+        for component in (labels.GATEWAY, labels.CONTROLLER, labels.WORKER)
     ]
