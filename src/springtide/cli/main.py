@@ -148,6 +148,17 @@ def worker(
 
 
 register(app, jobs_app)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Look for the usual troubles, here or in the cluster, and say the cure of each. Exit code 1 where there is one."""
+    from springtide.cli.doctor import run_doctor
+
+    if not run_doctor(_config(config), as_json=as_json):
+        raise typer.Exit(1)
+
+
 load_commands.register(app)
 operating_commands.register(app)
 

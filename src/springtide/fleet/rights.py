@@ -76,7 +76,8 @@ DOCTOR = (
         verbs=("list",),
         why="what keeps workers from coming up",
     ),
-    Right(group="apps", resources=("deployments", "daemonsets"), verbs=("list",), why="whether the workers are there"),
+    Right(group="apps", resources=("deployments",), verbs=("list",), why="whether the workers are there"),
+    Right(group="keda.sh", resources=("scaledobjects",), verbs=("list",), why="whether KEDA can ask the controller"),
 )
 DOCTOR_CLUSTER = (  # of a ClusterRole: what is not in a namespace
     Right(group="", resources=("nodes",), verbs=("list",), why="whether nodes offer GPUs"),

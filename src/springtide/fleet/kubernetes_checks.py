@@ -1,0 +1,172 @@
+"""What `springtide doctor` looks at in a cluster: GPUs on nodes, pods that do not come up, quotas, volumes, KEDA.
+
+Each check is a function of the API; what may not be looked at is unknown, never well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from springtide.domain.errors import SpringtideError
+from springtide.domain.finding import Finding, risk, skipped, trouble, unknown, well
+from springtide.domain.ids import ModelName
+from springtide.fleet import labels
+from springtide.fleet.kubernetes_api import (
+    CLAIMS,
+    CRDS,
+    DEPLOYMENTS,
+    EVENTS,
+    NODES,
+    PODS,
+    QUOTAS,
+    SCALED_OBJECTS,
+    KubernetesApi,
+    Object,
+)
+from springtide.fleet.kubernetes_pods import trouble_of, trouble_of_deployment
+
+CURES = {
+    "unschedulable": "free or add nodes with what the pod asks for (`kubectl describe pod` has the figures); check "
+    "node selectors and tolerations in [kubernetes.worker]",
+    "scheduling_gated": "look at the LocalQueue and ClusterQueue of Kueue: their quota is taken",
+    "crash_looping": "`kubectl logs --previous POD` has its last words; out of memory: raise "
+    "[kubernetes.worker] memory",
+    "image_not_pulled": "see that the image and its tag exist, and name the registry's Secret in "
+    "[kubernetes.images] pull_secrets",
+    "pod_misconfigured": "make the Secret or ConfigMap that the message names",
+    "quota_exceeded": "raise the namespace's ResourceQuota, or lower max_replicas",
+    "pods_refused": "the message has the rule that refuses them (admission, pod security): meet it or change it",
+}
+FULL = 0.9  # of a quota, at which the next scale-out may fail
+
+
+async def checks(
+    api: KubernetesApi, instance: str, models: Iterable[ModelName], *, gpu: str | None, scaling: str
+) -> list[Finding]:
+    """All of them. gpu: the resource that some model asks for; scaling: as in [kubernetes]."""
+    found: list[Finding] = []
+    looks: tuple[tuple[str, Callable[[], Awaitable[Sequence[Finding]]]], ...] = (
+        ("deployments", lambda: deployments(api, instance, models)),
+        ("pods", lambda: pods(api, instance)),
+        ("GPU", lambda: nodes(api, gpu)),
+        ("quota", lambda: quotas(api)),
+        ("model share", lambda: volumes(api)),
+        ("KEDA", lambda: keda(api, scaling)),
+    )
+    for name, look in looks:
+        try:
+            found += await look()
+        except SpringtideError as error:
+            cure = "give your user the right, or run it where it has one (springtide.fleet.rights, DOCTOR)"
+            found.append(unknown(name, error.message, cure))
+    return found
+
+
+async def deployments(api: KubernetesApi, instance: str, models: Iterable[ModelName]) -> list[Finding]:
+    listed = await api.list(DEPLOYMENTS, labels=labels.as_query(labels.worker_selector(instance)))
+    there = {one["metadata"]["name"]: one for one in listed.items}
+    wanted = {model: labels.worker_name(instance, *labels.parts(model)) for model in models}
+    lacking = [model for model, name in wanted.items() if name not in there]
+    found = [
+        _of(f"deployment {name}", problem.code, problem.message)
+        for name, one in there.items()
+        if (problem := trouble_of_deployment(one)) is not None
+    ]
+    if lacking:
+        cure = "springtide deploy render | kubectl apply --server-side -f -"
+        found.append(trouble("deployments", f"the cluster has none for {', '.join(lacking)}", cure))
+    return found or [well("deployments", f"all {len(wanted)} models have theirs")]
+
+
+async def pods(api: KubernetesApi, instance: str) -> list[Finding]:
+    """Workers, gateways and controllers alike."""
+    query = labels.as_query({labels.APP: labels.APP_NAME, labels.INSTANCE: instance})
+    listed = await api.list(PODS, labels=query)
+    found: list[Finding] = []
+    for pod in listed.items:
+        name, problem = pod["metadata"]["name"], trouble_of(pod)
+        if problem is not None:
+            found.append(_of(f"pod {name}", problem.code, problem.message))
+        elif _is_stuck(pod):
+            found += await _of_stuck(api, name)
+    return found or [well("pods", f"{len(listed.items)} are there, none in trouble")]
+
+
+async def _of_stuck(api: KubernetesApi, name: str) -> list[Finding]:
+    """A pod that has a node and no container yet: its events may say that a volume does not come."""
+    events = await api.list(EVENTS, fields=f"involvedObject.name={name},type=Warning")
+    for event in events.items:
+        if event.get("reason") in ("FailedMount", "FailedAttachVolume"):
+            cure = (
+                "mend or reach the share (PersistentVolumeClaim, NFS server, CSI driver); [kubernetes.weights] may name"
+            )
+            return [trouble(f"pod {name}", f"a volume does not come: {event.get('message', '')}", f"{cure} another")]
+    return []
+
+
+async def nodes(api: KubernetesApi, gpu: str | None) -> list[Finding]:
+    if gpu is None:
+        return [skipped("GPU", "no model asks for one")]
+    listed = await api.list(NODES)
+    offered = sum(int((one.get("status", {}).get("allocatable") or {}).get(gpu, 0)) for one in listed.items)
+    if offered == 0:
+        cure = (
+            "install the device plugin (or the GPU operator) and see that its pods run on the GPU nodes; the name is "
+        )
+        message = f"none of {len(listed.items)} nodes offers {gpu}"
+        return [trouble("GPU", message, cure + "[kubernetes.worker] gpu_resource")]
+    return [well("GPU", f"{len(listed.items)} nodes offer {offered} {gpu}")]
+
+
+async def quotas(api: KubernetesApi) -> list[Finding]:
+    found: list[Finding] = []
+    for quota in (await api.list(QUOTAS)).items:
+        status = quota.get("status", {})
+        for what, hard in (status.get("hard") or {}).items():
+            used = quantity((status.get("used") or {}).get(what, "0"))
+            if quantity(hard) > 0 and used >= FULL * quantity(hard):
+                told = f"{quota['metadata']['name']}: {what} is {used / quantity(hard):.0%} used (of {hard})"
+                found.append(risk("quota", told, CURES["quota_exceeded"]))
+    return found or [well("quota", "there is room, or there is none")]
+
+
+async def volumes(api: KubernetesApi) -> list[Finding]:
+    lost = [one for one in (await api.list(CLAIMS)).items if one.get("status", {}).get("phase") in ("Lost", "Pending")]
+    if not lost:
+        return [well("model share", "every claim for a volume has one")]
+    cure = "`kubectl describe pvc` says why: no such storage class, no such volume, or the share is down"
+    return [trouble("model share", f"{one['metadata']['name']} is {one['status']['phase']}", cure) for one in lost]
+
+
+async def keda(api: KubernetesApi, scaling: str) -> list[Finding]:
+    if scaling != "keda":
+        return [skipped("KEDA", f"kubernetes.scaling is {scaling}")]
+    names = {one["metadata"]["name"] for one in (await api.list(CRDS)).items}
+    if "scaledobjects.keda.sh" not in names:
+        cure = "install KEDA (helm install keda kedacore/keda -n keda), or set kubernetes.scaling = springtide"
+        return [trouble("KEDA", "its CRD scaledobjects.keda.sh is not there", cure)]
+    bad = [
+        f"{one['metadata']['name']}: {condition.get('message', '')}"
+        for one in (await api.list(SCALED_OBJECTS)).items
+        for condition in one.get("status", {}).get("conditions") or ()
+        if condition["type"] == "Ready" and condition["status"] == "False"
+    ]
+    cure = "see that the controller runs and that KEDA's namespace may reach it (kubernetes.network.keda_namespace)"
+    return [trouble("KEDA", told, cure) for told in bad] or [well("KEDA", "it is there, and its objects are ready")]
+
+
+def quantity(text: str) -> float:
+    """A Quantity as a number: 4, 500m, 64Gi."""
+    units = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    units |= {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+    unit = next((one for one in sorted(units, key=len, reverse=True) if text.endswith(one)), "")
+    return float(text.removesuffix(unit)) * units.get(unit, 1.0)
+
+
+def _is_stuck(pod: Object) -> bool:
+    status = pod.get("status", {})
+    return status.get("phase") == "Pending" and not pod["metadata"].get("deletionTimestamp")
+
+
+def _of(check: str, code: str, message: str) -> Finding:
+    return trouble(check, f"{code}: {message}", CURES.get(code, "the message says what is wrong"))
