@@ -2,7 +2,7 @@
 
     KUBECONFIG=... SPRINGTIDE_CLUSTER=1 pytest tests/cluster
 
-Makes a namespace of its own and deletes it. SPRINGTIDE_CLUSTER_IMAGE: what pods run (default: registry.k8s.io/pause:3.10;
+Makes a namespace of its own and deletes it. SPRINGTIDE_CLUSTER_IMAGE: what pods run (default: pause 3.10;
 simulated nodes run nothing). SPRINGTIDE_CLUSTER_RESTART: a command that kills and restarts the API server; without it
 that case is skipped.
 """

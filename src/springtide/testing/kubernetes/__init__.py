@@ -11,8 +11,9 @@ It serves: create, get, list (label and field selectors, limit and continue), re
 strategic and JSON patch; server-side apply with owners and conflicts; dry run; /status and /scale; resourceVersions as
 preconditions (409); watches with bookmarks, ends and 410; finalizers, owner references; Deployments that have pods.
 
-It does not: discovery, defaults, admission, validation beyond a few rules, authentication (authorization: `rights`),
-ReplicaSets, rolling updates. A thing that works here and not in a cluster is a fault of this package.
+It does not: discovery, defaults (but of replicas), admission, validation beyond a few rules, authentication
+(authorization: `rights`), ReplicaSets, rolling updates. A thing that works here and not in a cluster is a fault of this
+package.
 """
 
 from springtide.testing.kubernetes.cluster import COST, NO_GPU, Cluster

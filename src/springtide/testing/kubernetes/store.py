@@ -221,6 +221,8 @@ class Store:
 
     def _put(self, kind: Kind, namespace: str, fresh: Object, before: Object | None) -> None:
         self.version += 1
+        if kind.name == "Deployment":
+            fresh["spec"].setdefault("replicas", 1)  # a default is nobody's field
         fresh["metadata"]["resourceVersion"] = str(self.version)
         key = _key(kind, namespace, fresh["metadata"]["name"])
         fresh["metadata"]["managedFields"] = self._managed(key)
