@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections import namedtuple
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from springtide.runtime.gpus import Gpu
 from springtide.testing.cluster import Cluster, M, cluster_world
 from springtide.testing.servers import NoServer, ValkeyServer, free_port, valkey_server
 
+NOW_S = 1_800_000_000.0
 Disk = namedtuple("Disk", "total used free")  # as shutil.disk_usage gives it
 
 
@@ -145,20 +145,19 @@ def test_clocks_that_disagree() -> None:
 
 
 def queue(queued: int, waited_s: float, *workers: WorkerView) -> QueueView:
-    now_s = time.time()
     return QueueView(
         model=M,
         queued=queued,
         leased=0,
         predicted_s=1.0,
-        oldest_enqueued_at_s=now_s - waited_s if queued else None,
+        oldest_enqueued_at_s=NOW_S - waited_s if queued else None,
         workers=workers,
-        taken_at_s=now_s,
+        taken_at_s=NOW_S,
     )
 
 
 def worker(state: WorkerState, problem: JobError | None = None) -> WorkerView:
-    return WorkerView(worker=WorkerId("w"), model=M, state=state, held=0, beat_at_s=time.time(), problem=problem)
+    return WorkerView(worker=WorkerId("w"), model=M, state=state, held=0, beat_at_s=NOW_S, problem=problem)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +173,7 @@ def worker(state: WorkerState, problem: JobError | None = None) -> WorkerView:
     ids=["empty", "young", "moving", "nobody", "loading", "failing"],
 )
 def test_a_queue_that_stands_still(view: QueueView, says: str | None) -> None:
-    found = checks_services.queue(view, time.time())
+    found = checks_services.queue(view, NOW_S)
     assert (found is None) == (says is None)
     assert found is None or (says is not None and says in found.message and found.cure)
 

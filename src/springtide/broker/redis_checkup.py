@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,13 +20,13 @@ class Checkup(msgspec.Struct, frozen=True, kw_only=True):
     ahead_s: float  # of our clock, half of the round trip taken off
 
 
-async def look(url: str) -> Checkup:
-    """Ask it. Raises Unavailable, and ConfigError for a URL that cannot be read."""
+async def look(url: str, now: Callable[[], float]) -> Checkup:
+    """Ask it. now: our clock. Raises Unavailable, and ConfigError for a URL that cannot be read."""
     clients = single(url)
     try:
-        began_s = time.time()
+        began_s = now()
         seconds, micros = await clients.calls.time()
-        middle_s = (began_s + time.time()) / 2
+        middle_s = (began_s + now()) / 2
         info: dict[str, Any] = await clients.calls.info()
         return Checkup(
             place=shown(url),

@@ -47,7 +47,7 @@ async def redis(url: str) -> list[Finding]:
     from springtide.broker.redis_checkup import look
 
     try:
-        one = await look(url)
+        one = await look(url, time.time)
     except SpringtideError as error:
         return [unknown("Redis", error.message)]  # that the broker cannot be used is said by itself
     cure = "set `appendonly yes` (with `appendfsync everysec`); without it a restart re-queues from the ledger, slowly"
