@@ -100,6 +100,35 @@ def abort(
     _show(lambda client: client.rollouts.abort(model, reason=reason), url, config, as_json=as_json)
 
 
+@rollout_app.command()
+def route(
+    model: ModelArgument,
+    *,
+    service: Annotated[list[str], typer.Option(help="VERSION=NAME of a version's Service; repeatable.")],
+    gateway: Annotated[str | None, typer.Option(help="An HTTPRoute of this Gateway.")] = None,
+    host: Annotated[str | None, typer.Option(help="Or an Istio VirtualService of this host.")] = None,
+    port: Annotated[int, typer.Option(help="Of the Services.")] = 80,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print the weights of a model's versions as an HTTP route of a cluster, for model servers behind a mesh."""
+    from springtide.cli.connecting import Where, connected
+    from springtide.cli.orders import pairs
+    from springtide.deploy.rollouts import http_route, virtual_service
+    from springtide.deploy.yaml_text import to_yaml
+    from springtide.domain.errors import ConfigError
+
+    services = {version: names[-1] for version, names in pairs(service).items()}
+    with connected(Where(url, config)) as client:
+        weights = {each.version: each.weight for each in client.models.get(model).versions}
+    if (gateway is None) == (host is None):
+        raise ConfigError("say either --gateway NAME or --host NAME")
+    if gateway is not None:
+        print(to_yaml(http_route(model, gateway, services, weights, port)), end="")
+    elif host is not None:
+        print(to_yaml(virtual_service(model, host, services, weights)), end="")
+
+
 def _check_engine(client: Springtide, unit: str, engine: str) -> None:
     from springtide.domain.errors import ConfigError
 

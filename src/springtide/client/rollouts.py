@@ -3,6 +3,8 @@ passed over."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -12,7 +14,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     weight: float
-    state: str
+    state: Literal["stable", "canary", "aborted", "retired", "declared"]
     engine: str
     unit: str
     url: str
@@ -41,7 +43,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Margins(msgspec.Struct, frozen=True, kw_only=True):
-    """How much worse the canary may be before it is taken back."""
+    """How much worse the canary may be, and of how many jobs each that is told."""
 
     max_failure_rate_margin: float
     max_p95_margin: float
@@ -53,11 +55,11 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     number: int
-    state: str
+    state: Literal["running", "promoted", "aborted"]
     stable: str
     canary: str
     weight: float
-    sticky: str
+    sticky: Literal["tenant", "job"]
     margins: Margins
     started_at: str
     started_at_s: float

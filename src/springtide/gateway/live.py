@@ -76,7 +76,8 @@ class Live:
 
     async def _wait(self, job: Job, wait_s: float, heard: HeardEnd) -> Job:
         now_s = self._clock.monotonic_s()
-        ends_s, look_s = now_s + wait_s, now_s + self._keep_alive_s
+        look_every_s = self._keep_alive_s if job.unit is None else self._explain_after_s  # it may change its queue
+        ends_s, look_s = now_s + wait_s, now_s + look_every_s
         after: str | None = None
         while not job.status.is_terminal and now_s < ends_s and not self._closing.is_set():
             turn_s = min(ends_s - now_s, PAUSE_S)  # short turns instead of a task that watches for the server's close
@@ -96,7 +97,7 @@ class Live:
             fresh = heard.job()
             if fresh is None:
                 [fresh] = await self._ledger.get([job.id])
-            job, look_s = fresh or job, now_s + self._keep_alive_s
+            job, look_s = fresh or job, now_s + look_every_s
         return job
 
     async def _lines(self, job: Job, after: str | None, first: list[LiveEvent]) -> AsyncIterator[bytes]:
@@ -144,6 +145,7 @@ class Live:
             began_s = self._clock.monotonic_s()
             if waits and began_s >= look_at_s:
                 look_at_s = began_s + self._explain_after_s
+                job = await self._moved(job)
                 waiting = await self._why(job, told)
                 if waiting is not None:
                     told = waiting.code
@@ -163,6 +165,16 @@ class Live:
                     yield []
                     if is_early:
                         await self._unless_closing(self._clock.sleep(PAUSE_S))
+
+    async def _moved(self, job: Job) -> Job:
+        """The job as it is: what waits for a version whose rollout is aborted goes to the queue of another one."""
+        if job.unit is None:
+            return job
+        try:
+            [fresh] = await self._ledger.get([job.id])
+        except (Unavailable, OutcomeUnknown):
+            return job
+        return fresh or job
 
     async def _end_on_record(self, job: Job, after: str | None) -> list[LiveEvent]:
         """What is left to tell of a job that the ledger says has ended."""

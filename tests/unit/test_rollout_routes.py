@@ -1,0 +1,62 @@
+"""A rollout's weights as HTTP routes of a cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from springtide.deploy.rollouts import WHOLE, http_route, virtual_service
+from springtide.domain.errors import ConfigError
+
+SERVICES = {"1": "matting-1", "2": "matting-2"}
+ROOT = Path(__file__).parents[2]
+
+
+@given(st.floats(0, 100))
+def test_weights_are_whole_and_make_up_the_whole(weight: float) -> None:
+    made = http_route("matting", "edge", SERVICES, {"1": 100 - weight, "2": weight}, 8000)
+    refs = made["spec"]["rules"][0]["backendRefs"]
+    assert sum(ref["weight"] for ref in refs) == WHOLE
+    assert all(isinstance(ref["weight"], int) and ref["weight"] >= 0 for ref in refs)
+    assert abs(refs[1]["weight"] - weight * WHOLE / 100) <= 1
+
+
+def test_the_same_weights_go_to_istio() -> None:
+    made = virtual_service("matting", "matting.models.svc", SERVICES, {"1": 90.0, "2": 10.0, "3": 0.0})
+    [route] = made["spec"]["http"]
+    assert [(each["destination"]["host"], each["weight"]) for each in route["route"]] == [
+        ("matting-1", 9000),
+        ("matting-2", 1000),
+    ]
+
+
+def test_a_version_with_a_weight_and_no_service_is_told() -> None:
+    with pytest.raises(ConfigError, match="version 2"):
+        virtual_service("matting", "host", {"1": "matting-1"}, {"1": 90.0, "2": 10.0})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the tool leaves its files open
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_routes_have_the_shape_of_their_definitions(tmp_path: Path) -> None:
+    shared = next((up / "shared" for up in ROOT.parents if (up / "shared" / "crds").is_dir()), None)
+    if shared is None:
+        pytest.skip("the definitions of the Gateway API and Istio are not here")
+    spec = importlib.util.spec_from_file_location("crd_validate", shared / "tools" / "crd_validate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    (tmp_path / "gateway.yaml").symlink_to(shared / "crds" / "gateway.networking.k8s.io_httproutes.yaml")
+    (tmp_path / "istio.yaml").symlink_to(shared / "crds" / "istio.yaml")
+    validators, _ = tool.load(str(tmp_path))
+    weights = {"1": 90.0, "2": 10.0}
+    for made in (
+        http_route("matting", "edge", SERVICES, weights, 80),
+        virtual_service("matting", "matting.models.svc", SERVICES, weights),
+    ):
+        found = validators[made["apiVersion"], made["kind"]].iter_errors(made)
+        assert [error.message for error in found] == []
