@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, Literal
 
@@ -42,7 +43,8 @@ def top(where: Where, *, every_s: float, once: bool, json: bool) -> int:
     """The same again and again, until it is interrupted."""
     if every_s < LEAST_EVERY_S:
         raise InvalidInput(f"--every takes {LEAST_EVERY_S:g} seconds or more")
-    with connected(where, patience=Patience(retries=0)) as client:
+    # Ctrl-C is how one leaves it.
+    with contextlib.suppress(KeyboardInterrupt), connected(where, patience=Patience(retries=0)) as client:
         if json or once:
             while True:
                 found = look(client)
