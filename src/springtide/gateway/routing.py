@@ -64,7 +64,7 @@ class Routing:
     async def start(self) -> None:
         """Raises Unavailable where the ledger cannot be asked: jobs might go where an aborted rollout was."""
         await self.refresh()
-        if self.record is not None:
+        if len(self.units) > len(self._models):  # else there is nothing to choose from, whatever is on record
             await self._loop.start()
 
     async def stop(self, grace_s: float = 0.0) -> None:
