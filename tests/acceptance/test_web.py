@@ -256,6 +256,7 @@ def test_a_job_is_deleted_after_one_question(page: Page, server: Server) -> None
 
 def test_why_a_job_waits_is_told_in_words(page: Page, server: Server) -> None:
     server.http.post("/v1/models/synthetic/pause", json={"note": "a new card is built in"})
+    page.wait_for_timeout(2000)  # an order is carried out within a second
     job = server.http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 0}}).json()["id"]
     try:
         page.goto(f"/?model=synthetic&job={job}")
@@ -288,7 +289,7 @@ def test_an_operator_pauses_scales_and_sends_a_worker_away(page: Page, server: S
     server.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"})
     page.goto("/fleet?model=synthetic")
     main = page.get_by_role("main")
-    main.get_by_role("button", name="Pause").click()
+    main.get_by_role("button", name="Pause", exact=True).click()
     page.get_by_role("textbox", name="Why").fill("a new card is built in")
     page.get_by_role("dialog").get_by_role("button", name="Pause").click()
     expect(page.get_by_role("alert")).to_contain_text("a new card is built in")

@@ -14,14 +14,16 @@ export function useModels() {
   });
 }
 
-/** A job, followed live until its end. */
-export function useJob(id: string | null) {
+const LOOK_MS = 5_000;
+
+/** A job, followed live until its end; looked at again now and then, for the ETA shrinks. */
+export function useJob(id: string | null, look_ms: number = LOOK_MS) {
   const client = useQueryClient();
   const found = useQuery({
     queryKey: ["job", id],
     queryFn: () => ask(api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id! } } })),
     enabled: id !== null,
-    refetchInterval: (query) => (query.state.data && isOver(query.state.data) ? false : 5_000), // the ETA shrinks
+    refetchInterval: (query) => (query.state.data && isOver(query.state.data) ? false : look_ms),
   });
   const follows = found.data !== undefined && !isOver(found.data);
   useEffect(() => {

@@ -1,5 +1,6 @@
 // One WebSocket for every job on the page (docs/reference/live.md). A broken connection is made again, and each job
 // goes on after the last event seen of it: nothing is told twice, nothing is missed.
+import { notifyManager } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { apiKey } from "./client";
 
@@ -87,7 +88,8 @@ class Live {
       if (this.everybody.size) this.send({ type: "subscribe", all: true });
     };
     socket.onmessage = (message) => {
-      for (const event of JSON.parse(String(message.data)) as JobEvent[]) this.deliver(event);
+      const events = JSON.parse(String(message.data)) as JobEvent[];
+      notifyManager.batch(() => events.forEach((event) => this.deliver(event))); // one drawing for what came together
     };
     socket.onclose = () => {
       this.socket = null;

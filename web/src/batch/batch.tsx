@@ -2,7 +2,7 @@
 import { ActionIcon, Alert, Button, FileButton, Group, Loader, Progress, Select, Stack, Table, Text, Title } from "@mantine/core";
 import { Dropzone } from "@mantine/dropzone";
 import { IconDownload, IconFolder, IconPlayerPlay, IconRefresh, IconX } from "@tabler/icons-react";
-import { useEffect, useMemo, useReducer, useRef, useState } from "react";
+import { memo, useEffect, useMemo, useReducer, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import type { Job, Model } from "../api/client";
 import { useEstimate } from "../api/estimate";
@@ -137,23 +137,29 @@ function Bench({ model }: { model: Model }) {
   );
 }
 
-function Line({ item, change }: { item: Item; change: (change: Change) => void }) {
+const LOOK_MS = 60_000; // a row shows no ETA: live events tell the rest, two hundred rows at once
+
+const Line = memo(function Line({ item, change }: { item: Item; change: (change: Change) => void }) {
   const { t } = useTranslation();
-  const job = useJob(item.done ? null : item.job);
+  const job = useJob(item.done ? null : item.job, LOOK_MS);
   const current = item.done ?? job.data ?? null;
   const ended = job.data && isOver(job.data) ? job.data : null;
   useEffect(() => {
     if (ended) change({ key: item.key, set: { done: ended } });
   }, [ended, change, item.key]);
   const share = item.upload !== null ? item.upload * 100 : current?.status === "completed" ? 100 : (current?.progress ?? 0) * 100;
+  // What moves is one bar; the cells beside it are drawn again only when they change.
+  const name = useMemo(() => <Table.Td><Text size="sm" truncate maw={320} title={item.given.name}>{item.given.name}</Text><Text size="xs" c="dimmed">{item.given.file ? bytes(item.given.file.size) : item.given.url}</Text></Table.Td>, [item.given]);
+  const state = useMemo(() => <Table.Td w={140}>{item.error ? <Text size="xs" c="red">{item.error}</Text> : item.upload !== null ? <Text size="sm">{t("studio.uploading")}</Text> : current ? <Status status={current.status} /> : <Text size="sm" c="dimmed">{t("batch.ready")}</Text>}</Table.Td>, [item.error, item.upload !== null, current?.status, t]);
+  const remove = useMemo(() => <Table.Td w={48}><ActionIcon variant="subtle" color="gray" aria-label={t("studio.remove", { name: item.given.name })} onClick={() => change({ remove: item.key })}><IconX size={16} /></ActionIcon></Table.Td>, [item.given, item.key, change, t]);
   return (
-    <Table.Tr>
-      <Table.Td><Text size="sm" truncate maw={320} title={item.given.name}>{item.given.name}</Text><Text size="xs" c="dimmed">{item.given.file ? bytes(item.given.file.size) : item.given.url}</Text></Table.Td>
-      <Table.Td w={140}>{item.error ? <Text size="xs" c="red">{item.error}</Text> : item.upload !== null ? <Text size="sm">{t("studio.uploading")}</Text> : current ? <Status status={current.status} /> : <Text size="sm" c="dimmed">{t("batch.ready")}</Text>}</Table.Td>
-      <Table.Td w={200}><Progress value={share} aria-label={item.given.name} /></Table.Td>
-      <Table.Td w={48}><ActionIcon variant="subtle" color="gray" aria-label={t("studio.remove", { name: item.given.name })} onClick={() => change({ remove: item.key })}><IconX size={16} /></ActionIcon></Table.Td>
-    </Table.Tr>
+    <tr className="batch-row">
+      {name}
+      {state}
+      <td><div className="bar" role="progressbar" aria-label={item.given.name} aria-valuemin={0} aria-valuemax={100} aria-valuenow={share}><div style={{ width: `${share}%` }} /></div></td>
+      {remove}
+    </tr>
   );
-}
+});
 
 const stem = (name: string) => name.replace(/\.[^.]+$/, "");
