@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -128,3 +131,11 @@ async def test_pods_need_a_broker_that_they_can_reach(world: World) -> None:
     with pytest.raises(ConfigError, match="memory://"):
         async with cluster_scaling(config, world.broker, world.ledger.history, world.clock, lambda fleet: None):  # type: ignore[arg-type,return-value]
             pass
+
+
+def test_a_laptop_loads_nothing_of_this() -> None:
+    """Kubernetes and gRPC cost 45 MB and a third of a second of processor."""
+    roles = ", ".join(f"springtide.cli.{role}" for role in ("main", "roles", "cluster", "worker_main", "up"))
+    look = f"import sys, {roles}, springtide.fleet.local; print({{m.partition('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert not {"lightkube", "httpx2", "grpc", "google", "yaml", "jinja2"} & ast.literal_eval(done.stdout)
