@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import gc
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,3 +28,34 @@ def s3() -> Iterator[S3Server]:
             yield server
     except NoServer as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def definitions(tmp_path: Path) -> Callable[..., Callable[[Mapping[str, Any]], list[str]]]:
+    """`definitions(names of files)` gives what tells the problems of an object of these custom kinds. Skips where the
+    definitions are not beside the project."""
+
+    def load(*names: str) -> Callable[[Mapping[str, Any]], list[str]]:
+        root = Path(__file__).parents[1]
+        shared = next((up / "shared" for up in root.parents if (up / "shared" / "crds").is_dir()), None)
+        if shared is None:
+            pytest.skip("the definitions of custom kinds are not beside the project (../shared/crds)")
+        spec = importlib.util.spec_from_file_location("crd_validate", shared / "tools" / "crd_validate.py")
+        assert spec is not None and spec.loader is not None
+        tool = importlib.util.module_from_spec(spec)
+        folder = tmp_path / "definitions"
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.yaml").symlink_to(shared / "crds" / f"{name}.yaml")
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # the tool leaves its files open
+            spec.loader.exec_module(tool)
+            validators, _ = tool.load(str(folder))
+            gc.collect()
+
+        def problems(made: Mapping[str, Any]) -> list[str]:
+            found = validators[made["apiVersion"], made["kind"]].iter_errors(made)
+            return [f"{'.'.join(map(str, one.path))}: {one.message[:200]}" for one in found]
+
+        return problems
+
+    return load
