@@ -77,7 +77,7 @@ class Input(BaseModel):
     tune: bool = Field(default=True, description="Also look for the cheapest settings that keep the objective.")
     settings_for: str | None = Field(
         default=None,
-        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        pattern=r"^[a-z][a-z0-9]*([-_.][a-z0-9]+)*$",
         max_length=64,
         description="The model that the settings are for.",
     )
