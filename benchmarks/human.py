@@ -101,6 +101,7 @@ class _Line:
     """Progress that nobody listens to."""
 
     checkpoint = None
+    traceparent = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -33,6 +33,7 @@ class Quiet:
     """A progress line that nobody reads."""
 
     checkpoint = None
+    traceparent = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -59,6 +59,7 @@ class Line:
         self.folder = folder
         self.heard: list[tuple[float, str | None]] = []
         self.checkpoint: Path | None = None  # what an earlier attempt left
+        self.traceparent: str | None = None
         self.checkpoints: list[bytes | Path] = []
 
     def __call__(self, fraction: float, stage: str | None = None, *, checkpoint: bytes | Path | None = None) -> None:

@@ -38,6 +38,15 @@ def run(engine: Transcription, line: Line, **more: Any) -> Output:
     return engine.run(Input(audio=probed(DATA / "en.wav", "audio/*"), **more), line)
 
 
+def test_the_service_is_told_whose_trace_it_works_for(service: TranscriptionDouble, tmp_path: Path) -> None:
+    service.words = [{"word": "Hello", "start": 0.1, "end": 0.6}]
+    line = Line(tmp_path / "job")
+    run(engine_of(service), line)
+    line.traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    run(engine_of(service), line)
+    assert [request.headers["traceparent"] for request in service.requests] == [None, line.traceparent]
+
+
 @pytest.mark.parametrize(("sound", "media_type", "at_most"), [("opus", b"OggS", 60_000), ("flac", b"fLaC", 200_000)])
 def test_what_is_sent_is_small_and_what_comes_back_is_what_every_speech_engine_gives(
     sound: str, media_type: bytes, at_most: int, service: TranscriptionDouble, tmp_path: Path

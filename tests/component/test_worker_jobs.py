@@ -157,6 +157,15 @@ async def test_each_error_of_the_engine_is_told_apart_and_the_process_lives_on(
         assert before.outputs == after.outputs
 
 
+async def test_an_engine_hears_of_the_trace_that_its_job_came_with(tmp_path: Path) -> None:
+    caller = f"00-{'a' * 32}-{'b' * 16}-01"
+    async with World(tmp_path) as world:
+        with_one = await world.outcome((await world.submit_many([{"do": "trace"}], traceparent=caller))[0])
+        without = await world.outcome(await world.submit("trace"))
+        assert with_one.outputs is not None and with_one.outputs["text"] == caller
+        assert without.outputs is not None and without.outputs["text"] == ""
+
+
 async def test_the_message_of_too_large_outputs_says_what_to_do(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         outcome = await world.outcome(await world.submit("talks", number=2 << 20))

@@ -55,6 +55,9 @@ class Scripted(Engine[Input, Output]):
 
     def ok(self, inputs: Input, progress: Progress) -> None: ...
 
+    def trace(self, inputs: Input, progress: Progress) -> Output:
+        return Output(text=progress.traceparent or "")
+
     def pid(self, inputs: Input, progress: Progress) -> Output:
         return Output(number=os.getpid())
 

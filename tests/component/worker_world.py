@@ -113,6 +113,7 @@ class World:
         timeout_s: float = 60.0,
         max_attempts: int = 3,
         age_s: float = 0.0,
+        traceparent: str | None = None,
     ) -> list[JobId]:
         now_s = time.time()
         tickets = [
@@ -121,7 +122,7 @@ class World:
                 model=MODEL,
                 tenant=TenantId("t"),
                 priority=Priority.STANDARD,
-                payload=_payload(each, file),
+                payload=_payload(each, file, traceparent),
                 enqueued_at_s=now_s - age_s,
                 timeout_s=each.pop("timeout_s", timeout_s),
                 max_attempts=each.pop("max_attempts", max_attempts),
@@ -197,8 +198,8 @@ async def until(is_so: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def _payload(inputs: dict[str, Any], file: BlobRef | None) -> bytes:
+def _payload(inputs: dict[str, Any], file: BlobRef | None, traceparent: str | None) -> bytes:
     own = {name: value for name, value in inputs.items() if name not in ("timeout_s", "max_attempts")}
     if file is None:
-        return msgspec.msgpack.encode(Payload(own))
-    return msgspec.msgpack.encode(Payload({**own, "file": file.id}, (file,)))
+        return msgspec.msgpack.encode(Payload(own, traceparent=traceparent))
+    return msgspec.msgpack.encode(Payload({**own, "file": file.id}, (file,), traceparent))

@@ -22,6 +22,7 @@ class _Told:
     """`engines.protocol.Progress` on standard error."""
 
     checkpoint = None
+    traceparent = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

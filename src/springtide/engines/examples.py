@@ -46,6 +46,7 @@ class _Unheard:
     """A progress line with nobody at its end."""
 
     checkpoint = None
+    traceparent = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -140,6 +140,11 @@ class Progress(Protocol):
         cannot be used (another version of you made it), begin at the beginning."""
         ...
 
+    @property
+    def traceparent(self) -> str | None:
+        """W3C trace context of this run, for the services it calls; None where the job came without one."""
+        ...
+
     def __call__(self, fraction: float, stage: str | None = None, *, checkpoint: bytes | Path | None = None) -> None:
         """Say how far the job is (0 to 1) and what it is doing. Cheap: call it as often as you like.
         Raises Cancelled where the job was cancelled.

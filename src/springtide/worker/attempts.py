@@ -26,7 +26,7 @@ from springtide.domain.lease import Completion, Failure, Held, Lease, Progress
 from springtide.engines.places import place
 from springtide.policy.retry import decide_retry, is_retryable
 from springtide.telemetry.logs import about
-from springtide.telemetry.tracing import is_on
+from springtide.telemetry.tracing import handed_on, is_on
 from springtide.worker.checkpoints import Checkpoints
 from springtide.worker.phases import Phases
 from springtide.worker.reporter import Reporter
@@ -285,6 +285,7 @@ class Attempts:
             return
         files = part.files
         about(lease.id, lease.attempt, part.traceparent)
+        run.traceparent = handed_on(lease.id, part.traceparent, "run", lease.attempt)
         if is_on():
             self._begin_phases(attempt, part.traceparent)
         if lease.checkpoint is not None:

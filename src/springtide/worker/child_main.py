@@ -99,6 +99,7 @@ class _Progress:
         "_kept",
         "_outbox",
         "_seq",
+        "_traceparent",
         "has_folder",
         "is_cancelled",
         "may_raise",
@@ -109,12 +110,17 @@ class _Progress:
         self._seq = task.seq
         self._folder = task.folder
         self._checkpoint = task.checkpoint
+        self._traceparent = task.traceparent
         self._kept = 0
         self._outbox = outbox
         self.has_folder = False  # asked for, and so made: nobody else tells the engine where it is
         self.is_cancelled = False
         self.was_stopped = False
         self.may_raise = may_raise  # not in a batch: it would stop the others too
+
+    @property
+    def traceparent(self) -> str | None:
+        return self._traceparent
 
     @property
     def folder(self) -> Path:

@@ -61,6 +61,7 @@ class Task(msgspec.Struct, array_like=True):
     folder: str  # the attempt's own; made when the engine first asks for it
     together: int = MOST_TOGETHER  # most tasks, this one included, that may share its run
     checkpoint: str | None = None  # file of an earlier attempt to go on from
+    traceparent: str | None = None  # for services that the engine calls
 
 
 class RunTasks(msgspec.Struct, tag="run"):

@@ -162,6 +162,10 @@ class _Progress:
         return path
 
     @property
+    def traceparent(self) -> str | None:
+        return self._task.traceparent
+
+    @property
     def checkpoint(self) -> Path | None:
         return None if self._task.checkpoint is None else Path(self._task.checkpoint)
 

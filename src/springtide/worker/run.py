@@ -35,6 +35,7 @@ class Run:
     folder: str  # the engine's own, in `base`
     paths: dict[str, str] = field(default_factory=dict[str, str])
     checkpoint: str | None = None  # a local file to go on from
+    traceparent: str | None = None  # for services that the engine calls
     needs_cleaning: bool = False  # something was written under the attempt's folder
     seq: int = 0  # in the child that has it now
     stop: Stop | None = None

@@ -216,7 +216,8 @@ class Supervisor:
             run.seq = self._last_seq
             self._runs[run.seq] = run
             together = min(run.together, self._batch_size.now)
-            tasks.append(Task(run.seq, run.payload, run.paths, run.folder, together, run.checkpoint))
+            handed = (run.payload, run.paths, run.folder, together, run.checkpoint, run.traceparent)
+            tasks.append(Task(run.seq, *handed))
         self._child.forget_printed()  # a crash report must not show what another tenant's job printed
         self._child.send(RunTasks(tasks))
         self._dispatched_s = self._clock.monotonic_s()

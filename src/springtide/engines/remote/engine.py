@@ -63,7 +63,7 @@ class Call:
     """One job's line: to the service on one side, to the platform on the other."""
 
     def __init__(self, settings: ServiceSettings, progress: Progress) -> None:
-        self.service = Service(settings, patience=self.during)
+        self.service = Service(settings, patience=self.during, traceparent=progress.traceparent)
         self.folder = progress.folder
         self.looked = Look(done=False)
         self.kept: dict[str, Any] = {}  # whatever the engine wants to find again

@@ -95,8 +95,15 @@ def refused(message: str) -> AttemptFailed:
 class Service:
     """A connection to one service, for one job. `close`, from any thread, ends what is under way."""
 
-    def __init__(self, settings: ServiceSettings, *, patience: Patience = lambda work: work()) -> None:
-        """patience: does what blocks; may raise by itself what ends the job, after closing this."""
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        *,
+        patience: Patience = lambda work: work(),
+        traceparent: str | None = None,
+    ) -> None:
+        """patience: does what blocks; may raise by itself what ends the job, after closing this. traceparent: sent with
+        every request."""
         import httpx
 
         self._patience = patience
@@ -106,7 +113,10 @@ class Service:
         timeout = httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s)
         try:
             self._client = httpx.Client(
-                headers={"Authorization": f"Bearer {self._key}"} if self._key else None,
+                headers={
+                    **({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+                    **({"traceparent": traceparent} if traceparent else {}),
+                },
                 timeout=timeout,
                 verify=_trusted(settings.ca_file),
                 proxy=settings.proxy,
