@@ -6,15 +6,25 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 
-def test_a_failover_on_a_server_of_its_own_loses_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose name leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory(prefix="st-") as folder:
+        yield Path(folder)
+
+
+def test_a_failover_on_a_server_of_its_own_loses_nothing_and_leaves_nothing_behind(tmp_path: Path, short: Path) -> None:
     words = ("failover", "--up", "--for", "6s", "--rate", "4", "--job", "0.3s", "--workers", "2", "--kills", "1")
     expected = ("--expect", "lost=0", "--expect", "failed=0", "--expect", "p95=1ms")
-    folders = {"TMPDIR": str(tmp_path), "SPRINGTIDE_API_KEY": "st_of_another_server"}
+    folders = {"TMPDIR": str(short), "SPRINGTIDE_API_KEY": "st_of_another_server"}
     done = subprocess.run(
         [sys.executable, "-m", "springtide", "loadtest", *words, *expected, "--json", "--html", "told.html"],
         env={**os.environ, **folders},
@@ -32,5 +42,5 @@ def test_a_failover_on_a_server_of_its_own_loses_nothing_and_leaves_nothing_behi
     assert [one["workers"] for one in told["run"]["kills"]] == [2]
     assert figures["recovery_s"] is not None
     assert "Kills and recovery" in (tmp_path / "told.html").read_text()
-    assert not list(tmp_path.glob("springtide-*"))
-    assert not [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(one.info["cmdline"] or ())]
+    assert not list(short.glob("springtide-*"))
+    assert not [one for one in psutil.process_iter(["cmdline"]) if str(short) in " ".join(one.info["cmdline"] or ())]

@@ -87,6 +87,12 @@ EXAMPLES: dict[str, Example] = {
     "watermark": Example(
         inputs=lambda _: {"image": PORTRAIT, "text": "x"}, is_quick=True, refused=({"text": None}, {"size": 2})
     ),
+    "what-if": Example(
+        inputs=lambda _: {"invent": "steady", "days": 0.02, "load": 2, "policies": ["tide", "kpa"], "tune": False},
+        is_quick=True,
+        has_settings=False,
+        refused=({"days": 0}, {"invent": None}, {"policies": []}),
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from springtide.cli.build import served_models, worker_spec
 from springtide.config import load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
+from springtide.domain.orders import Orders
 from springtide.engines import samples
 from springtide.engines.matting.isnet import IsnetMatting
 from springtide.engines.trial import Trial, fingerprint, keep_trials, kept_trials, trial_of, try_engine
@@ -105,7 +106,7 @@ def test_the_command_prints_keeps_and_shows_what_it_found(
     said = capsys.readouterr().out
     assert "nop" in said and "bad: ZeroDivisionError: one by none" in said
     shown = {
-        name: model_view(one, "http://here", live=None, capabilities=[], since_s=0.0).measured
+        name: model_view(one, "http://here", live=None, orders=Orders(), capabilities=[], since_s=0.0).measured
         for name, one in served_models(config).items()
     }
     nop = shown[ModelName("nop")]

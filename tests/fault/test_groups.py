@@ -94,8 +94,9 @@ def test_a_cancel_ends_every_process_and_a_group_too_many_waits_for_the_budget(g
     ranks = groups.ranks(job)
     second = groups.post()
     began = time.monotonic()
-    told = httpx.get(f"{groups.url}/v1/jobs/{second}/explain", timeout=10).json()
-    assert told["summary"] == "Waits for 2 processors: 0 of 2 free."
+    explained = f"{groups.url}/v1/jobs/{second}/explain"
+    room = "Waits for 2 processors: 0 of 2 free."
+    groups.wait_for(lambda: httpx.get(explained, timeout=10).json()["summary"] == room, "the want of room to be told")
     httpx.post(f"{groups.url}/v1/jobs/{job}/cancel", timeout=10)
     assert groups.end(job)["status"] == "cancelled"
     assert not [rank for rank in ranks if is_alive(rank)]

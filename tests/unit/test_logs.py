@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,13 @@ def test_the_caller_decides_what_is_told_and_else_a_share_of_traces() -> None:
     assert all(is_sampled(job, None, 1.0) for job in jobs) and not any(is_sampled(job, None, 0.0) for job in jobs)
     pipelines = [JobId(f"{JOB[:-6]}{number:04x}00") for number in range(100)]
     assert all(is_sampled(step_id(one, 2), None, 0.3) == is_sampled(one, None, 0.3) for one in pipelines)
+
+
+def test_a_full_disk_costs_lines_of_the_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the file is opened anew, before the line is written."""
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(WatchedFileHandler, "reopenIfNeeded", full)
+    assert "still said" in written(io.StringIO(), "still said", log_dir=str(tmp_path))

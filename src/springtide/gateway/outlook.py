@@ -220,15 +220,15 @@ class Outlook:
         await self._readiness.refresh()
         await self._hear_of_troubles()
         try:
+            self.orders = in_force(await self._book.all_orders(), self._clock.now_s())
+        except SpringtideError as error:
+            log.debug("no orders read: %s", error)  # those known are in force
+        try:  # last: who enters while a view grows old is counted by nobody (`admission`)
             views = await self._broker.queues(tuple(self._models), self._clock.now_s())
             self._views = {view.model: view for view in views}
         except SpringtideError as error:
             log.debug("no queue figures: %s", error)
             self._views = {}
-        try:
-            self.orders = in_force(await self._book.all_orders(), self._clock.now_s())
-        except SpringtideError as error:
-            log.debug("no orders read: %s", error)  # those known are in force
         self._asked_at_s = self._clock.monotonic_s()
 
 

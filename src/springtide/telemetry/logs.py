@@ -104,7 +104,10 @@ class _CappedFile(WatchedFileHandler):
                 os.replace(self.baseFilename, f"{self.baseFilename}.1")  # noqa: PTH105 - the same
         except OSError:
             pass  # not there yet, or a colleague was quicker
-        super().emit(record)
+        try:
+            super().emit(record)
+        except OSError:  # where it opens its file anew, the class it is made from lets a full disk end the caller
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """A full disk costs the line, not the process's screen."""
