@@ -122,16 +122,16 @@ class Settings(BaseModel):
 class Output(Made):
     """What came out, one entry for each policy, in the order in which they were asked for."""
 
-    trace: str
-    jobs: int
-    span_s: float
+    trace: str = Field(description="Name of the trace.")
+    jobs: int = Field(description="Jobs in it.")
+    span_s: float = Field(description="From its begin to the last arrival, seconds.")
     load: float = Field(description="Mean number of replicas that the work keeps busy.")
     note: str = Field(description="What was assumed in reading the trace.")
-    summary: str
+    summary: str = Field(description="What came out, in a sentence or two.")
     bound_hours: float = Field(description="Replica hours of a greedy schedule that knows the future.")
-    policies: list[PolicyFigures]
+    policies: list[PolicyFigures] = Field(description="Cost and waits of each policy.")
     best: str | None = Field(description="The cheapest that keeps the objective.")
-    settings: Settings | None
+    settings: Settings | None = Field(description="The settings that won, where they were looked for.")
     curves: Annotated[OutputFile, Media("application/json")] = Field(
         description="Replicas, queue and arrivals over time, and how long jobs waited, for charts."
     )
