@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,24 @@ class TestSeconds:
         clock.step(DAY_S)
         await world.complete(await world.lease(), {"seconds": 8.0, "steps": 1})
         await elsewhere.job(ACME, 9.0)
+
+    async def test_many_who_come_at_once_look_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        usage = world.services.metering.usage
+        assert usage is not None
+        asked, looks = usage.spent, 0
+
+        async def spent(*about: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return await asked(*about)
+
+        monkeypatch.setattr(usage, "spent", spent)
+        clock = ManualClock(world.services.clock.now_s())
+        gateway = Metering(usage, world.services.metering.quotas, clock)
+        for expected in (1, 2):
+            await asyncio.gather(*(gateway.job(ACME, 0.1) for _ in range(20)))
+            assert looks == expected
+            clock.step(KEPT_S + 0.1)
 
 
 class TestUploads:

@@ -8,6 +8,7 @@ others do within that time.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -44,12 +45,13 @@ class Violation(msgspec.Struct, frozen=True):
 class _Day:
     """What one tenant has taken today."""
 
-    __slots__ = ("bytes_in", "day", "let_in_s", "look_again_s", "spent", "unwritten")
+    __slots__ = ("bytes_in", "day", "let_in_s", "look_again_s", "looking", "spent", "unwritten")
 
     def __init__(self, day: int) -> None:
         self.day = day
         self.spent = Spent()
         self.look_again_s: float | None = None
+        self.looking = asyncio.Lock()  # one looks for all who come meanwhile
         self.let_in_s = 0.0  # predicted seconds of jobs since the look
         self.bytes_in = 0  # since the look
         self.unwritten = 0  # bytes that are not on record yet
@@ -162,15 +164,24 @@ class Metering:
 
     async def _today(self, tenant: TenantId) -> _Day:
         day = self._day(tenant)
-        now_s = self._clock.monotonic_s()
-        if self.usage is not None and (day.look_again_s is None or now_s >= day.look_again_s):
-            let_in_s, bytes_in, unwritten = day.let_in_s, day.bytes_in, day.unwritten
-            day.spent = (await self.usage.spent([tenant], day.day)).get(tenant, Spent())
-            done_s = self._clock.monotonic_s()
-            day.look_again_s = done_s + max(KEPT_S, REST * (done_s - now_s))
-            day.let_in_s -= let_in_s  # who came in meanwhile counts still
-            day.bytes_in += unwritten - bytes_in
+        is_known = day.look_again_s is not None
+        if self.usage is not None and self._is_due(day) and not (is_known and day.looking.locked()):
+            async with day.looking:
+                if self._is_due(day):
+                    await self._look(tenant, day, self.usage)
         return day
+
+    def _is_due(self, day: _Day) -> bool:
+        return day.look_again_s is None or self._clock.monotonic_s() >= day.look_again_s
+
+    async def _look(self, tenant: TenantId, day: _Day, usage: Usage) -> None:
+        began_s = self._clock.monotonic_s()
+        let_in_s, bytes_in, unwritten = day.let_in_s, day.bytes_in, day.unwritten
+        day.spent = (await usage.spent([tenant], day.day)).get(tenant, Spent())
+        done_s = self._clock.monotonic_s()
+        day.look_again_s = done_s + max(KEPT_S, REST * (done_s - began_s))
+        day.let_in_s -= let_in_s  # who came in meanwhile counts still
+        day.bytes_in += unwritten - bytes_in
 
     def _day(self, tenant: TenantId) -> _Day:
         number = day_of(self._clock.now_s())
