@@ -17,7 +17,7 @@ from benchmarks.report import OURS, Goal, Report
 
 ROUNDS = 3
 SETTLE_S = 5.0  # imports and first beats are over
-READY = re.compile(r"(\S+): engine ready after ([\d.]+) s, ([\d.]+) s of it loading")
+READY = re.compile(r"([\w.@-]+): engine ready after ([\d.]+) s, ([\d.]+) s of it loading")
 READY_LIMIT_S = 60.0
 GOALS = (
     Goal(metric="up_to_healthz_s", bound=3, at_least=False, what="`springtide up` to a gateway that answers"),
