@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway_world import gateway_world
 
+from springtide.domain.ids import JobId, batch_id
 from springtide.runtime.ids import new_blob_id, new_job_id
 from springtide.testing.media_makers import picture
 
@@ -32,6 +33,17 @@ async def test_an_upload_that_a_job_has_stays_whatever_its_age(tmp_path: Path) -
         [stored] = await world.services.ledger.get_blobs([blob["id"]])
         assert stored is not None and stored.loose_since_s is None
         assert (await world.http.get(blob["url"])).is_success
+
+
+async def test_a_batch_older_than_jobs_are_kept_is_gone_and_others_are_unknown(tmp_path: Path) -> None:
+    old, to_come = batch_id(new_job_id()), batch_id(JobId(FUTURE_JOB))
+    async with gateway_world(tmp_path, keep_s=0.0) as world:
+        for path in (f"/v1/jobs/batches/{old}", f"/v1/jobs/batches/{old}/items"):
+            gone = await world.http.get(path)
+            assert (gone.status_code, gone.json()["code"]) == (410, "batch_deleted")
+        by_openai = await world.http.get(f"/v1/batches/{old}")
+        assert (by_openai.status_code, by_openai.json()["error"]["code"]) == (410, "batch_deleted")
+        assert (await world.http.get(f"/v1/jobs/batches/{to_come}")).status_code == 404
 
 
 async def test_a_job_older_than_jobs_are_kept_is_gone_and_others_are_unknown(tmp_path: Path) -> None:

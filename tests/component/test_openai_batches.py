@@ -107,6 +107,22 @@ async def test_a_batch_runs_every_line_and_writes_what_came_of_each(world: World
     assert {job["priority"] for job in jobs} == {"batch"}
 
 
+async def test_files_and_ended_batches_go_when_ended_jobs_go(tmp_path: Path) -> None:
+    async with gateway_world(tmp_path, engines=ENGINES, keep_s=3600.0) as world:
+        batch = await begun(world, lines({"prompt": "pan"}))
+        file = (await world.http.get(f"/v1/files/{batch['input_file_id']}")).json()
+        assert file["expires_at"] == file["created_at"] + 3600
+        driver, records = openai_of_app(world.app).driver, world.services.openai
+        await driver.drive()
+        await film(world)
+        await driver.drive()
+        done = await batch_now(world, batch["id"])
+        now_s = world.services.clock.now_s()
+        assert await records.expired(now_s + 3500, limit=9) == []
+        gone = {one.id for one in await records.expired(now_s + 3700, limit=9)}  # and each round drops what is
+        assert gone == {batch["id"], file["id"], done["output_file_id"]}
+
+
 async def test_a_batch_goes_on_where_a_process_died_and_no_line_becomes_two_jobs(world: World) -> None:
     batch = await begun(world, lines(*({"prompt": f"place {n}"} for n in range(5))))
     driver = openai_of_app(world.app).driver

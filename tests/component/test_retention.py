@@ -7,24 +7,40 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, func, select
 
 from springtide.blobs.files import FileBlobs
 from springtide.controller import retention as retention_module
 from springtide.controller.retention import LEFTOVER_S, MARGIN_S, Retention, RetentionSettings
 from springtide.domain.errors import NotFound, Unavailable
+from springtide.domain.fleet import Decision
 from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName, batch_id, job_in_batch
-from springtide.domain.job import BlobRef, Job, JobStatus, Priority
+from springtide.domain.job import BlobRef, Job, JobError, JobStatus, Priority
 from springtide.domain.lease import Outcome
-from springtide.ledger.batches import Batch
-from springtide.ledger.history import FleetSample
+from springtide.ledger.batches import Batch, BatchLine
+from springtide.ledger.history import FleetSample, Scaled
 from springtide.ledger.protocol import PendingUpload, StoredBlob
 from springtide.ledger.sql import SqlLedger
+from springtide.ledger.tables import metadata
+from springtide.ledger.usage import day_of
 from springtide.runtime.ids import new_blob_id, new_job_id
 from springtide.testing.blobs_suite import read_all, stream
 from springtide.testing.clock import ManualClock
 
 KEEP_S = 7 * 86_400.0
 ORPHANS_S = 86_400.0
+USAGE_S = 30 * 86_400.0
+# Tables that are not the sweep's: who keeps each small, or why it stays small by itself.
+ELSEWHERE = {
+    "webhook_deliveries": "controller/webhooks.py, after [webhooks] keep_s",
+    "openai_records": "gateway/openai/batches.py, after [ledger] keep_s",
+    "webhooks": "until their tenant deletes them, at most [webhooks] max_per_tenant",
+    "api_keys": "until an operator deletes them",
+    "orders": "one for a model, pool or worker",
+    "memories": "a few for a model",
+    "rollouts": "a handful a year",
+    "secrets": "one for a purpose",
+}
 
 
 class World:
@@ -34,8 +50,10 @@ class World:
         self.ledger = ledger
         self.blobs = blobs
         self.clock = ManualClock(time.time())  # ids carry the time at which they are made
-        settings = RetentionSettings(keep_s=keep_s, keep_orphans_s=ORPHANS_S)
-        self.retention = Retention(ledger, ledger.batches, ledger.history, blobs, settings=settings, clock=self.clock)
+        settings = RetentionSettings(keep_s=keep_s, keep_orphans_s=ORPHANS_S, keep_usage_s=USAGE_S)
+        self.retention = Retention(
+            ledger, ledger.batches, ledger.history, blobs, usage=ledger.usage, settings=settings, clock=self.clock
+        )
 
     async def later(self, seconds: float) -> None:
         """Time passes as it does in a running service, then a round."""
@@ -85,6 +103,22 @@ class World:
             output_files=files,
         )
         await self.ledger.record([outcome])
+
+    async def announce(self, blob: BlobId) -> None:
+        now_s = self.clock.now_s()
+        await self.ledger.put_upload(
+            PendingUpload(
+                id=blob,
+                tenant=DEFAULT_TENANT,
+                bytes=3,
+                name=None,
+                media_type=None,
+                sha256=None,
+                created_at_s=now_s,
+                expires_at_s=now_s + 600,
+                token_sha256="",
+            )
+        )
 
     async def has_job(self, job: JobId) -> bool:
         return await self.ledger.get([job]) != [None]
@@ -176,20 +210,7 @@ async def test_an_upload_that_no_job_used_goes_after_its_time(world: World) -> N
 
 async def test_an_upload_that_was_never_completed_goes_with_its_bytes(world: World) -> None:
     blob = await world.blob(on_record=False)
-    now_s = world.clock.now_s()
-    await world.ledger.put_upload(
-        PendingUpload(
-            id=blob.id,
-            tenant=DEFAULT_TENANT,
-            bytes=3,
-            name=None,
-            media_type=None,
-            sha256=None,
-            created_at_s=now_s,
-            expires_at_s=now_s + 600,
-            token_sha256="",
-        )
-    )
+    await world.announce(blob.id)
     await world.later(600)
     assert await world.has_bytes(blob.id)
     await world.later(MARGIN_S + 1)
@@ -281,3 +302,59 @@ async def test_a_batch_goes_with_the_last_of_its_jobs(world: World) -> None:
     assert await world.ledger.batches.get(batch) is not None
     await world.later(120)
     assert await world.ledger.batches.get(batch) is None
+
+
+async def test_a_batch_that_never_had_a_job_goes_too(world: World) -> None:
+    batch = batch_id(new_job_id())
+    now_s = world.clock.now_s()
+    await world.ledger.batches.begin(
+        Batch(id=batch, tenant=DEFAULT_TENANT, created_at_s=now_s, total=1, fingerprint="a", touched_at_s=now_s)
+    )
+    await world.later(KEEP_S + 60)
+    assert await world.ledger.batches.get(batch) is None
+
+
+async def test_what_tenants_used_outlives_their_jobs_and_goes_after_its_own_time(world: World) -> None:
+    job = await world.job()
+    day = day_of(world.clock.now_s())
+    await world.later(KEEP_S + 60)
+    assert not await world.has_job(job.id)
+    [used] = await world.ledger.usage.used(None, since_day=day, until_day=day)
+    assert used.completed == 1
+    await world.later(USAGE_S)
+    assert await world.ledger.usage.used(None, since_day=0, until_day=day) == []
+
+
+async def test_no_table_of_the_ledger_grows_for_ever(world: World) -> None:
+    """Each table has a row or more, then years go by. A new table has to say here how it stays small."""
+    ledger, now_s = world.ledger, world.clock.now_s()
+    batch = batch_id(new_job_id())
+    begun = Batch(id=batch, tenant=DEFAULT_TENANT, created_at_s=now_s, total=2, fingerprint="a", touched_at_s=now_s)
+    await ledger.batches.begin(begun)
+    await ledger.batches.note(batch, 2, now_s, lines=[BatchLine(place=1, problem={"status": 422})])
+    job = await world.job(await world.blob(), ended=False, id=job_in_batch(batch, 0))
+    crash = JobError(code="crashed", message="crashed", retryable=True)
+    failed = Outcome(
+        seq="0-1", id=job.id, model=job.model, status=JobStatus.QUEUED, attempt=1, finished_at_s=now_s, error=crash
+    )
+    await ledger.record([failed])
+    await world.end(job)
+    await world.blob()
+    await world.announce(new_blob_id())
+    await ledger.history.put_samples([FleetSample(model=ModelName("m"), at_s=now_s)])
+    decision = Decision(model=ModelName("m"), replicas=1, reason="QUEUE", message="one job")
+    await ledger.history.put_scaled([Scaled(at_s=now_s, before=0, decision=decision)])
+    full = await _rows(ledger)
+    assert set(full) == set(metadata.tables) - set(ELSEWHERE), "say which sweep keeps a new table small"
+    assert all(full.values()), full
+    for _ in range(3):
+        await world.later(USAGE_S)
+    assert not any((await _rows(ledger)).values())
+
+
+async def _rows(ledger: SqlLedger) -> dict[str, int]:
+    def counted(connection: Connection) -> dict[str, int]:
+        swept = [table for name, table in metadata.tables.items() if name not in ELSEWHERE]
+        return {one.name: connection.execute(select(func.count()).select_from(one)).scalar_one() for one in swept}
+
+    return await ledger.read(counted)

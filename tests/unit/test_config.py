@@ -60,6 +60,15 @@ def test_every_problem_is_told_at_once_with_key_and_value(tmp_path: Path) -> Non
         assert part in str(caught.value)
 
 
+def test_ended_jobs_are_kept_for_thirty_days_unless_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = load_config().ledger
+    assert (ledger.kept_s, ledger.usage_kept_s) == (30 * 86_400, 3 * 365 * 86_400)
+    ledger = load_config(write(tmp_path, '[ledger]\nkeep_s = "forever"\nkeep_usage_s = 86400\n')).ledger
+    assert (ledger.kept_s, ledger.usage_kept_s) == (None, 86_400)
+    monkeypatch.setenv("SPRINGTIDE_LEDGER__KEEP_S", "3600")
+    assert load_config().ledger.kept_s == 3600
+
+
 def test_a_variable_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "[server]\nport = 1\n")
     monkeypatch.setenv("SPRINGTIDE_SERVER__PORT", "9000")
@@ -77,6 +86,8 @@ def test_a_variable_overrides_the_file(tmp_path: Path, monkeypatch: pytest.Monke
         ('[models.a]\nengine = "x"\nmin_replicas = 3\n', "above max_replicas"),
         ('[models.a]\nengine = "x"\nslots = 2\nbatch = 3\n', "above slots"),
         ("[models.a]\n", "models.a.engine"),
+        ("[ledger]\nkeep_s = 5\n", "ledger.keep_s.*60"),
+        ("[ledger]\nkeep_s = 'ever'\n", "ledger.keep_s.*forever"),
         ("[tenants.'a b']\n", "not a tenant's name"),
         ("[tenants.a]\nweight = 0\n", "tenants.a.weight.*0.01"),
         ("[tenants.a]\nmax_running = 0\n", "tenants.a.max_running"),

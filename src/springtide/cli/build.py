@@ -279,7 +279,7 @@ def gateway_settings(config: Config) -> GatewaySettings:
         fetch_s=config.egress.fetch_s,
         webhook_timeout_s=config.webhooks.timeout_s,
         max_webhooks=config.webhooks.max_per_tenant,
-        keep_s=config.ledger.keep_s,
+        keep_s=config.ledger.kept_s,
         keep_orphans_s=config.blobs.keep_orphans_s,
         presigned_uploads=config.blobs.presigned_uploads,
         presigned_downloads=config.blobs.presigned_downloads,

@@ -205,11 +205,12 @@ def retention(config: Config, ledger: SqlLedger, blobs: Blobs, clock: SystemCloc
     from springtide.controller.retention import Retention, RetentionSettings
 
     settings = RetentionSettings(
-        keep_s=config.ledger.keep_s,
+        keep_s=config.ledger.kept_s,
         keep_orphans_s=config.blobs.keep_orphans_s,
         keep_history_s=config.ledger.keep_history_s,
+        keep_usage_s=config.ledger.usage_kept_s,
     )
-    return Retention(ledger, ledger.batches, ledger.history, blobs, settings=settings, clock=clock)
+    return Retention(ledger, ledger.batches, ledger.history, blobs, usage=ledger.usage, settings=settings, clock=clock)
 
 
 @contextlib.asynccontextmanager

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from springtide.config.sections import Section
+
+# A word, because TOML and JSON have none for what never ends.
+Kept = Annotated[float, Field(ge=60)] | Literal["forever"]
 
 
 def _scheme(url: str, *allowed: str) -> str:
@@ -82,14 +85,29 @@ class LedgerConfig(Section):
     url: str = Field(
         default="sqlite://", description="sqlite:// (a file under data_dir), sqlite:///path or postgresql:// URL."
     )
-    keep_s: float | None = Field(
-        default=None, ge=60, description="Seconds that ended jobs and their files are kept; default: for ever."
+    keep_s: Kept = Field(
+        default=2_592_000,
+        description='Seconds, 60 or more, that ended jobs and their files are kept (30 days), or "forever".',
     )
     keep_history_s: float = Field(
         default=604_800,
         ge=3600,
         description="Seconds that scaling decisions and samples of queue and fleet are kept.",
     )
+    keep_usage_s: Kept = Field(
+        default=94_608_000,
+        description='Seconds that what tenants used is kept, by day and model (3 years), or "forever".',
+    )
+
+    @property
+    def kept_s(self) -> float | None:
+        """None: for ever."""
+        return None if self.keep_s == "forever" else self.keep_s
+
+    @property
+    def usage_kept_s(self) -> float | None:
+        """None: for ever."""
+        return None if self.keep_usage_s == "forever" else self.keep_usage_s
 
     @field_validator("url")
     @classmethod

@@ -1,5 +1,5 @@
 """Deletes what has been kept for its time: ended jobs with their files, uploads that no job ever used, the past of the
-fleet, leftovers.
+fleet and of bills, leftovers.
 
 Crash-safe by its order: the ledger first says that nobody has a blob any more (from then on no request can name it), an
 hour later its bytes go, and its row last. What a crash interrupts is done again, and doing it again changes nothing.
@@ -23,6 +23,7 @@ from springtide.domain.ids import BlobId, JobId
 from springtide.ledger.batches import Batches
 from springtide.ledger.history import FleetHistory
 from springtide.ledger.protocol import Ledger
+from springtide.ledger.usage import Usage, day_of
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_s: float | None  # ended jobs and their files; None: for ever
     keep_orphans_s: float  # uploads that no job has
     keep_history_s: float = 7 * 86_400.0  # scaling decisions, samples of queue and fleet
+    keep_usage_s: float | None = None  # what tenants used, by day; None: for ever
 
 
 class Retention:
@@ -52,6 +54,7 @@ class Retention:
         history: FleetHistory,
         blobs: Blobs,
         *,
+        usage: Usage,
         settings: RetentionSettings,
         clock: Clock,
     ) -> None:
@@ -59,6 +62,7 @@ class Retention:
         self._history = history
         self._batches = batches
         self._blobs = blobs
+        self._usage = usage
         self._settings = settings
         self._clock = clock
         self._leftovers_due_s = 0.0
@@ -68,6 +72,9 @@ class Retention:
         self._loop = Loop("retention", self.sweep, every_s=LOOK_EVERY_S, clock=clock)
 
     async def start(self) -> None:
+        keep_s = self._settings.keep_s
+        days = "for ever" if keep_s is None else f"for {keep_s / 86_400:.3g} days"
+        log.info("ended jobs and their files are kept %s ([ledger] keep_s)", days)
         await self._loop.start()
 
     async def stop(self, grace_s: float = 0.0) -> None:
@@ -80,8 +87,6 @@ class Retention:
             return
         keep_s = self._settings.keep_s
         jobs = await self._forget_jobs(now_s - keep_s) if keep_s is not None else 0
-        if jobs and keep_s is not None:
-            await self._batches.forget_batches(before_s=now_s - keep_s)
         uploads = await self._drop_uploads(now_s)
         blobs = await self._drop_blobs(now_s - self._settings.keep_orphans_s - MARGIN_S)
         if jobs or uploads or blobs:
@@ -89,6 +94,10 @@ class Retention:
         if now_s >= self._history_due_s:
             self._history_due_s = now_s + HISTORY_EVERY_S
             await self._history.forget_history(before_s=now_s - self._settings.keep_history_s)
+            if self._settings.keep_usage_s is not None:
+                await self._usage.forget_used(before_day=day_of(now_s - self._settings.keep_usage_s))
+        if keep_s is not None and (jobs or now_s >= self._leftovers_due_s):  # one without any job has nobody else
+            await self._batches.forget_batches(before_s=now_s - keep_s)
         if now_s >= self._leftovers_due_s:
             self._leftovers_due_s = now_s + MARGIN_S
             leftovers = await self._blobs.remove_leftovers(before_s=now_s - LEFTOVER_S)

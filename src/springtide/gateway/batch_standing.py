@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from springtide.domain.errors import NotFound
 from springtide.domain.ids import BatchId, is_batch_id, job_in_batch
 from springtide.domain.job import Job, JobStatus
 from springtide.domain.tenant import Tenant
 from springtide.gateway.batch_intake import BatchIntake
 from springtide.gateway.cancelling import ask_to_stop
 from springtide.gateway.headers import iso8601
+from springtide.gateway.keeping import missing_batch
 from springtide.gateway.links import Links
 from springtide.gateway.readiness import Eta
 from springtide.gateway.schemas_batches import BatchCounts, BatchItemView, BatchStatus, BatchView, RefusedItem
@@ -41,7 +41,7 @@ class BatchStandings:
         """The tenant's batch. Raises NotFound; another tenant's looks like none."""
         found = await self._batches.get(BatchId(batch)) if is_batch_id(batch) else None
         if found is None or found.tenant != tenant.id:
-            raise NotFound(f"There is no batch {batch[:64]!r}.", code="unknown_batch")
+            raise missing_batch(batch, self._services)
         return found
 
     async def view(self, batch: Batch, base: str) -> BatchView:

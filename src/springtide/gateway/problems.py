@@ -53,6 +53,7 @@ UNAVAILABLE_RETRY_S = 2.0  # a restarted broker or database is back within a few
 # First match wins: a code is more exact than its class.
 STATUS_OF_CODE: dict[str, int] = {
     "job_deleted": 410,
+    "batch_deleted": 410,
     "blob_deleted": 410,
     "upload_expired": 410,
     "link_expired": 410,

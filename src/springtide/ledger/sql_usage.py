@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, delete, func, select, text
 
 from springtide.domain.ids import ModelName, TenantId
 from springtide.ledger import accounting
@@ -24,6 +24,7 @@ _SPENT = (
     .where(usage.c.tenant.in_(bindparam("tenants", expanding=True)), usage.c.day == bindparam("day"))
     .group_by(usage.c.tenant)
 )
+_FORGET = delete(usage).where(usage.c.day < bindparam("before_day"))
 _WAITING = (  # jobs_live: as long as the backlog
     select(jobs.c.tenant, func.sum(jobs.c.predicted_s))
     .where(text(LIVE_JOB), jobs.c.tenant.in_(bindparam("tenants", expanding=True)))
@@ -59,6 +60,9 @@ class SqlUsage:
     async def add_uploaded(self, uploaded: Mapping[TenantId, int], day: int) -> None:
         if uploaded:
             await self._ledger.write(partial(accounting.add_uploaded, uploaded=uploaded, day=day))
+
+    async def forget_used(self, *, before_day: int) -> None:
+        await self._ledger.write(lambda c: c.execute(_FORGET, {"before_day": before_day}))
 
 
 def usage_between(connection: Connection, tenant: TenantId | None, since_day: int, until_day: int) -> Sequence[Row]:

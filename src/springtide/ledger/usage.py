@@ -60,6 +60,10 @@ class Usage(Protocol):
 
     async def add_uploaded(self, uploaded: Mapping[TenantId, int], day: int) -> None: ...
 
+    async def forget_used(self, *, before_day: int) -> None:
+        """Delete what was used on days before then."""
+        ...
+
 
 def day_of(at_s: float) -> int:
     return int(at_s // DAY_S)

@@ -49,6 +49,12 @@ class UsageContract:
         assert len(await ledger.usage.used(GLOBEX, since_day=DAY, until_day=DAY)) == 1
         assert await ledger.usage.used(GLOBEX, since_day=DAY + 1, until_day=DAY + 2) == []
 
+    async def test_what_is_past_its_time_is_forgotten_by_whole_days(self, ledger: SqlLedger) -> None:
+        for day in (DAY - 1, DAY, DAY + 1):
+            await ledger.usage.add_uploaded({ACME: 100}, day)
+        await ledger.usage.forget_used(before_day=DAY)
+        assert [one.day for one in await used(ledger)] == [DAY, DAY + 1]
+
     async def test_what_is_recorded_again_is_counted_once(self, ledger: SqlLedger, reopen: Reopen) -> None:
         jobs = [job(n) for n in range(3)]
         await ledger.insert(jobs)

@@ -177,8 +177,10 @@ class BatchDriver:
         return blob
 
     async def _end(self, record: OpenAiRecord, status: str, found: dict[str, Any]) -> None:
-        body = {**record.body, **found, "status": status, "ended_at_s": self._services.clock.now_s()}
-        await self._services.openai.put(msgspec.structs.replace(record, is_open=False, body=body))
+        now_s, keep_s = self._services.clock.now_s(), self._services.settings.keep_s
+        body = {**record.body, **found, "status": status, "ended_at_s": now_s}
+        gone_s = None if keep_s is None else now_s + keep_s
+        await self._services.openai.put(msgspec.structs.replace(record, is_open=False, expires_at_s=gone_s, body=body))
         self._claims.pop(record.id, None)
         log.info("batch %s: %s", record.id, status)
 

@@ -54,14 +54,15 @@ class FileDeleted(msgspec.Struct, kw_only=True):
 async def keep(
     services: GatewayServices, tenant: Tenant, blob: StoredBlob, *, purpose: str, expires_s: float | None = None
 ) -> OpenAiRecord:
-    """Make a blob that is on record a file."""
+    """Make a blob that is on record a file. Without a time of its own it is kept as long as ended jobs are."""
+    kept_s = services.settings.keep_s if expires_s is None else expires_s
     record = OpenAiRecord(
         id=blob.ref.id,
         tenant=tenant.id,
         kind=Kind.FILE,
         label=purpose,
         created_at_s=blob.created_at_s,
-        expires_at_s=None if expires_s is None else blob.created_at_s + expires_s,
+        expires_at_s=None if kept_s is None else blob.created_at_s + kept_s,
         body={"bytes": blob.ref.bytes, "name": blob.ref.name or blob.ref.id},
     )
     await services.openai.put(record, holds=[blob.ref.id])

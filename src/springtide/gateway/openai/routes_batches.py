@@ -9,10 +9,10 @@ import msgspec
 from litestar import get, post
 from litestar.params import FromPath, QueryParameter
 
-from springtide.domain.errors import NotFound
 from springtide.domain.ids import BatchId, BlobId, batch_id, is_batch_id
 from springtide.gateway import headers as http
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, tenant_of, text
+from springtide.gateway.keeping import missing_batch
 from springtide.gateway.openai import files
 from springtide.gateway.openai.batch_lines import ENDPOINTS, LineError, read_lines
 from springtide.gateway.openai.batches import file_bytes
@@ -173,9 +173,10 @@ async def cancel(request: AnyRequest, batch_id: FromPath[str]) -> BatchObject:
 
 
 async def _found(request: AnyRequest, id: str) -> OpenAiRecord:
-    record = await gateway_of(request).services.openai.get(Kind.BATCH, id) if is_batch_id(id) else None
+    services = gateway_of(request).services
+    record = await services.openai.get(Kind.BATCH, id) if is_batch_id(id) else None
     if record is None or record.tenant != tenant_of(request).id:
-        raise NotFound(f"There is no batch {id[:64]!r}.", code="unknown_batch")
+        raise missing_batch(id, services)
     return record
 
 
