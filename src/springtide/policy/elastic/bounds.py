@@ -49,6 +49,9 @@ def spend(view: PoolView, purse: Purse | None, bounds: Bounds) -> Purse | None:
 
 def bounded(wish: int, advice: Advice, *, bounds: Bounds, purse: Purse | None = None) -> Advice:
     """The advice with its wish put between the bounds, and the bound named that changed it."""
+    is_free = bounds.budget is None and purse is None and bounds.min_replicas <= wish <= bounds.max_replicas
+    if is_free and wish == advice.wish == advice.replicas:
+        return advice  # most are like this, and a simulation has millions
     replicas, reason = wish, advice.reason
     if wish > bounds.max_replicas:
         replicas, reason = bounds.max_replicas, Reason.CEILING

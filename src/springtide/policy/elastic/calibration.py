@@ -11,6 +11,8 @@ import math
 
 import msgspec
 
+from springtide.policy.elastic.limits import between
+
 AIM = 0.75  # of the late jobs that the objective allows: the rest is for what the last hour may bring
 FIRST_CARE = 0.25  # for 99 % in time, over all families of arrivals in sim/pool/families.py; see docs/elasticity.md
 CARE_PER_FACTOR = 0.5  # more care for each factor e fewer late jobs: measured on the same
@@ -37,6 +39,8 @@ class Care(msgspec.Struct, frozen=True, kw_only=True):
 def observe(care: Care, *, started: int, late: int, share: float) -> Care:
     """Take in jobs that began since the last look. share: of jobs that should begin in time."""
     began, missed = started - care.started, late - care.late
+    if not began and not missed:
+        return care
     if began <= 0 or missed < 0:
         return msgspec.structs.replace(care, started=started, late=late)
     allowed = AIM * (1 - share)
@@ -44,9 +48,9 @@ def observe(care: Care, *, started: int, late: int, share: float) -> Care:
     jobs = care.jobs * kept + began
     trusted = jobs + LATE_JOBS_TO_TRUST / (1 - share)
     debt = min(care.debt * kept + missed - allowed * began, MOST_EXCESS * allowed * trusted)
-    excess = max(-1.0, min(MOST_EXCESS, debt / (allowed * trusted)))
+    excess = between(-1.0, debt / (allowed * trusted), MOST_EXCESS)
     learnt = care.learnt + (INTEGRAL if excess > 0 else INTEGRAL_DOWN) * excess * began / trusted
-    learnt = max(-MOST_LEARNT, min(MOST_LEARNT, learnt))
+    learnt = between(-MOST_LEARNT, learnt, MOST_LEARNT)
     return Care(started=started, late=late, jobs=jobs, debt=debt, learnt=learnt)
 
 
@@ -54,6 +58,6 @@ def level(care: Care, share: float) -> float:
     """Standard deviations to add."""
     allowed = AIM * (1 - share)
     trusted = care.jobs + LATE_JOBS_TO_TRUST / (1 - share)
-    excess = max(-1.0, min(MOST_EXCESS, care.debt / (allowed * trusted)))
+    excess = between(-1.0, care.debt / (allowed * trusted), MOST_EXCESS)
     first = FIRST_CARE - CARE_PER_FACTOR * math.log((1 - share) / 0.01)
-    return max(LEAST_CARE, min(MOST_CARE, first + care.learnt + PROPORTIONAL * excess))
+    return between(LEAST_CARE, first + care.learnt + PROPORTIONAL * excess, MOST_CARE)

@@ -15,7 +15,8 @@ from functools import lru_cache
 
 import msgspec
 
-from springtide.policy.elastic.season import Season, learn, rates
+from springtide.policy.elastic.limits import between
+from springtide.policy.elastic.season import LEAST_RATE, Season, learn, rates
 
 SCORE_EVERY_S = 30.0
 SCORE_KEPT = 0.985  # of what is known about who foretells best, from one score to the next: half of it after 23 minutes
@@ -75,7 +76,7 @@ def observe(memory: ForecastMemory, now_s: float, arrived: int) -> ForecastMemor
     if memory.at_s == 0.0 and memory.arrived == 0 and memory.seen_s == 0.0:
         memory = msgspec.structs.replace(memory, at_s=now_s, since_s=now_s, arrived=0 if arrived < 50 else arrived)
     past_s = now_s - memory.at_s
-    came = max(0, arrived - memory.arrived)
+    came = arrived - memory.arrived if arrived > memory.arrived else 0
     if past_s <= 0:
         return msgspec.structs.replace(memory, arrived=arrived, count=memory.count + came)
     seen_s = min(memory.seen_s + past_s, 604_800.0)
@@ -108,24 +109,34 @@ def _kept(past_s: float) -> list[float]:
 
 
 def forecast(memory: ForecastMemory, now_s: float) -> Forecast:
-    """What is expected from now on."""
+    """What is expected from now on: the mean of what the forecasters believe (`_beliefs`), by their weights."""
     base, slope = rates(memory.season, now_s, memory.mean_rate)
-    rate = square = 0.0
-    for judged, (one, shape) in zip(memory.judged, _beliefs(memory.levels, base, memory.mean_rate), strict=True):
-        part = judged.weight * one
-        rate += part
-        square += part * one * (1 + 1 / shape)
-    trust = sum([judged.weight for judged in memory.judged[1::2]])
+    prior_s = PRIOR / (memory.mean_rate if memory.mean_rate > LEAST_RATE else LEAST_RATE)
+    rate = square = trust = 0.0
+    judged = iter(memory.judged)
+    for level in memory.levels:
+        seen, weight = level.seen, next(judged).weight
+        shape = PRIOR + seen
+        one = shape / (prior_s + level.flat_s)
+        rate += weight * one
+        square += weight * one * one * (1 + 1 / shape)
+        weight = next(judged).weight
+        shape = SEASON_PRIOR + seen
+        one = base * shape / (SEASON_PRIOR + level.seasonal)
+        rate += weight * one
+        square += weight * one * one * (1 + 1 / shape)
+        trust += weight
     if rate <= 0:
         return Forecast(0.0, 1.0, memory.spread, 0.0, 0.0)
-    ahead = max(-1e-3, min(1e-3, slope / base)) * trust
-    return Forecast(rate, 1 / max(square / (rate * rate) - 1, 1e-6), memory.spread, ahead, trust)
+    ahead = between(-1e-3, slope / base, 1e-3) * trust
+    error = square / (rate * rate) - 1
+    return Forecast(rate, 1 / (error if error > 1e-6 else 1e-6), memory.spread, ahead, trust)
 
 
 def _beliefs(levels: tuple[Level, ...], base: float, mean_rate: float) -> list[tuple[float, float]]:
     """Rate and shape that each forecaster believes in."""
     found: list[tuple[float, float]] = []
-    prior_s = PRIOR / max(mean_rate, 1e-6)
+    prior_s = PRIOR / max(mean_rate, LEAST_RATE)
     for level in levels:
         seen = level.seen
         flat, seasonal = PRIOR + seen, SEASON_PRIOR + seen
@@ -164,14 +175,15 @@ def _scored(memory: ForecastMemory) -> ForecastMemory:
 
 def _weights(scores: Sequence[float]) -> list[float]:
     best = max(scores)
-    raw = [math.exp(max(-30.0, score - best)) for score in scores]
+    raw = [math.exp(score - best if score - best > -30.0 else -30.0) for score in scores]
     total = sum(raw)
     return [one / total for one in raw]
 
 
 def _log_likelihood(count: int, mean: float, shape: float) -> float:
     """Of a negative binomial count, less what is the same for all forecasters."""
-    mean = max(mean, 1e-9)
+    if mean < 1e-9:
+        mean = 1e-9
     none = shape * math.log(shape / (shape + mean))
     if not count:
         return none

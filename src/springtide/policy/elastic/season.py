@@ -15,6 +15,7 @@ DAY_BINS = 288
 WEEK_BINS = 2016
 DAY_KEPT = 0.8  # of the figure of a time of day, from one day to the next
 WEEK_KEPT = 0.7  # of that of a weekday, from one week to the next
+LEAST_RATE = 1e-6  # jobs a second: one in twelve days
 WEEK_TRUST = 1.5  # days' worth of the general figure beside the weekday's own
 
 
@@ -34,11 +35,13 @@ class Season(msgspec.Struct, frozen=True, kw_only=True):
 def rates(season: Season, now_s: float, mean_rate: float) -> tuple[float, float]:
     """The season's rate now, and its change in a second."""
     if season.now_rate is None or season.next_rate is None:
-        return max(mean_rate, 1e-6), 0.0
-    floor = max(0.1 * mean_rate, 1e-6)  # no time of day is so quiet that one job there is a miracle
-    share = now_s / BIN_S % 1.0
-    rate = season.now_rate + (season.next_rate - season.now_rate) * share
-    return max(rate, floor), (season.next_rate - season.now_rate) / BIN_S
+        return mean_rate if mean_rate > LEAST_RATE else LEAST_RATE, 0.0
+    floor = 0.1 * mean_rate  # no time of day is so quiet that one job there is a miracle
+    if floor < LEAST_RATE:
+        floor = LEAST_RATE
+    change = season.next_rate - season.now_rate
+    rate = season.now_rate + change * (now_s / BIN_S % 1.0)
+    return rate if rate > floor else floor, change / BIN_S
 
 
 def learn(season: Season, now_s: float, came: int) -> Season:

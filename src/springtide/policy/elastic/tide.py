@@ -20,6 +20,7 @@ from springtide.policy.elastic.calibration import Care, level
 from springtide.policy.elastic.calibration import observe as judge
 from springtide.policy.elastic.forecast import Forecast, ForecastMemory, count_quantile, forecast, observe
 from springtide.policy.elastic.horizons import Horizons, horizons
+from springtide.policy.elastic.limits import between
 from springtide.policy.elastic.queue import no_data
 from springtide.policy.elastic.tube import arriving_work, capacity, delayed, holds, queued_work
 from springtide.policy.elastic.view import Advice, PoolView, Reason
@@ -37,6 +38,7 @@ RESTED_S = 45.0  # or so long where starts take no time: coming and going is no 
 SIZES_KEPT = 0.995  # of what is known of run times, with each job: two hundred count
 SIZES_PRIOR = 5.0  # jobs' worth of trust in the configured run time
 Z_LEAST, Z_MOST = -2.5, 9.0
+HOLD = Reason.HOLD  # looked up once: naming an enum's member takes longer than comparing two times
 
 
 class TideSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ class TideSettings(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.99  # so large a share of them
     cold_start_s: float = 30.0
     run_s: float = 30.0
+    explains: bool = True  # each decision with its sentence and figures; a simulation reads neither
 
 
 class TideMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True):
 def decide(view: PoolView, memory: TideMemory | None, settings: TideSettings) -> tuple[Advice, TideMemory]:
     """Reasons: QUEUE, FORECAST, IDLE, HOLD, NO_DATA, CRASH_LOOP and those of the bounds."""
     memory = memory if memory is not None else TideMemory()
-    purse = spend(view, memory.purse, settings.bounds)
+    purse = spend(view, memory.purse, settings.bounds) if settings.bounds.replica_hours_a_day is not None else None
     if not has_data(view, settings.bounds):
         return no_data(view.replicas), msgspec.structs.replace(memory, purse=purse)
     now_s, now = view.now_s, view.replicas
@@ -89,7 +92,7 @@ def decide(view: PoolView, memory: TideMemory | None, settings: TideSettings) ->
     grows = news or not 0 <= now_s - memory.grew_at_s < QUIET_S
     shrinks = bool(view.idle_for_s) and not view.waiting and not 0 <= now_s - memory.shrank_at_s < LET_GO_EVERY_S
     if not grows and not shrinks and purse is None:  # the figures of the last look are as good as new ones
-        same = Advice(replicas=now, wish=now, reason=Reason.HOLD, message=memory.message, figures=memory.figures)
+        same = Advice(replicas=now, wish=now, reason=HOLD, message=memory.message, figures=memory.figures)
         return bounded(now, same, bounds=settings.bounds), memory
     memory = _learnt(
         view,
@@ -100,15 +103,19 @@ def decide(view: PoolView, memory: TideMemory | None, settings: TideSettings) ->
         shrank_at_s=now_s if shrinks else memory.shrank_at_s,
     )
     plan = _plan(view, memory, settings)
-    wish, reason = now, Reason.HOLD
-    if grows and (more := _more(view, plan)):
+    supply = _supply(view, plan)
+    wish, reason = now, HOLD
+    if grows and (more := _more(view, plan, supply)):
         wish, reason = now + more, Reason.QUEUE if view.waiting else Reason.FORECAST
         if view.failing:
             wish, reason = now, Reason.CRASH_LOOP
-    elif shrinks and (fewer := _fewer(view, plan)):
+    elif shrinks and (fewer := _fewer(view, plan, supply)):
         wish, reason = now - fewer, Reason.IDLE
-    advice = _told(wish, reason, view, plan)
-    memory = msgspec.structs.replace(memory, message=advice.message, figures=advice.figures)
+    if settings.explains:
+        advice = _told(wish, reason, view, plan)
+        memory = msgspec.structs.replace(memory, message=advice.message, figures=advice.figures)
+    else:
+        advice = Advice(replicas=wish, wish=wish, reason=reason)
     return bounded(wish, advice, bounds=settings.bounds, purse=purse), memory
 
 
@@ -146,11 +153,11 @@ def _plan(view: PoolView, memory: TideMemory, settings: TideSettings) -> Plan:
     mean_s = (memory.work_s + SIZES_PRIOR * settings.run_s) / (memory.jobs + SIZES_PRIOR)
     cv2 = 0.5
     if memory.jobs > 2 * SIZES_PRIOR and memory.work_s > 0:
-        cv2 = max(0.05, min(4.0, memory.work_s2 * memory.jobs / memory.work_s**2 - 1))
+        cv2 = between(0.05, memory.work_s2 * memory.jobs / memory.work_s**2 - 1, 4.0)
     at = horizons(round(cold_s, 2), settings.wait_s, float(f"{mean_s:.2g}"), round(cv2, 1))
     care = level(memory.care, settings.share)
-    up_z = max(Z_LEAST, min(Z_MOST, UP_Z + care))
-    down_z = max(up_z, min(Z_MOST, DOWN_Z_FREE + (DOWN_Z - DOWN_Z_FREE) * at.slow + care))
+    up_z = between(Z_LEAST, UP_Z + care, Z_MOST)
+    down_z = between(up_z, DOWN_Z_FREE + (DOWN_Z - DOWN_Z_FREE) * at.slow + care, Z_MOST)
     return Plan(
         at,
         max(RESTED * cold_s, RESTED_S * (1 - at.slow)),
@@ -164,25 +171,25 @@ def _plan(view: PoolView, memory: TideMemory, settings: TideSettings) -> Plan:
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def _more(view: PoolView, plan: Plan) -> int:
+def _more(view: PoolView, plan: Plan, supply: list[float]) -> int:
     """The least number of launches with which all work after a launch could help is done in time."""
     at = plan.at
     can, must = _demand(view, plan, plan.up_z, len(at.grid))
-    supply = _supply(view, plan, len(at.grid))
     tolerance_s = TOLERANCE * at.spill_s
 
     def enough(more: int) -> bool:
-        grown = [x + more * e for x, e in zip(supply, at.new, strict=True)] if more else supply
+        grown = [x + more * e for x, e in zip(supply, at.new, strict=True)]
         return holds(can, must, grown, at.after_launch, tolerance_s)
 
-    waiting, now = view.waiting or 0, view.replicas
-    jobs = count_quantile(plan.ahead, at.grid[-1], plan.up_z)
-    most = max(0, waiting + len(view.busy_left_s) + math.ceil(jobs) - now)  # as many as there may be jobs
-    more = min(_least(enough, most), most)
-    return max(more, 1) if now == 0 and waiting else more
+    waiting, more = view.waiting or 0, 0
+    if not holds(can, must, supply, at.after_launch, tolerance_s):
+        jobs = count_quantile(plan.ahead, at.grid[-1], plan.up_z)
+        most = max(0, waiting + len(view.busy_left_s) + math.ceil(jobs) - view.replicas)  # as many as there may be jobs
+        more = min(_least(enough, most), most)
+    return 1 if not more and waiting and not view.replicas else more
 
 
-def _fewer(view: PoolView, plan: Plan) -> int:
+def _fewer(view: PoolView, plan: Plan, supply: list[float]) -> int:
     """How many may go: what even a higher quantile would not use before another could have been started. Not asked
     while jobs wait.
     """
@@ -192,22 +199,20 @@ def _fewer(view: PoolView, plan: Plan) -> int:
     at = plan.at
     points = at.before_launch.stop
     can, must = _demand(view, plan, plan.down_z, points)
-    supply = _supply(view, plan, points)
     tolerance_s = TOLERANCE * at.spill_s
-    fewer = 0
+    grid, fewer = at.grid[:points], 0
     while fewer < rested:
-        left = [x - (fewer + 1) * h for x, h in zip(supply, at.grid, strict=False)]
+        left = [x - (fewer + 1) * h for x, h in zip(supply, grid, strict=False)]
         if not holds(can, must, left, at.before_launch, tolerance_s):
             break
         fewer += 1
-    return _not_missed(view, plan, fewer) if fewer else 0
+    return _not_missed(view, plan, supply, fewer=fewer) if fewer else 0
 
 
-def _not_missed(view: PoolView, plan: Plan, fewer: int) -> int:
+def _not_missed(view: PoolView, plan: Plan, supply: list[float], *, fewer: int) -> int:
     """So many of them that the next look would not launch them again."""
     at = plan.at
     can, must = _demand(view, plan, plan.up_z, len(at.grid))
-    supply = _supply(view, plan, len(at.grid))
     while fewer:
         left = [x - fewer * h for x, h in zip(supply, at.grid, strict=True)]
         if holds(can, must, left, at.after_launch, TOLERANCE * at.spill_s):
@@ -216,12 +221,12 @@ def _not_missed(view: PoolView, plan: Plan, fewer: int) -> int:
     return fewer
 
 
-def _supply(view: PoolView, plan: Plan, points: int) -> list[float]:
-    """X: what the replicas that are there can have done by so many of the horizons."""
+def _supply(view: PoolView, plan: Plan) -> list[float]:
+    """X: what the replicas that are there can have done by each of the horizons."""
     rest_s = LATE_REST * plan.mean_s
     free_in_s = [left_s if left_s > 0 else rest_s for left_s in view.busy_left_s]
     free_in_s += view.loading_left_s
-    return capacity(free_in_s, len(view.idle_for_s), plan.at.step_s, points)
+    return capacity(free_in_s, len(view.idle_for_s), plan.at.step_s, len(plan.at.grid))
 
 
 def _demand(view: PoolView, plan: Plan, z: float, points: int) -> tuple[list[float], list[float]]:
@@ -236,9 +241,7 @@ def _demand(view: PoolView, plan: Plan, z: float, points: int) -> tuple[list[flo
 
 
 def _least(enough: Callable[[int], bool], most: int) -> int:
-    """The least number that is enough; `most` where none is."""
-    if most == 0 or enough(0):
-        return 0
+    """The least number that is enough, where none at all is not; `most` where none is."""
     high = 1
     while high < most and not enough(high):
         high *= 2

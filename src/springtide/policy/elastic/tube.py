@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from springtide.policy.elastic.forecast import Forecast
 from springtide.policy.elastic.horizons import Horizons
@@ -17,17 +18,20 @@ from springtide.policy.elastic.horizons import Horizons
 def capacity(free_in_s: Sequence[float], idle: int, step_s: float, points: int) -> list[float]:
     """X on the grid: `idle` replicas free now, others after so many seconds each."""
     slope, less = [0] * points, [0.0] * points  # from each point on: replicas, and what of a whole step they miss
+    slope[1] = idle
     for free_s in free_in_s:
-        after = int(free_s / step_s) + 1 if free_s > 0 else 1
-        if after < points:
-            slope[after] += 1
-            less[after] += free_s - (after - 1) * step_s if free_s > 0 else 0.0
-    found, total, running = [0.0], 0.0, idle
-    for more, missed in zip(slope[1:], less[1:], strict=True):
-        running += more
-        total += running * step_s - missed
-        found.append(total)
-    return found
+        if free_s > 0:
+            whole = int(free_s / step_s)
+            if whole + 1 < points:
+                slope[whole + 1] += 1
+                less[whole + 1] += free_s - whole * step_s
+        else:
+            slope[1] += 1
+    total, running = 0.0, 0
+    return [
+        total := total + ((running := running + more) * step_s - missed)
+        for more, missed in zip(slope, less, strict=True)
+    ]
 
 
 def arriving_work(ahead: Forecast, at: Horizons, z: float, points: int) -> list[float]:
@@ -53,8 +57,8 @@ def delayed(curve: Sequence[float], steps: float) -> list[float]:
     """The same curve so many steps later."""
     whole = min(int(steps), len(curve))
     share = steps - whole
-    later = [0.0] * whole + list(curve[: len(curve) - whole])
-    return [now + share * (before - now) for before, now in zip([0.0, *later], later, strict=False)] if share else later
+    later = [*[0.0] * whole, *curve[: len(curve) - whole]]
+    return [now + share * (before - now) for before, now in pairwise([0.0, *later])] if share else later
 
 
 def queued_work(waiting: int, work_s: float, oldest_s: float, wait_s: float, grid: Sequence[float]) -> list[float]:

@@ -29,6 +29,7 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
 def tide_for(wait_s: float, share: float, weather: Weather | None = None, **changed: Any) -> Ours:
     """The default policy for an objective."""
     cold_start_s = weather.expected_s if weather is not None else tide.TideSettings().cold_start_s
+    changed = {"explains": False, **changed}
     return Ours(policy=bound(tide.TideSettings(wait_s=wait_s, share=share, cold_start_s=cold_start_s, **changed)))
 
 

@@ -22,10 +22,10 @@ from springtide.sim.pool.foretelling import Foretelling
 from springtide.sim.pool.jobs import Jobs, led_in
 from springtide.sim.pool.line import Line
 from springtide.sim.pool.outcome import Outcome, Recorder
-from springtide.sim.pool.pool import Phase, Pool, Replica
+from springtide.sim.pool.pool import Pool, Replica
 from springtide.sim.pool.weather import Weather
 
-_DONE, _READY, _LOOK = 0, 1, 2
+_DONE, _READY = 0, 1
 PATIENCE_S = 86_400.0  # after the last arrival: a policy that starts nobody for a day never will
 
 
@@ -100,7 +100,7 @@ class Simulation:
         self._memory: list[Any] = [None] * len(self._pools)
         self._advice: list[Advice | None] = [None] * len(self._pools)
         self._share = ShareMemory()
-        self._heap: list[tuple[float, int, int, Any]] = []
+        self._heap: list[tuple[float, int, int, Replica]] = []
         self._count = 0
         self._end_s = jobs.span_s + 1e-9
         self._waits = array("d", [math.nan]) * len(jobs)
@@ -114,11 +114,11 @@ class Simulation:
         for number, pool in enumerate(pools):
             for _ in range(max(self._contender.initial, self._setup.min_replicas, self._kept_busy(number))):
                 self._become_ready(pool.launch(0.0), 0.0)
-        self._push(0.0, _LOOK, None)
-        coming, total = 0, len(at_s)
+        coming, total, look_s, every_s = 0, len(at_s), 0.0, self._policy.interval_s
+        due_s = at_s[0] if at_s else math.inf
         while self._left:
-            due_s = at_s[coming] if coming < total else math.inf
-            if due_s <= heap[0][0]:
+            next_s = heap[0][0] if heap else math.inf
+            if due_s <= next_s and due_s <= look_s:
                 pool = pools[model[coming]] if model else pools[0]
                 pool.advance(due_s)
                 if self._foretelling is not None:
@@ -127,17 +127,18 @@ class Simulation:
                 coming += 1
                 if pool.idle:
                     self._dispatch(pool, due_s)
-                continue
-            now_s, kind, _, what = heapq.heappop(heap)
-            if kind == _DONE:
-                self._end(what, now_s)
-            elif kind == _READY:
-                if what.phase is Phase.LOADING:
+                due_s = at_s[coming] if coming < total else math.inf
+            elif next_s <= look_s:
+                now_s, kind, _, what = heapq.heappop(heap)
+                if kind == _DONE:
+                    self._end(what, now_s)
+                elif not what.gone:
                     self._come_up(what, now_s)
             else:
-                self._look(now_s)
-                if now_s > self._end_s + PATIENCE_S:
+                self._look(look_s)
+                if look_s > self._end_s + PATIENCE_S:
                     break
+                look_s += every_s
         for pool in pools:
             for replica in [*pool.loading, *pool.idle, *pool.busy]:
                 self._bill(replica, self._end_s)
@@ -156,7 +157,7 @@ class Simulation:
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
-    def _push(self, at_s: float, kind: int, what: Replica | None) -> None:
+    def _push(self, at_s: float, kind: int, what: Replica) -> None:
         self._count += 1
         heapq.heappush(self._heap, (at_s, kind, self._count, what))
 
@@ -171,7 +172,7 @@ class Simulation:
                 pool.started += 1
                 pool.late += waited_s > pool.wait_s
                 pool.begin(job)
-            replica.phase, replica.job, replica.free_s = Phase.BUSY, job, now_s + jobs.predicted_s[job]
+            replica.job, replica.free_s = job, now_s + jobs.predicted_s[job]
             pool.busy[replica] = None
             crash_s = pool.weather.crash_after_s(run_s, self._chance)
             if crash_s is not None:
@@ -212,13 +213,13 @@ class Simulation:
         self._become_idle(replica, now_s)
 
     def _become_idle(self, replica: Replica, now_s: float) -> None:
-        replica.phase, replica.idle_since_s = Phase.IDLE, now_s
+        replica.idle_since_s = now_s
         replica.pool.idle.append(replica)
         if replica.pool.line.count:
             self._dispatch(replica.pool, now_s)
 
     def _bill(self, replica: Replica, now_s: float) -> None:
-        replica.phase = Phase.GONE
+        replica.gone = True
         begin_s, end_s = max(replica.born_s, self._setup.lead_in_s), min(now_s, self._end_s)
         replica.pool.billed_s += max(0.0, end_s - begin_s)
 
@@ -239,7 +240,6 @@ class Simulation:
         self._recorder.look(now_s, self._pools)
         if self._told is not None:
             self._told(min(1.0, now_s / self._end_s))
-        self._push(now_s + self._policy.interval_s, _LOOK, None)
 
     def _granted(self, now_s: float) -> list[int]:
         """Who gets the accelerators where all wishes together are more than there are."""

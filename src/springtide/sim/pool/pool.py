@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from springtide.policy.elastic.view import PoolView
 from springtide.sim.pool.chance import Chance
 from springtide.sim.pool.jobs import Jobs
@@ -11,27 +9,20 @@ from springtide.sim.pool.line import Line
 from springtide.sim.pool.weather import Weather
 
 
-class Phase(IntEnum):
-    LOADING = 0
-    IDLE = 1
-    BUSY = 2
-    GONE = 3
-
-
 class Replica:
     """One worker, from launch to termination."""
 
-    __slots__ = ("born_s", "free_s", "idle_since_s", "job", "leaving", "phase", "pool", "ready_s")
+    __slots__ = ("born_s", "free_s", "gone", "idle_since_s", "job", "leaving", "pool", "ready_s")
 
     def __init__(self, pool: Pool, born_s: float, ready_s: float) -> None:
         self.pool = pool
         self.born_s = born_s
         self.ready_s = ready_s
-        self.phase = Phase.LOADING
         self.idle_since_s = ready_s
         self.free_s = ready_s  # as predicted
         self.job = -1
         self.leaving = False
+        self.gone = False
 
 
 class Pool:
@@ -114,8 +105,6 @@ class Pool:
                 replica.leaving = True
                 self.leaving += 1
                 self.stopped_busy += 1
-        for replica in going:
-            replica.phase = Phase.GONE
         return going
 
     def view(self, now_s: float) -> PoolView:
