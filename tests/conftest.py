@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from springtide.testing.s3 import S3Server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that mostly wait (for leases to end, for processes to come back) are spread evenly among those that
+    compute, so that several processes of pytest keep the processors busy to the end."""
+    waiting = [item for item in items if "fault" in item.path.parts]
+    others = [item for item in items if "fault" not in item.path.parts]
+    if not waiting or not others:
+        return
+    every = len(others) / len(waiting)
+    places = [(index * every, 1, item) for index, item in enumerate(waiting)]
+    places += [(float(index), 0, item) for index, item in enumerate(others)]
+    items[:] = [item for _, _, item in sorted(places, key=lambda place: place[:2])]
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
     """One S3 server for all; a test that stops one starts its own."""

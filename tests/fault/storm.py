@@ -267,6 +267,7 @@ class FilesStorm(ServersStorm):
     def verdict(self, weather: str) -> None:
         """Also: what each job gives back is what went in."""
         super().verdict(weather)
+        self.wait_ready()  # the gateway may have been killed a moment ago
         with httpx.Client(base_url=str(self.url), follow_redirects=True, timeout=30) as http:
             for key, job in self._accepted.items():
                 answer = http.get(f"/v1/jobs/{job}/files/file")

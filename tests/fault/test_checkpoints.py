@@ -43,8 +43,10 @@ def _assert_resumed(world: World, job: str) -> None:
 def test_a_run_killed_at_seventy_percent_resumes_at_its_last_checkpoint(world: World, victim: str) -> None:
     world.up()
     job = _submit(world)
+    world.wait_for(lambda: bool(_job(world, job).get("progress")), "the run to begin")
+    [found, *_] = world.find(victim)  # now: looking through all processes takes a while where the machine is busy
     world.wait_for(lambda: (_job(world, job).get("progress") or 0.0) >= 0.7, "70 % of the run")
-    kill(world.find(victim)[0])
+    kill(found)
     _assert_resumed(world, job)
 
 

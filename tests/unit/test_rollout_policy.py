@@ -111,10 +111,10 @@ def test_versions_that_are_alike_are_parted_no_more_often_than_is_said() -> None
     assert parted <= 300 * LEVEL + 6
 
 
-@given(st.integers(0, 2**32))
-def test_a_canary_that_fails_half_of_its_jobs_is_gone_within_fifty_of_them(seed: int) -> None:
-    after = aborted_after(0.01, 0.5, jobs=50, seed=seed)
-    assert after is not None
+def test_a_canary_that_fails_half_of_its_jobs_is_gone_within_fifty_of_them() -> None:
+    # 300 canaries: the luckiest of a thousand goes on a little longer.
+    stayed = [seed for seed in range(300) if aborted_after(0.01, 0.5, jobs=50, seed=seed) is None]
+    assert len(stayed) <= 3, stayed
 
 
 def test_a_canary_that_always_fails_is_gone_at_the_first_look() -> None:
