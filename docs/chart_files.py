@@ -4,18 +4,19 @@ defaults, rights and metrics."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from springtide.config import FileConfig, ModelConfig, ServerConfig, WorkersConfig
+from springtide.config.groups import GroupConfig
 from springtide.config.kubernetes import KubernetesConfig
 from springtide.deploy.pods import rules
 from springtide.deploy.scaling import adapter_config
 from springtide.deploy.yaml_text import to_yaml
-from springtide.fleet.rights import CONTROLLER, GANGS
+from springtide.fleet.rights import CONTROLLER, EVENTS, GANG_KINDS, GANG_PODS, Right
 
 CHART = Path(__file__).parents[1] / "deploy" / "chart"
 HEAD = """# Values of the Helm chart: springtide.toml as YAML. Made by `python docs/generate.py` from the code.
@@ -31,6 +32,7 @@ workers: {}
 """
 MODEL_KEYS = ("timeout_s", "grace_s", "load_timeout_s", "load_attempts", "min_replicas", "max_replicas", "accelerators")
 MODEL_KEYS += ("execution",)
+GROUP_KEYS = ("processes", "gpus_each", "cpus_each", "runs_as", "runtime", "volcano_queue")
 POOL_KEYS = ("min_replicas", "max_replicas", "accelerators")
 
 
@@ -78,12 +80,18 @@ def _made() -> str:
     parts = {
         "modelDefaults": defaults(ModelConfig, MODEL_KEYS),
         "poolDefaults": defaults(WorkersConfig, POOL_KEYS),
+        "groupDefaults": defaults(GroupConfig, GROUP_KEYS),
         "serverDefaults": defaults(ServerConfig, ("max_upload_mb",)),
-        "rules": to_yaml({"rules": rules(CONTROLLER)}).removeprefix("rules:\n"),
-        "launcherRules": to_yaml({"rules": rules(GANGS)}).removeprefix("rules:\n"),
+        "rules": _rules(CONTROLLER),
+        **{f"{kind}Rules": _rules([right]) for kind, right in GANG_KINDS.items()},
+        "gangRules": _rules([GANG_PODS, EVENTS]),
     }
     texts = [f'{{{{- define "springtide.{name}" -}}}}\n{_flush(text)}{{{{- end -}}}}\n' for name, text in parts.items()]
     return "{{/* Made by `python docs/generate.py` from the code. */}}\n\n" + "\n".join(texts)
+
+
+def _rules(rights: Iterable[Right]) -> str:
+    return to_yaml({"rules": rules(rights)}).removeprefix("rules:\n")
 
 
 def _flush(text: str) -> str:

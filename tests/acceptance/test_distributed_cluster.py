@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from springtide.fleet.rights import GANGS, as_triples
+from springtide.fleet.gangs import Runs
+from springtide.fleet.rights import as_triples, gang_rights
 from springtide.testing.kubernetes import KubernetesDouble, ThreadedDouble, threaded_double
 
 from .conftest import Server
@@ -92,7 +93,7 @@ class Operator:
 @pytest.fixture
 def cluster() -> Iterator[ThreadedDouble]:
     with threaded_double() as double:
-        double.do(lambda one: setattr(one, "rights", as_triples(GANGS)))
+        double.do(lambda one: setattr(one, "rights", as_triples(gang_rights({Runs.PYTORCHJOB}))))
         yield double
 
 

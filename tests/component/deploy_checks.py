@@ -54,6 +54,17 @@ MATRIX: dict[str, tuple[Path | None, tuple[str, ...]]] = {
             "kubernetes.models.film={variables={A='b'}}",
         ),
     ),
+    "trainjobs": (
+        PRODUCTION,
+        (
+            "models.film={engine='synthetic', execution='distributed', group={processes=4, gpus_each=2, cpus_each=1.5, "
+            "memory_mb_each=9000, runs_as='trainjob', volcano_queue='films'}}",
+            "models.song={engine='synthetic', execution='distributed'}",
+            "models.film.versions.2={max_replicas=2}",
+            "kubernetes.models.film={variables={A='b'}, scheduler='volcano', runtime_class='nvidia'}",
+            'kubernetes.weights={image="registry.example.com/weights:7", cache="pod"}',
+        ),
+    ),
     "mig": (PRODUCTION, ("kubernetes.worker.gpu_resource=nvidia.com/mig-3g.20gb", "models.matting.accelerators=2")),
     "no-policies": (
         TRIAL,
@@ -120,6 +131,8 @@ def complaints(objects: Sequence[Object]) -> list[str]:
         found += [f"{where}: {text}" for text in (*_nothing_empty(each), *_references(each, there))]
         if each["kind"] in ("Deployment", "StatefulSet"):
             found += [f"{where}: {text}" for text in _workload(each)]
+        for template in templates(each):
+            found += [f"{where}: {text}" for text in _pod(template, each)]
     found += _selectors(objects)
     return found
 
@@ -139,19 +152,32 @@ def _nothing_empty(value: Any, path: str = "") -> Iterator[str]:
         yield from _nothing_empty(inner, f"{path}.{key}")
 
 
+def templates(each: Object) -> list[Object]:
+    """Of the pods that an object makes."""
+    if each["kind"] in ("Deployment", "StatefulSet"):
+        return [each["spec"]["template"]]
+    if each["kind"] == "TrainingRuntime":
+        return [job["template"]["spec"]["template"] for job in each["spec"]["template"]["spec"]["replicatedJobs"]]
+    return []
+
+
 def _workload(each: Object) -> Iterator[str]:
-    spec, pod = each["spec"], each["spec"]["template"]["spec"]
+    spec = each["spec"]
     labels = spec["template"]["metadata"]["labels"]
     if not spec["selector"]["matchLabels"].items() <= labels.items():
         yield "the selector does not match the template's labels"
     if labels["app.kubernetes.io/component"] == "worker" and "replicas" in spec:
         yield "has replicas, which belong to who scales"
+
+
+def _pod(template: Object, each: Object) -> Iterator[str]:
+    pod, claims = template["spec"], each["spec"].get("volumeClaimTemplates", [])
     if pod["securityContext"].get("runAsNonRoot") is not True or not pod["securityContext"].get("runAsUser"):
         yield "may run as root"
     if pod["securityContext"].get("seccompProfile") != {"type": "RuntimeDefault"}:
         yield "has no seccomp profile"
     volumes = {volume["name"] for volume in pod["volumes"]}
-    volumes |= {claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])}
+    volumes |= {claim["metadata"]["name"] for claim in claims}
     used: set[str] = set()
     for container in (*pod.get("initContainers", []), *pod["containers"]):
         yield from _container(container)
@@ -203,11 +229,12 @@ def _references(each: Object, there: set[tuple[str, str]]) -> Iterator[str]:
             yield f"names {kind} {name}, which is not there"
 
     spec = each.get("spec", {})
-    pod = spec.get("template", {}).get("spec", {}) if isinstance(spec, dict) else {}
-    yield from needs("ServiceAccount", pod.get("serviceAccountName"))
-    yield from needs("PriorityClass", pod.get("priorityClassName"))
-    for volume in pod.get("volumes", []):
-        yield from needs("ConfigMap", volume.get("configMap", {}).get("name"))
+    for template in templates(each):
+        pod = template["spec"]
+        yield from needs("ServiceAccount", pod.get("serviceAccountName"))
+        yield from needs("PriorityClass", pod.get("priorityClassName"))
+        for volume in pod["volumes"]:
+            yield from needs("ConfigMap", volume.get("configMap", {}).get("name"))
     if target := spec.get("scaleTargetRef"):
         yield from needs(target["kind"], target["name"])
     if reference := each.get("roleRef"):
@@ -224,7 +251,7 @@ def _references(each: Object, there: set[tuple[str, str]]) -> Iterator[str]:
 
 def _selectors(objects: Sequence[Object]) -> Iterator[str]:
     """Services, budgets, policies and monitors select pods that there are; ports of Services are ports of them."""
-    pods = [each["spec"]["template"] for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
+    pods = [template for each in objects for template in templates(each)]
     for each in objects:
         spec = each.get("spec", {})
         if each["kind"] == "Service":
@@ -237,7 +264,7 @@ def _selectors(objects: Sequence[Object]) -> Iterator[str]:
             continue
         selected = [pod for pod in pods if selector.items() <= pod["metadata"]["labels"].items()]
         where = f"{each['kind']} {each['metadata']['name']}"
-        if not selected:
+        if not selected and selector["app.kubernetes.io/component"] != "group":  # those are made job by job
             yield f"{where} selects no pods"
         if each["kind"] == "PodDisruptionBudget" and len(selected) != 1:
             yield f"{where} is for {len(selected)} workloads"

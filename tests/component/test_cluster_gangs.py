@@ -13,15 +13,17 @@ import pytest
 from springtide.domain.errors import ConfigError, Unavailable
 from springtide.domain.ids import ModelName, TenantId, WorkerId
 from springtide.domain.lease import Lease, Payload
+from springtide.fleet.gang_objects import RESOURCES
 from springtide.fleet.gangs import REPORTED_EXIT, GangPhase, GangPods, GangShape, GangView, Runs, gang_name
 from springtide.fleet.kubernetes_api import LightkubeApi
 from springtide.fleet.pytorchjob import ClusterGangs
-from springtide.fleet.rights import GANGS, as_triples
+from springtide.fleet.rights import as_triples, gang_rights
 from springtide.runtime.ids import new_job_id
 from springtide.testing.cluster import Cluster, cluster_world
-from springtide.testing.kubernetes import NO_GPU, PYTORCH_JOB
+from springtide.testing.kubernetes import NO_GPU, PYTORCH_JOB, TRAIN_JOB
 
 FILM = ModelName("film")
+RANKS = {Runs.PYTORCHJOB: ("master-0", "worker-0"), Runs.TRAINJOB: ("node-0-0-abcde", "node-0-1-fghij")}
 POD: dict[str, Any] = {
     "spec": {"volumes": []},
     "before": [],
@@ -35,9 +37,11 @@ POD: dict[str, Any] = {
 class World:
     """Two ranks a gang; the training operator is the test."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, runs_as: Runs) -> None:
         self.cluster = cluster
-        cluster.double.rights = as_triples(GANGS)
+        self.runs_as = runs_as
+        self.kind = RESOURCES[runs_as].kind
+        cluster.double.rights = as_triples(gang_rights({runs_as}))
         self.gangs = self.new("film-1")
         self.view: GangView
 
@@ -49,7 +53,7 @@ class World:
             WorkerId(worker),
             shape=GangShape(processes=2),
             given=GangPods(pod=POD),
-            runs_as=Runs.PYTORCHJOB,
+            runs_as=self.runs_as,
             clock=self.cluster.clock,
         )
 
@@ -71,16 +75,21 @@ class World:
 
     def pods(self, name: str) -> list[str]:
         """As the operator makes them."""
-        uid = self.cluster.double.get("PyTorchJob", name)["metadata"]["uid"]
-        owner = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": name, "uid": uid, "controller": True}
-        names = [f"{name}-master-0", f"{name}-worker-0"]
+        one = self.cluster.double.get(self.kind, name)
+        owner = {"apiVersion": one["apiVersion"], "kind": self.kind, "name": name, "uid": one["metadata"]["uid"]}
+        names = [f"{name}-{rank}" for rank in RANKS[self.runs_as]]
         for pod in names:
             self.make(pod, name, owner)
         return names
 
     def make(self, pod: str, gang: str, owner: dict[str, Any]) -> None:
-        role = "master" if "master" in pod else "worker"
-        marks = {"training.kubeflow.org/job-name": gang, "training.kubeflow.org/job-role": role}
+        first, _ = RANKS[self.runs_as]
+        if self.runs_as is Runs.PYTORCHJOB:
+            role = "master" if pod.endswith(first) else "worker"
+            marks = {"training.kubeflow.org/job-name": gang, "training.kubeflow.org/job-role": role}
+        else:
+            index = "0" if pod.endswith(first) else "1"
+            marks = {"jobset.sigs.k8s.io/jobset-name": gang, "batch.kubernetes.io/job-completion-index": index}
         spec = {"containers": [{"name": "pytorch"}]}
         metadata = {"name": pod, "labels": marks, "ownerReferences": [owner]}
         self.cluster.double.create({"kind": "Pod", "metadata": metadata, "spec": spec})
@@ -107,13 +116,13 @@ class World:
     def condition(self, kind: str, message: str = "") -> None:
         status = {"conditions": [{"type": kind, "status": "True", "message": message}]}
         name = self.view.name
-        self.cluster.double.change("PyTorchJob", name, lambda one: {**one, "status": status}, subresource="status")
+        self.cluster.double.change(self.kind, name, lambda one: {**one, "status": status}, subresource="status")
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=[Runs.PYTORCHJOB, Runs.TRAINJOB])
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     async with cluster_world(tmp_path) as cluster:
-        one = World(cluster)
+        one = World(cluster, request.param)
         await one.gangs.open()
         yield one
         await one.gangs.close()
@@ -127,7 +136,7 @@ async def test_a_gang_runs_when_all_its_pods_do_and_ends_with_rank_0(world: Worl
 
 async def test_the_objects_own_word_counts_too(world: World) -> None:
     await world.running()
-    world.condition("Succeeded")
+    world.condition("Succeeded" if world.runs_as is Runs.PYTORCHJOB else "Complete")
     await world.becomes(GangPhase.SUCCEEDED)
 
 
@@ -135,8 +144,8 @@ async def test_the_objects_own_word_counts_too(world: World) -> None:
     ("code", "reason", "phase", "said"),
     [
         (REPORTED_EXIT, "Error", GangPhase.SUCCEEDED, None),
-        (139, "Error", GangPhase.FAILED, ("crashed", "rank worker-0 was ended by signal 11")),
-        (137, "OOMKilled", GangPhase.FAILED, ("out_of_memory", "rank worker-0 ran out of memory")),
+        (139, "Error", GangPhase.FAILED, ("crashed", "was ended by signal 11")),
+        (137, "OOMKilled", GangPhase.FAILED, ("out_of_memory", "ran out of memory")),
     ],
 )
 async def test_the_end_of_a_rank_is_told_as_what_it_was(
@@ -145,7 +154,8 @@ async def test_the_end_of_a_rank_is_told_as_what_it_was(
     _, worker = await world.running()
     world.end(worker, code, reason)
     error = (await world.becomes(phase)).error
-    assert (None if error is None else (error.code, error.message)) == said
+    rank = RANKS[world.runs_as][1]
+    assert (None if error is None else (error.code, error.message)) == (said and (said[0], f"rank {rank} {said[1]}"))
     assert error is None or error.retryable
 
 
@@ -176,7 +186,7 @@ async def test_a_start_whose_answer_got_lost_makes_no_second_object(world: World
     name = await world.start()
     again = await world.gangs.start(world.lease)
     assert again.name == name
-    assert len(world.cluster.double.all("PyTorchJob")) == 1
+    assert len(world.cluster.double.all(world.kind)) == 1
     with pytest.raises(Unavailable, match="not gone yet"):
         await _start_as_other(world)
 
@@ -201,7 +211,7 @@ async def test_a_stop_returns_when_no_pod_is_left(world: World) -> None:
     for pod in world.cluster.double.all("Pod"):
         world.cluster.double.cluster.gone(pod["metadata"]["name"])
     await world.cluster.passing(stopping)
-    assert world.cluster.double.all("PyTorchJob") == []
+    assert world.cluster.double.all(world.kind) == []
     await world.gangs.stop(world.view.name)  # once more changes nothing
 
 
@@ -227,8 +237,34 @@ async def test_a_killed_api_server_costs_no_gang(world: World) -> None:
 
 
 async def test_a_cluster_without_the_operator_says_so(world: World) -> None:
-    world.cluster.double.kinds.remove(PYTORCH_JOB)
+    world.cluster.double.kinds.remove(PYTORCH_JOB if world.runs_as is Runs.PYTORCHJOB else TRAIN_JOB)
     other = world.new("film-2")
-    with pytest.raises(ConfigError, match=r"PyTorchJob .* no such kind: install its operator"):
+    with pytest.raises(ConfigError, match=rf"{world.kind} .* no such kind: install its operator"):
         await other.open()
     await other.close()
+
+
+async def test_every_act_is_an_event_on_its_object_and_no_right_is_left_over(world: World) -> None:
+    """What is asked of the API server from the first start to the end of a lost gang is what the Role allows."""
+    _, worker = await world.running()
+    await world.gangs.start(world.lease)
+    world.cluster.double.delete("Pod", worker)
+    await world.becomes(GangPhase.FAILED)
+    await world.gangs.stop(world.view.name)
+    assert await world.gangs.list() == []
+    async with asyncio.timeout(10):
+        while {"pods", RESOURCES[world.runs_as].plural} > {
+            one.kind.plural for one in world.cluster.double.requests if one.verb == "watch"
+        }:
+            await asyncio.sleep(0)
+    await world.gangs.close()
+    events = world.cluster.double.all("Event")
+    told = {(one["reason"], one["type"], one["involvedObject"]["kind"]): one["message"] for one in events}
+    assert told == {
+        ("Started", "Normal", world.kind): f"attempt 1 of job {world.lease.id}, in 2 processes",
+        ("Lost", "Warning", world.kind): f"pod {worker} went away; all of it is stopped",
+        ("Deleted", "Normal", world.kind): "its attempt is over for film-1",
+    }
+    assert len({one["involvedObject"]["uid"] for one in events}) == 1
+    used = {(one.kind.group, one.kind.plural, one.verb) for one in world.cluster.double.requests}
+    assert used == as_triples(gang_rights({world.runs_as}))

@@ -12,11 +12,12 @@ from deploy_checks import MATRIX, of_kind
 from springtide.deploy import render
 from springtide.deploy.values import installation
 from springtide.domain.fleet import Decision
-from springtide.domain.ids import ModelName
+from springtide.domain.ids import ModelName, WorkerId
 from springtide.fleet.kubernetes import KubernetesFleet
+from springtide.fleet.kubernetes_election import Election
 from springtide.fleet.rights import CONTROLLER, as_triples
 from springtide.telemetry.metrics_catalogue import CATALOGUE
-from springtide.testing.cluster import Cluster, cluster_world
+from springtide.testing.cluster import Cluster, M, cluster_world
 
 PATH, SETS = MATRIX["versions"]
 
@@ -60,19 +61,55 @@ async def test_the_fleet_scales_what_is_rendered_and_an_apply_leaves_it_so(tmp_p
 
 
 def test_the_role_that_is_rendered_is_what_the_fleet_is_tested_with() -> None:
-    [role] = [
-        each
-        for name, each in of_kind(render.objects(installation(PATH, SETS)), "Role").items()
-        if name.endswith("controller")
-    ]
-    granted = {
+    assert granted(render.objects(installation(PATH, SETS)), "controller") == as_triples(CONTROLLER)
+
+
+async def test_the_controller_uses_every_right_of_its_role_and_no_other(tmp_path: Path) -> None:
+    """Out, in with an idle pod marked, an ordered drain, leadership, a pod whose share does not mount: recorded as the
+    API server authorizes it, and compared with the Role as it is rendered."""
+    async with cluster_world(tmp_path) as cluster:
+        cluster.deployment()
+        election = Election(cluster.api, cluster.clock, lease="springtide-controller", me="one")
+        await election.start()
+        await cluster.until(lambda: election.leads)
+        fleet = KubernetesFleet(cluster.api, cluster.clock, [M], instance="springtide", may_act=lambda: election.leads)
+        await fleet.start()
+        try:
+            await fleet.seen()
+            for replicas in (2, 1):
+                idle = [WorkerId(name) for name in cluster.pods()[:1]]
+                decision = Decision(model=M, replicas=replicas, reason="QUEUE", message="jobs wait")
+                await fleet.apply(decision, drain_first=idle)
+                await cluster.until(lambda wished=replicas: cluster.replicas() == wished and not fleet._acts)
+                await cluster.until(lambda: set(fleet._pods.objects) == set(cluster.pods()))
+            await fleet.drain([WorkerId(cluster.pods()[0])])
+            await cluster.until(lambda: not fleet._errands)
+            [name] = cluster.pods()
+            cluster.double.cluster.fails_to_mount(name, "mount.nfs: Connection timed out")
+            await cluster.until(lambda: name in fleet._pods.objects)
+            await fleet.observe()
+            await cluster.clock.advance(60)
+            await fleet.observe()
+            await cluster.until(lambda: cluster.double.count(verb="list", plural="events") == 1)
+        finally:
+            await fleet.stop(0.0)
+            await election.stop()
+        used = {
+            (one.kind.group, one.kind.plural + (f"/{one.subresource}" if one.subresource else ""), one.verb)
+            for one in cluster.double.requests
+        }
+        assert used == granted(render.objects(installation(PATH, SETS)), "controller")
+
+
+def granted(objects: list[dict[str, Any]], part: str) -> set[tuple[str, str, str]]:
+    [role] = [each for name, each in of_kind(objects, "Role").items() if name.endswith(part)]
+    return {
         (group, resource, verb)
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert granted == as_triples(CONTROLLER)
 
 
 def test_autoscalers_ask_for_metrics_that_are_told() -> None:

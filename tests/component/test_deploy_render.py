@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deploy_checks import GOLDEN, MATRIX, PRODUCTION, TRIAL, Unknown, complaints, misshapen, of_kind
+from deploy_checks import GOLDEN, MATRIX, PRODUCTION, TRIAL, Unknown, complaints, misshapen, of_kind, templates
 
 from springtide.config import load_config
 from springtide.deploy import render
@@ -49,7 +49,10 @@ def test_every_object_has_the_shape_that_its_kind_has(made: Installation) -> Non
                 assert misshapen(each, version) == [], each["metadata"]["name"]
                 known += 1
             except Unknown:
-                assert each["kind"] in ("ScaledObject", "HTTPRoute", "PodMonitor")
+                assert each["kind"] in ("ScaledObject", "HTTPRoute", "PodMonitor", "TrainingRuntime")
+    for template in (one for each in render.objects(made) for one in templates(each)):
+        metadata = {"name": "x", **template["metadata"]}
+        assert misshapen({"apiVersion": "v1", "kind": "Pod", **template, "metadata": metadata}, "1.37") == []
     assert known > 20
 
 
@@ -102,9 +105,10 @@ def test_what_the_pods_read_is_a_configuration(made: Installation, tmp_path: Pat
 
 def test_custom_objects_have_the_shape_of_their_definitions(definitions: Callable[..., Any]) -> None:
     files = ("keda.sh_scaledobjects", "gateway.networking.k8s.io_httproutes", "monitoring.coreos.com_podmonitors")
-    problems, kinds = definitions(*files), {"ScaledObject", "HTTPRoute", "PodMonitor"}
+    problems = definitions(*files, "trainer.kubeflow.org_trainingruntimes")
+    kinds = {"ScaledObject", "HTTPRoute", "PodMonitor", "TrainingRuntime"}
     seen: set[str] = set()
-    for name in ("production", "polled", "route"):
+    for name in ("production", "polled", "route", "trainjobs"):
         for each in render.objects(installation(*MATRIX[name])):
             if each["kind"] in kinds:
                 assert problems(each) == []
@@ -193,7 +197,7 @@ def test_who_starts_groups_of_processes_may_do_so_and_computes_nothing() -> None
     assert "initContainers" not in pod
     assert "nvidia.com/gpu" not in pod["containers"][0]["resources"]["limits"]
     rules = of_kind(objects, "Role")["springtide-launcher"]["rules"]
-    assert {"pytorchjobs", "trainjobs"} <= {resource for rule in rules for resource in rule["resources"]}
+    assert {resource for rule in rules for resource in rule["resources"]} == {"pytorchjobs", "pods", "events"}
     assert not {"deployments", "deployments/scale", "secrets"} & {each for rule in rules for each in rule["resources"]}
 
 
@@ -255,6 +259,7 @@ def test_autoscalers_and_the_adapter_agree_on_metrics() -> None:
         (("kubernetes.scalling=keda",), "kubernetes.scalling"),
         (("kubernetes.keda.fallback_replicas=7",), "fallback_replicas"),
         (("kubernetes.weights.image=a/b:1",), "image and claim"),
+        (("models.speech={engine='synthetic', execution='distributed', group={runs_as='processes'}}",), "runs_as"),
         (("models.speech",), "key=value"),
         (("server.port.x=1", "server.port=1", "server.port.y=1"), "port"),
     ],
@@ -319,7 +324,8 @@ def test_every_comment_is_of_a_key_that_is_rendered() -> None:
     from springtide.deploy import comments
 
     text = "".join(
-        render.as_text(render.objects(installation(*MATRIX[name]))) for name in ("production", "hpa", "route", "trial")
+        render.as_text(render.objects(installation(*MATRIX[name])))
+        for name in ("production", "hpa", "route", "trial", "trainjobs")
     )
     flat = re.sub(r"\n *# ?", " ", text)
     for why in comments._WHY.values():

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from springtide.cli import checks_machine, checks_services, doctor
 from springtide.cli.main import app
 from springtide.config import Config
+from springtide.deploy.installation import Installation
+from springtide.deploy.needs import needs
 from springtide.domain.finding import Finding, Health
 from springtide.domain.fleet import QueueView, WorkerView
 from springtide.domain.ids import WorkerId
@@ -24,6 +26,7 @@ from springtide.fleet import kubernetes_checks as cluster_checks
 from springtide.fleet.rights import CONTROLLER, DOCTOR, DOCTOR_CLUSTER, as_triples
 from springtide.runtime.gpus import Gpu
 from springtide.testing.cluster import Cluster, M, cluster_world
+from springtide.testing.kubernetes import SCALED_OBJECT
 from springtide.testing.servers import NoServer, ValkeyServer, free_port, valkey_server
 
 NOW_S = 1_800_000_000.0
@@ -188,8 +191,8 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         yield one
 
 
-async def looked(cluster: Cluster, *, gpu: str | None = None, scaling: str = "springtide") -> list[Finding]:
-    return await cluster_checks.checks(cluster.api, "springtide", [M], gpu=gpu, scaling=scaling)
+async def looked(cluster: Cluster, **wanted: Any) -> list[Finding]:
+    return await cluster_checks.checks(cluster.api, "springtide", [M], cluster_checks.Wanted(**wanted))
 
 
 async def test_a_cluster_that_is_well(cluster: Cluster) -> None:
@@ -221,10 +224,10 @@ async def test_a_share_of_models_that_does_not_mount(cluster: Cluster) -> None:
     cluster.double.cluster.next_pods = "scheduled"
     cluster.deployment(replicas=1)
     [name] = cluster.pods()
-    event = {"involvedObject": {"name": name}, "type": "Warning", "reason": "FailedMount", "message": "nfs: timed out"}
-    cluster.double.create({"kind": "Event", "metadata": {"name": "e"}, **event})
+    cluster.double.cluster.fails_to_mount(name, "nfs: timed out")
     found = of(await looked(cluster), f"pod {name}")
     assert "nfs: timed out" in found.message
+    assert "mend or reach the share" in (found.cure or "")
 
 
 async def test_nodes_without_the_device_plugin(cluster: Cluster) -> None:
@@ -255,13 +258,56 @@ async def test_a_claim_without_a_volume(cluster: Cluster) -> None:
 
 
 async def test_keda_that_is_absent_or_not_ready(cluster: Cluster) -> None:
-    absent = of(await looked(cluster, scaling="keda"), "KEDA")
+    cluster.double.kinds.remove(SCALED_OBJECT)
+    wanted: dict[str, Any] = {"scaling": "keda", "definitions": definitions_of(scaling="keda")}
+    absent = of(await looked(cluster, **wanted), "definitions")
     assert (absent.health, "install KEDA" in (absent.cure or "")) == (Health.TROUBLE, True)
+    assert of(await looked(cluster, **wanted), "KEDA").health is Health.SKIPPED
+    cluster.double.kinds.add(SCALED_OBJECT)
     cluster.double.create({"kind": "CustomResourceDefinition", "metadata": {"name": "scaledobjects.keda.sh"}})
     condition = {"type": "Ready", "status": "False", "message": "error establishing a connection"}
     scaled: dict[str, Any] = {"kind": "ScaledObject", "metadata": {"name": "m"}, "status": {"conditions": [condition]}}
     cluster.double.create(scaled)
-    assert "error establishing" in of(await looked(cluster, scaling="keda"), "KEDA").message
+    assert "error establishing" in of(await looked(cluster, **wanted), "KEDA").message
+    assert of(await looked(cluster, **wanted), "definitions").health is Health.WELL
+
+
+FILM = {"engine": "springtide.engines.synthetic.group:SyntheticGroup", "execution": "distributed"}
+
+
+def definitions_of(models: dict[str, Any] | None = None, **kubernetes: Any) -> dict[str, tuple[str, str]]:
+    config = Config(models=models or {M: {"engine": "synthetic"}}, kubernetes=kubernetes)
+    return {one.definition: (one.because, one.cure) for one in needs(Installation(config, {}))}
+
+
+@pytest.mark.parametrize(
+    ("definition", "config"),
+    [
+        ("scaledobjects.keda.sh", {"scaling": "keda"}),
+        ("podmonitors.monitoring.coreos.com", {"pod_monitors": True}),
+        ("prometheusrules.monitoring.coreos.com", {"pod_monitors": True}),
+        ("httproutes.gateway.networking.k8s.io", {"http_route": {"enabled": True, "gateway": "edge"}}),
+        ("localqueues.kueue.x-k8s.io", {"worker": {"queue": "gpus"}}),
+        ("podgroups.scheduling.volcano.sh", {"worker": {"scheduler": "volcano"}}),
+        ("pytorchjobs.kubeflow.org", {"models": {"film": FILM}}),
+        ("trainjobs.trainer.kubeflow.org", {"models": {"film": {**FILM, "group": {"runs_as": "trainjob"}}}}),
+        ("jobsets.jobset.x-k8s.io", {"models": {"film": {**FILM, "group": {"runs_as": "trainjob"}}}}),
+        ("localqueues.kueue.x-k8s.io", {"models": {"film": {**FILM, "group": {"queue": "gpus"}}}}),
+        ("podgroups.scheduling.volcano.sh", {"models": {"film": {**FILM, "group": {"volcano_queue": "gpus"}}}}),
+    ],
+)
+async def test_a_definition_that_the_configuration_needs_and_the_cluster_lacks(
+    cluster: Cluster, definition: str, config: dict[str, Any]
+) -> None:
+    wanted = definitions_of(**config)
+    found = [one for one in await looked(cluster, definitions=wanted) if one.check == "definitions"]
+    [one] = [one for one in found if definition in one.message]
+    assert one.health is Health.TROUBLE
+    assert one.cure is not None and ("install" in one.cure or "apply" in one.cure)
+    for name in wanted:
+        cluster.double.create({"kind": "CustomResourceDefinition", "metadata": {"name": name}})
+    assert of(await looked(cluster, definitions=wanted), "definitions").health is Health.WELL
+    assert definitions_of() == {}
 
 
 async def test_what_may_not_be_looked_at_is_unknown_and_not_well(cluster: Cluster) -> None:

@@ -272,6 +272,25 @@ async def test_a_container_that_cannot_begin_says_why(world: World, reason: str,
     assert (trouble.code, "because" in trouble.message) == (code, True)
 
 
+async def test_a_share_that_does_not_mount_says_so(world: World) -> None:
+    """By its status it is a pod whose image is being fetched: only events tell, and nobody asks for them before."""
+    world.double.cluster.next_pods = "scheduled"
+    await world.brought(1)
+    [name] = world.cluster.pods()
+    assert (await world.replica()).trouble is None
+    assert world.double.count(verb="list", plural="events") == 0
+    world.double.cluster.fails_to_mount(name, "mount.nfs: Connection timed out")
+    await world.cluster.clock.advance(60)
+    trouble = await world.trouble()
+    assert (trouble.code, "Connection timed out" in trouble.message) == ("volume_not_mounted", True)
+    for _ in range(20):
+        await world.fleet.observe()
+    assert world.double.count(verb="list", plural="events") == 1
+    world.double.cluster.ready(name)
+    while (await world.replica()).trouble is not None:
+        await asyncio.sleep(0.001)
+
+
 async def test_a_quota_shows_as_workers_that_are_missing(world: World) -> None:
     world.double.cluster.quota = 1
     await world.want(3)

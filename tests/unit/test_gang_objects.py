@@ -118,8 +118,9 @@ def test_a_pytorchjob_has_all_ranks_of_one_size_and_restarts_none_of_them() -> N
 
 def test_what_the_cluster_says_of_its_kinds_holds(definitions: Callable[..., Any]) -> None:
     problems = definitions("kubeflow.org_pytorchjobs", "trainer.kubeflow.org_trainjobs")
-    for runs_as in (Runs.PYTORCHJOB, Runs.TRAINJOB):
-        found = made(lease(prompt=NASTY[0]), runs_as=runs_as, queue="q", volcano_queue="v")
+    for runs_as, is_ours in ((Runs.PYTORCHJOB, False), (Runs.TRAINJOB, False), (Runs.TRAINJOB, True)):
+        one = lease(prompt=NASTY[0])
+        found = made(one, runs_as=runs_as, queue="q", volcano_queue="v", runtime_is_ours=is_ours)
         assert problems(found) == []
 
 

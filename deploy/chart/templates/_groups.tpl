@@ -64,9 +64,17 @@
 {{- $longest := 0 -}}
 {{- $loads := 0 -}}
 {{- $launches := false -}}
+{{- $own := dict -}}
 {{- range $member := .members -}}
 {{- $one := get $.models $member -}}
-{{- if eq $one.execution "distributed" -}}{{- $launches = true -}}{{- end -}}
+{{- if eq $one.execution "distributed" -}}
+{{- $launches = true -}}
+{{- $own = fromYaml (include "springtide.over" (dict "below" (fromYaml (include "springtide.groupDefaults" .)) "above" ($one.group | default dict))) -}}
+{{- if eq $own.runs_as "processes" -}}
+{{- fail (printf "models.%s.group.runs_as: in a cluster a group is an object of its own; leave it out, or set pytorchjob or trainjob" $member) -}}
+{{- end -}}
+{{- if eq $own.runs_as "auto" -}}{{- $_ := set $own "runs_as" "pytorchjob" -}}{{- end -}}
+{{- end -}}
 {{- $longest = max $longest (int (ceil $one.timeout_s)) (int (ceil $one.grace_s)) -}}
 {{- $loads = max $loads (int (ceil (mulf $one.load_timeout_s $one.load_attempts))) -}}
 {{- end -}}
@@ -84,6 +92,8 @@ maxReplicas: {{ int .sizes.max_replicas }}
 accelerators: {{ .sizes.accelerators }}
 # Its jobs run in groups of processes that it starts: it computes nothing itself.
 launches: {{ $launches }}
+ranks: {{ toJson $own }}
+runtimeName: {{ include "springtide.objectName" (printf "%s-group-%s%s" $k.name $model $suffix) }}
 graceSeconds: {{ add $longest 45 }}
 loadSeconds: {{ add $loads 60 }}
 cpu: {{ $launches | ternary "250m" ($pods.cpu | default $cpus | default "1") | quote }}
@@ -104,6 +114,15 @@ gpus:
   {{- end }}
 pods:
   {{- toYaml $pods | nindent 2 }}
+{{- end -}}
+
+{{/* What groups of processes are started as: pytorchjob, trainjob. */}}
+{{- define "springtide.started" -}}
+{{- $found := list -}}
+{{- range (fromYaml (include "springtide.groups" .)).groups -}}
+{{- if .launches -}}{{- $found = append $found .ranks.runs_as -}}{{- end -}}
+{{- end -}}
+{{- toYaml (sortAlpha (uniq $found)) -}}
 {{- end -}}
 
 {{/* springtide.toml as the pods read it: a worker may take as long to leave as its longest job, and is ready only after

@@ -17,6 +17,15 @@ max_replicas: 1
 accelerators: 0
 {{- end -}}
 
+{{- define "springtide.groupDefaults" -}}
+processes: 1
+gpus_each: 0
+cpus_each: 0
+runs_as: auto
+runtime: ""
+volcano_queue: ""
+{{- end -}}
+
 {{- define "springtide.serverDefaults" -}}
 max_upload_mb: 2048
 {{- end -}}
@@ -27,7 +36,6 @@ max_upload_mb: 2048
   resources:
     - deployments
   verbs:
-    - get
     - list
     - watch
 - apiGroups:
@@ -42,7 +50,6 @@ max_upload_mb: 2048
   resources:
     - pods
   verbs:
-    - get
     - list
     - watch
     - patch
@@ -57,8 +64,13 @@ max_upload_mb: 2048
   resources:
     - events
   verbs:
+    - list
+- apiGroups:
+    - ""
+  resources:
+    - events
+  verbs:
     - create
-    - patch
 - apiGroups:
     - coordination.k8s.io
   resources:
@@ -69,7 +81,7 @@ max_upload_mb: 2048
     - update
 {{- end -}}
 
-{{- define "springtide.launcherRules" -}}
+{{- define "springtide.pytorchjobRules" -}}
 - apiGroups:
     - kubeflow.org
   resources:
@@ -79,8 +91,10 @@ max_upload_mb: 2048
     - list
     - watch
     - create
-    - patch
     - delete
+{{- end -}}
+
+{{- define "springtide.trainjobRules" -}}
 - apiGroups:
     - trainer.kubeflow.org
   resources:
@@ -90,14 +104,15 @@ max_upload_mb: 2048
     - list
     - watch
     - create
-    - patch
     - delete
+{{- end -}}
+
+{{- define "springtide.gangRules" -}}
 - apiGroups:
     - ""
   resources:
     - pods
   verbs:
-    - get
     - list
     - watch
 - apiGroups:
@@ -106,5 +121,4 @@ max_upload_mb: 2048
     - events
   verbs:
     - create
-    - patch
 {{- end -}}

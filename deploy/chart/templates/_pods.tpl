@@ -152,3 +152,95 @@ imagePullSecrets:
     fieldRef:
       fieldPath: metadata.namespace
 {{- end -}}
+
+{{/* Of the pods' settings. */}}
+{{- define "springtide.tolerations" -}}
+{{- with .tolerations -}}
+{{- toYaml . }}
+{{ end -}}
+# A node that does not answer is left after seconds, not after the usual five minutes.
+{{- $after := int .gone_after_s }}
+{{- range list "not-ready" "unreachable" }}
+- key: node.kubernetes.io/{{ . }}
+  operator: Exists
+  effect: NoExecute
+  tolerationSeconds: {{ $after }}
+{{- end }}
+{{- end -}}
+
+{{/* list $ group: copies model files into the cache; the same as springtide.deploy.weights. */}}
+{{- define "springtide.weightsContainer" -}}
+{{- $root := index . 0 -}}
+{{- $group := index . 1 -}}
+{{- $k := $root.Values.kubernetes -}}
+{{- $weights := $k.weights -}}
+- name: weights
+  image: {{ $group.image | quote }}
+  imagePullPolicy: {{ $k.images.pull_policy }}
+  args:
+    - models
+    - stage
+    {{- range $group.members }}
+    - {{ . | quote }}
+    {{- end }}
+    {{- if or $weights.image $weights.claim }}
+    - --share
+    - /share
+    - --share-timeout
+    - {{ int $weights.share_timeout_s | quote }}
+    {{- end }}
+    {{- with $weights.url }}
+    - --url
+    - {{ . | quote }}
+    {{- end }}
+    {{- if not $weights.pull }}
+    - --no-pull
+    {{- end }}
+  env:
+    {{- include "springtide.env" (dict "root" $root "broker" false "ledger" false) | trim | nindent 4 }}
+  securityContext:
+    {{- include "springtide.containerSecurity" $root | nindent 4 }}
+  resources:
+    requests:
+      cpu: 500m
+      memory: 1Gi
+    limits:
+      cpu: "2"
+      memory: 2Gi
+  volumeMounts:
+    {{- include "springtide.mounts" $root | nindent 4 }}
+    - name: weights
+      mountPath: /weights
+    {{- if or $weights.image $weights.claim }}
+    - name: share
+      mountPath: /share
+      readOnly: true
+    {{- end }}
+{{- end -}}
+
+{{/* list $ copies: the cache, and the share for a pod that copies from it. */}}
+{{- define "springtide.weightsVolumes" -}}
+{{- $k := (index . 0).Values.kubernetes -}}
+{{- $weights := $k.weights -}}
+- name: weights
+  {{- if eq $weights.cache "node" }}
+  hostPath:
+    path: {{ $weights.cache_path }}
+    type: Directory
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ $weights.cache_size }}
+  {{- end }}
+{{- if not (index . 1) }}
+{{- else if $weights.image }}
+- name: share
+  image:
+    reference: {{ $weights.image | quote }}
+    pullPolicy: {{ $k.images.pull_policy }}
+{{- else if $weights.claim }}
+- name: share
+  persistentVolumeClaim:
+    claimName: {{ $weights.claim }}
+    readOnly: true
+{{- end }}
+{{- end -}}

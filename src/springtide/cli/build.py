@@ -393,13 +393,15 @@ def _gang_pods(config: Config, name: str) -> GangPods | None:
         return None
     from springtide.deploy.groups import rank_pod
     from springtide.deploy.installation import Installation, WorkerGroup
+    from springtide.fleet import labels
 
-    group = model.group
+    group, made = model.group, WorkerGroup(config, name)
     return GangPods(
-        pod=rank_pod(Installation(config, {}), WorkerGroup(config, name)),
+        pod=rank_pod(Installation(config, {}), made),
         instance=config.kubernetes.name,
         template=group.template,
-        runtime=group.runtime,
+        runtime=group.runtime or labels.runtime_name(config.kubernetes.name, made.model, made.version),
+        runtime_is_ours=not group.runtime,
         queue=group.queue,
         volcano_queue=group.volcano_queue,
         keep_s=group.keep_s,

@@ -48,8 +48,10 @@ async def examine(config: Config) -> list[Finding]:
 
 
 async def _cluster(config: Config) -> list[Finding]:
+    from springtide.deploy.installation import Installation
+    from springtide.deploy.needs import needs
     from springtide.fleet.kubernetes_api import LightkubeApi
-    from springtide.fleet.kubernetes_checks import checks
+    from springtide.fleet.kubernetes_checks import Wanted, checks
 
     given = config.kubernetes
     wants_gpu = any(one.accelerators > 0 for one in (*config.models.values(), *config.workers.values()))
@@ -59,8 +61,12 @@ async def _cluster(config: Config) -> list[Finding]:
     except SpringtideError as error:
         return [unknown("cluster", error.message, "set KUBECONFIG, or run it in the controller's pod")]
     try:
-        gpu = given.worker.gpu_resource if wants_gpu else None
-        return await checks(api, given.name, scaled.scaled(config), gpu=gpu, scaling=given.scaling)
+        wanted = Wanted(
+            gpu=given.worker.gpu_resource if wants_gpu else None,
+            definitions={one.definition: (one.because, one.cure) for one in needs(Installation(config, {}))},
+            scaling=given.scaling,
+        )
+        return await checks(api, given.name, scaled.scaled(config), wanted)
     finally:
         await api.stop()
 

@@ -31,13 +31,20 @@ class GroupConfig(Section):
     template: str | None = Field(
         default=None, description="In a cluster: file with the Jinja2 template of the object; default: the shipped one."
     )
-    runtime: str = Field(default="torch-distributed", description="Of a TrainJob: its ClusterTrainingRuntime.")
+    runtime: str = Field(
+        default="",
+        description="Of a TrainJob: a ClusterTrainingRuntime of the cluster, such as torch-distributed, where each rank "
+        "fetches its inputs itself; default: the TrainingRuntime that `springtide deploy render` writes for the model.",
+    )
     queue: str = Field(
         default="",
         description="In a cluster: Kueue's LocalQueue. Sizes are fixed: Kueue restarts every pod of an admitted "
         "PyTorchJob that is scaled.",
     )
-    volcano_queue: str = Field(default="", description="In a cluster: Volcano's queue, for a PyTorchJob.")
+    volcano_queue: str = Field(
+        default="",
+        description="In a cluster: Volcano's queue; `scheduler` of [kubernetes.models.NAME] is then volcano.",
+    )
     keep_s: int = Field(
         default=600,
         ge=0,

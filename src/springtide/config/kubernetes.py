@@ -133,7 +133,10 @@ class WeightsConfig(Section):
     SHA-256, and goes on to the next source where one is down: the share or image, object storage, package registries.
     """
 
-    image: str = Field(default="", description="Image volume that holds the weights folder (Kubernetes 1.33 or later).")
+    image: str = Field(
+        default="",
+        description="Image volume that holds the weights folder (Kubernetes 1.35, or 1.33 with the feature gate ImageVolume).",
+    )
     claim: str = Field(default="", description="PersistentVolumeClaim, read-only-many, that holds the weights folder.")
     url: str = Field(
         default="", pattern=r"^(s3://.+)?$", description="s3://bucket/prefix?endpoint=...: object storage with them."

@@ -63,6 +63,15 @@ _WHY: dict[tuple[str, str], str] = {  # (kind, or kind/component) and path -> co
         "PodDisruptionBudget",
         "spec.unhealthyPodEvictionPolicy",
     ): "Pods that are not ready hold up no node's maintenance.",
+    (f"Role/{labels.WORKER}", "rules"): (
+        "An attempt of a distributed model is an object, made and deleted by the model's worker; it looks at the pods."
+    ),
+    ("TrainingRuntime", "spec.template.spec.replicatedJobs.template.spec.backoffLimit"): (
+        "Nothing is restarted in place: a lost rank ends its group, and the next attempt has a new one."
+    ),
+    ("TrainingRuntime", "spec.template.spec.replicatedJobs.template.spec.template.spec.initContainers"): (
+        "The model's files, then the inputs of the job, which the TrainJob names."
+    ),
     ("Role", "rules"): (
         "The scale of Deployments, and an annotation on pods (pod-deletion-cost: idle ones go first). No right to "
         "change what a Deployment runs, nor to delete."

@@ -67,7 +67,7 @@ def _deployment(to: Installation, component: str, given: ControlConfig, containe
                     "serviceAccountName": to.named(component),
                     "automountServiceAccountToken": leads,
                     **pods.pull_secrets(to),
-                    **({"priorityClassName": to.named("control")} if to.settings.priority_classes else {}),
+                    **pods.priority(to, "control"),
                     "terminationGracePeriodSeconds": 60,
                     "securityContext": pods.pod_security(),
                     "affinity": {"podAntiAffinity": pods.apart(selector)},

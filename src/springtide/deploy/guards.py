@@ -78,6 +78,9 @@ def network(to: Installation) -> list[Object]:
         _policy(to, labels.CONTROLLER, of_controller, _out(to)),
         _policy(to, labels.WORKER, [watchers], _out(to)),
     ]
+    if any(group.launches for group in to.groups):
+        ranks: Object = {"podSelector": {"matchLabels": labels.selector(to.name, labels.GROUP)}}
+        found.append(_policy(to, labels.GROUP, [{"from": [ranks]}], [*_out(to), {"to": [ranks]}]))
     trial = to.settings.trial
     for part, enabled, port in (
         ("redis", trial.redis, 6379),

@@ -12,6 +12,7 @@ from springtide.config.kubernetes import KubernetesConfig, WorkerPodConfig
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import parted
 from springtide.fleet import labels
+from springtide.fleet.gangs import Runs
 
 Object = dict[str, Any]  # a Kubernetes object, or a part of one, as JSON has it
 
@@ -62,6 +63,14 @@ class WorkerGroup:
     def launches(self) -> bool:
         """Whether its jobs run in groups of processes that it starts: it computes nothing itself."""
         return any(model.is_distributed for model in self.members.values())
+
+    @property
+    def runs_as(self) -> Runs | None:
+        """What those groups are in a cluster; None where it starts none."""
+        [first, *_] = self.members.values()
+        if not self.launches:
+            return None
+        return Runs.PYTORCHJOB if first.group.runs_as == "auto" else Runs(first.group.runs_as)
 
     @property
     def grace_s(self) -> int:
@@ -151,6 +160,11 @@ class Installation:
             problems.append(
                 f"kubernetes.scaling: a plain HPA cannot ask for the queue of {', '.join(beside)} (its selectors "
                 "take no @); use springtide or keda"
+            )
+        if here := [group.name for group in self.groups if group.runs_as is Runs.PROCESSES]:
+            problems.append(
+                f"models.{here[0]}.group.runs_as: in a cluster a group is an object of its own; leave it out, or set "
+                "pytorchjob or trainjob"
             )
         if unknown := sorted(set(settings.models) - {group.name for group in self.groups}):
             problems.append(f"kubernetes.models: no workers of that name: {', '.join(unknown)}")

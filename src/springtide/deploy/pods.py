@@ -236,6 +236,10 @@ def pull_secrets(to: Installation) -> Object:
     return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
 
 
+def priority(to: Installation, part: str) -> Object:
+    return {"priorityClassName": to.named(part)} if to.settings.priority_classes else {}
+
+
 def disruption_budget(metadata: Object, selector: Mapping[str, str]) -> Object:
     """One pod at a time may be evicted: with a share or a minimum, one replica could never leave its node."""
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from springtide.deploy import control_plane, edges, guards, monitors, pods, scaling, trial, workers
+from springtide.deploy import control_plane, edges, groups, guards, monitors, pods, scaling, trial, workers
 from springtide.deploy.comments import why_of
 from springtide.deploy.installation import Installation, Object
 from springtide.deploy.yaml_text import to_yaml
@@ -23,7 +23,7 @@ def files(to: Installation) -> Files:
         "10-config.yaml": [pods.config_map(to)],
         "20-trial.yaml": trial.objects(to),
         "30-control-plane.yaml": control_plane.objects(to),
-        "40-workers.yaml": workers.objects(to),
+        "40-workers.yaml": [*workers.objects(to), *groups.objects(to)],
         "50-scaling.yaml": scaling.objects(to),
         "60-network.yaml": [*guards.network(to), *edges.objects(to)],
         "70-monitoring.yaml": monitors.objects(to),

@@ -13,7 +13,7 @@ from springtide.deploy import pods, weights
 from springtide.deploy.installation import Installation, Object, WorkerGroup
 from springtide.domain.ids import parted
 from springtide.fleet import labels
-from springtide.fleet.rights import GANGS
+from springtide.fleet.rights import gang_rights
 
 LAUNCHER = "launcher"  # the account of workers that start groups of processes, which is asked of the API server
 ROLLOUT_MARGIN_S = 300  # beyond loading: a node that must be added, an image that must be fetched
@@ -27,9 +27,9 @@ DRAIN = "kill -TERM 1; while :; do sleep 1; done"
 def objects(to: Installation) -> list[Object]:
     """All of it, group by group."""
     found: list[Object] = [pods.account(to, labels.WORKER)]
-    if any(group.launches for group in to.groups):
+    if started := {group.runs_as for group in to.groups if group.runs_as is not None}:
         found.append(pods.account(to, LAUNCHER, labels.WORKER))
-        found += pods.rights(to, LAUNCHER, GANGS, labels.WORKER)
+        found += pods.rights(to, LAUNCHER, gang_rights(started), labels.WORKER)
     for group in to.groups:
         selector = labels.worker_selector(to.name, group.model, group.version)
         found.append(deployment(to, group))
@@ -91,7 +91,7 @@ def _pod(to: Installation, group: WorkerGroup, selector: dict[str, str]) -> Obje
         "serviceAccountName": to.named(LAUNCHER if group.launches else labels.WORKER),
         "automountServiceAccountToken": group.launches,
         **pods.pull_secrets(to),
-        **({"priorityClassName": to.named("workers")} if to.settings.priority_classes else {}),
+        **pods.priority(to, "workers"),
         **pods.some(runtimeClassName=given.runtime_class, schedulerName=given.scheduler),
         "terminationGracePeriodSeconds": group.grace_s,
         "securityContext": pods.pod_security(),

@@ -29,7 +29,6 @@ TRAIN_JOBS = Resource(group="trainer.kubeflow.org", version="v1alpha1", plural="
 RESOURCES = {Runs.PYTORCHJOB: PYTORCH_JOBS, Runs.TRAINJOB: TRAIN_JOBS}
 
 ORDER = "SPRINGTIDE_RANK_ORDER"  # the lease: msgpack in base64
-GANG_MODEL = "springtide.dev/gang-of"  # label: the model, where it is legal as one
 WORKER_ANNOTATION = "springtide.dev/worker"  # who holds the lease
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 ORDER_BYTES_MAX = 96 << 10  # Linux takes 128 KiB in a variable, etcd 1.5 MiB in an object
@@ -57,11 +56,6 @@ def as_yaml(value: Any) -> str:
 def for_variable(text: str) -> str:
     """Text for the value of an environment variable or an argument of a container, where `$(NAME)` is replaced."""
     return text.replace("$", "$$")
-
-
-def gang_labels(given: GangPods, model: str) -> dict[str, str]:
-    """By which the gangs of a model are found."""
-    return {**labels.selector(given.instance, "group"), GANG_MODEL: labels.label_value(model)}
 
 
 def render(lease: Lease, shape: GangShape, given: GangPods, *, runs_as: Runs) -> Object:
@@ -100,13 +94,14 @@ def _context(lease: Lease, shape: GangShape, given: GangPods) -> dict[str, Any]:
         "gpus_each": shape.gpus_each,
         "deadline_s": int(shape.start_timeout_s + lease.timeout_s) + LATE_S,
         "keep_s": given.keep_s,
-        "labels": {**gang_labels(given, lease.model), **queue},
+        "labels": {**labels.group_selector(given.instance, lease.model), **queue},
         "annotations": {WORKER_ANNOTATION: lease.worker, labels.MODEL_ANNOTATION: lease.model},
         "env": [{"name": ORDER, "value": order}],
         "pod": {**given.pod, "patch": {key: given.pod["spec"][key] for key in PATCHABLE if key in given.pod["spec"]}}
         if given.pod
         else {},
         "runtime": given.runtime,
+        "runtime_kind": "TrainingRuntime" if given.runtime_is_ours else "ClusterTrainingRuntime",
         "volcano_queue": given.volcano_queue,
     }
 

@@ -17,6 +17,7 @@ from springtide.domain.ids import JobId, WorkerId
 from springtide.domain.job import JobError
 from springtide.domain.lease import Lease, Payload
 
+FETCH = "fetch"  # the init container that brings the inputs of an attempt
 REPORTED_EXIT = 3  # of a rank that has told the broker how the attempt ended, and it did not end well
 _NAME = re.compile(r"job-([0-9a-f]{32})-(\d+)")
 
@@ -43,7 +44,8 @@ class GangPods(msgspec.Struct, frozen=True, kw_only=True):
     pod: dict[str, Any] = {}  # for templates: spec, container, env, resources, fetch_resources, before
     instance: str = "springtide"  # [kubernetes] name
     template: str | None = None  # file of the operator's own
-    runtime: str = "torch-distributed"  # ClusterTrainingRuntime of a TrainJob
+    runtime: str = "torch-distributed"  # of a TrainJob
+    runtime_is_ours: bool = False  # as `deploy` wrote it for this model; else a ClusterTrainingRuntime of the cluster
     queue: str = ""  # Kueue's LocalQueue
     volcano_queue: str = ""
     keep_s: int = 600  # an object that is over, for who reads its logs

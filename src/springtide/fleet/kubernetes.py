@@ -24,6 +24,7 @@ from springtide.fleet.kubernetes_api import DEPLOYMENTS, PODS, ApiRefused, Kuber
 from springtide.fleet.kubernetes_events import Events
 from springtide.fleet.kubernetes_pods import is_over, replica_of, trouble_of_deployment
 from springtide.fleet.kubernetes_reflector import Reflector
+from springtide.fleet.kubernetes_volumes import Volumes
 from springtide.fleet.wishes import Wishes
 from springtide.runtime.backoff import Backoff
 
@@ -65,7 +66,8 @@ class KubernetesFleet:
         query = labels.as_query(labels.worker_selector(instance))
         self._pods = Reflector(api, PODS, clock, labels=query, on_gone=self._note_gone)
         self._deployments = Reflector(api, DEPLOYMENTS, clock, labels=query)
-        self._events = Events(api, clock)
+        self._events = Events(api, clock, component="springtide-controller")
+        self._volumes = Volumes(api, clock)
         self._wanted: dict[ModelName, _Wish] = {}
         self._acts: dict[ModelName, asyncio.Task[None]] = {}
         self._written: dict[ModelName, tuple[int, str]] = {}  # replicas, and the version that made them
@@ -97,10 +99,14 @@ class KubernetesFleet:
             why = self._pods.problem or self._deployments.problem or "it was not asked yet"
             raise Unavailable(f"the cluster has not been seen yet: {why}")
         replicas: list[Replica] = []
+        if self._volumes.is_due(self._pods.objects.values()):
+            self._in_passing(self._volumes.look())
         for pod in self._pods.objects.values():
             model = self._model_of(pod)
             if model is not None and not is_over(pod):
-                replicas.append(replica_of(pod, model))
+                one = replica_of(pod, model)
+                trouble = one.trouble or self._volumes.trouble_of(pod)
+                replicas.append(msgspec.structs.replace(one, trouble=trouble))
         for model in self._names:
             replicas += self._missing(model, sum(one.model == model and _stays(one) for one in replicas))
         return replicas

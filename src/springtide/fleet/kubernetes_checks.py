@@ -1,11 +1,14 @@
-"""What `springtide doctor` looks at in a cluster: GPUs on nodes, pods that do not come up, quotas, volumes, KEDA.
+"""What `springtide doctor` looks at in a cluster: GPUs on nodes, pods that do not come up, quotas, volumes, kinds that
+the configuration needs, KEDA.
 
 Each check is a function of the API; what may not be looked at is unknown, never well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+import msgspec
 
 from springtide.domain.errors import SpringtideError
 from springtide.domain.finding import Finding, risk, skipped, trouble, unknown, well
@@ -15,15 +18,17 @@ from springtide.fleet.kubernetes_api import (
     CLAIMS,
     CRDS,
     DEPLOYMENTS,
-    EVENTS,
     NODES,
     PODS,
     QUOTAS,
     SCALED_OBJECTS,
+    ApiRefused,
     KubernetesApi,
     Object,
 )
 from springtide.fleet.kubernetes_pods import trouble_of, trouble_of_deployment
+from springtide.fleet.kubernetes_volumes import CODE as VOLUME
+from springtide.fleet.kubernetes_volumes import failed_volumes, is_being_set_up
 
 CURES = {
     "unschedulable": "free or add nodes with what the pod asks for (`kubectl describe pod` has the figures); check "
@@ -34,24 +39,33 @@ CURES = {
     "image_not_pulled": "see that the image and its tag exist, and name the registry's Secret in "
     "[kubernetes.images] pull_secrets",
     "pod_misconfigured": "make the Secret or ConfigMap that the message names",
+    VOLUME: "mend or reach the share (PersistentVolumeClaim, NFS server, CSI driver); [kubernetes.weights] may name "
+    "another",
     "quota_exceeded": "raise the namespace's ResourceQuota, or lower max_replicas",
     "pods_refused": "the message has the rule that refuses them (admission, pod security): meet it or change it",
 }
 FULL = 0.9  # of a quota, at which the next scale-out may fail
 
 
-async def checks(
-    api: KubernetesApi, instance: str, models: Iterable[ModelName], *, gpu: str | None, scaling: str
-) -> list[Finding]:
-    """All of them. gpu: the resource that some model asks for; scaling: as in [kubernetes]."""
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration asks of the cluster."""
+
+    gpu: str | None = None  # the resource that some model asks for
+    definitions: Mapping[str, tuple[str, str]] = {}  # of custom kinds, by name: why, and how they come
+    scaling: str = "springtide"  # as in [kubernetes]
+
+
+async def checks(api: KubernetesApi, instance: str, models: Iterable[ModelName], wanted: Wanted) -> list[Finding]:
+    """All of them."""
     found: list[Finding] = []
     looks: tuple[tuple[str, Callable[[], Awaitable[Sequence[Finding]]]], ...] = (
         ("deployments", lambda: deployments(api, instance, models)),
         ("pods", lambda: pods(api, instance)),
-        ("GPU", lambda: nodes(api, gpu)),
+        ("GPU", lambda: nodes(api, wanted.gpu)),
         ("quota", lambda: quotas(api)),
         ("model share", lambda: volumes(api)),
-        ("KEDA", lambda: keda(api, scaling)),
+        ("definitions", lambda: definitions(api, wanted)),
+        ("KEDA", lambda: keda(api, wanted)),
     )
     for name, look in looks:
         try:
@@ -83,25 +97,21 @@ async def pods(api: KubernetesApi, instance: str) -> list[Finding]:
     query = labels.as_query({labels.APP: labels.APP_NAME, labels.INSTANCE: instance})
     listed = await api.list(PODS, labels=query)
     found: list[Finding] = []
+    stuck: list[Object] = []
     for pod in listed.items:
         name, problem = pod["metadata"]["name"], trouble_of(pod)
         if problem is not None:
             found.append(_of(f"pod {name}", problem.code, problem.message))
-        elif _is_stuck(pod):
-            found += await _of_stuck(api, name)
+        elif is_being_set_up(pod):
+            stuck.append(pod)
+    if stuck:
+        messages = await failed_volumes(api)
+        found += [
+            _of(f"pod {pod['metadata']['name']}", VOLUME, f"a volume does not come: {message}")
+            for pod in stuck
+            if (message := messages.get(pod["metadata"]["uid"])) is not None
+        ]
     return found or [well("pods", f"{len(listed.items)} are there, none in trouble")]
-
-
-async def _of_stuck(api: KubernetesApi, name: str) -> list[Finding]:
-    """A pod that has a node and no container yet: its events may say that a volume does not come."""
-    events = await api.list(EVENTS, fields=f"involvedObject.name={name},type=Warning")
-    for event in events.items:
-        if event.get("reason") in ("FailedMount", "FailedAttachVolume"):
-            cure = (
-                "mend or reach the share (PersistentVolumeClaim, NFS server, CSI driver); [kubernetes.weights] may name"
-            )
-            return [trouble(f"pod {name}", f"a volume does not come: {event.get('message', '')}", f"{cure} another")]
-    return []
 
 
 async def nodes(api: KubernetesApi, gpu: str | None) -> list[Finding]:
@@ -138,16 +148,31 @@ async def volumes(api: KubernetesApi) -> list[Finding]:
     return [trouble("model share", f"{one['metadata']['name']} is {one['status']['phase']}", cure) for one in lost]
 
 
-async def keda(api: KubernetesApi, scaling: str) -> list[Finding]:
-    if scaling != "keda":
-        return [skipped("KEDA", f"kubernetes.scaling is {scaling}")]
-    names = {one["metadata"]["name"] for one in (await api.list(CRDS)).items}
-    if "scaledobjects.keda.sh" not in names:
-        cure = "install KEDA (helm install keda kedacore/keda -n keda), or set kubernetes.scaling = springtide"
-        return [trouble("KEDA", "its CRD scaledobjects.keda.sh is not there", cure)]
+async def definitions(api: KubernetesApi, wanted: Wanted) -> list[Finding]:
+    """Of the kinds that the cluster must have learnt before what is rendered can be applied."""
+    if not wanted.definitions:
+        return [skipped("definitions", "nothing needs a kind that Kubernetes does not have itself")]
+    there = {one["metadata"]["name"] for one in (await api.list(CRDS)).items}
+    found = [
+        trouble("definitions", f"the CRD {name} is not there, and {because}", cure)
+        for name, (because, cure) in wanted.definitions.items()
+        if name not in there
+    ]
+    return found or [well("definitions", f"all {len(wanted.definitions)} that are needed are there")]
+
+
+async def keda(api: KubernetesApi, wanted: Wanted) -> list[Finding]:
+    if wanted.scaling != "keda":
+        return [skipped("KEDA", f"kubernetes.scaling is {wanted.scaling}")]
+    try:
+        listed = await api.list(SCALED_OBJECTS)
+    except ApiRefused as error:
+        if not error.is_missing:
+            raise
+        return [skipped("KEDA", "it is not installed")]
     bad = [
         f"{one['metadata']['name']}: {condition.get('message', '')}"
-        for one in (await api.list(SCALED_OBJECTS)).items
+        for one in listed.items
         for condition in one.get("status", {}).get("conditions") or ()
         if condition["type"] == "Ready" and condition["status"] == "False"
     ]
@@ -161,11 +186,6 @@ def quantity(text: str) -> float:
     units |= {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
     unit = next((one for one in sorted(units, key=len, reverse=True) if text.endswith(one)), "")
     return float(text.removesuffix(unit)) * units.get(unit, 1.0)
-
-
-def _is_stuck(pod: Object) -> bool:
-    status = pod.get("status", {})
-    return status.get("phase") == "Pending" and not pod["metadata"].get("deletionTimestamp")
 
 
 def _of(check: str, code: str, message: str) -> Finding:

@@ -11,7 +11,6 @@ from springtide.domain.errors import SpringtideError
 from springtide.fleet.kubernetes_api import EVENTS, KubernetesApi, Object
 
 log = logging.getLogger(__name__)
-COMPONENT = "springtide-controller"
 MOST_WAITING = 100  # an API server that is away must not fill the memory
 LONGEST = 1024  # as the API takes them
 
@@ -19,10 +18,11 @@ LONGEST = 1024  # as the API takes them
 class Events:
     """A service: `start`, `stop`; `tell` returns at once."""
 
-    def __init__(self, api: KubernetesApi, clock: Clock, *, instance: str = "") -> None:
-        """instance: which of several controllers says so."""
+    def __init__(self, api: KubernetesApi, clock: Clock, *, component: str, instance: str = "") -> None:
+        """component: who says so. instance: which of several."""
         self._api = api
         self._clock = clock
+        self._component = component
         self._instance = instance
         self._waiting: asyncio.Queue[Object] = asyncio.Queue(MOST_WAITING)
         self._task: asyncio.Task[None] | None = None
@@ -31,10 +31,14 @@ class Events:
         self._task = asyncio.create_task(self._run(), name="events")
 
     async def stop(self, grace_s: float = 0.0) -> None:
+        """What was told until now is written still, if the API server takes it."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        while not self._waiting.empty() and await self._write(self._waiting.get_nowait()):
+            pass
 
     def tell(self, about: Object, reason: str, message: str, *, is_warning: bool = False) -> None:
         """reason: one word in CamelCase."""
@@ -53,8 +57,8 @@ class Events:
             "reason": reason,
             "message": message[:LONGEST],
             "type": "Warning" if is_warning else "Normal",
-            "source": {"component": COMPONENT},
-            "reportingComponent": COMPONENT,
+            "source": {"component": self._component},
+            "reportingComponent": self._component,
             "reportingInstance": self._instance,
             "firstTimestamp": at,
             "lastTimestamp": at,
@@ -66,8 +70,12 @@ class Events:
 
     async def _run(self) -> None:
         while True:
-            event = await self._waiting.get()
-            try:
-                await self._api.create(EVENTS, event)
-            except SpringtideError as error:
-                log.debug("an event is lost: %s", error)
+            await self._write(await self._waiting.get())
+
+    async def _write(self, event: Object) -> bool:
+        try:
+            await self._api.create(EVENTS, event)
+        except SpringtideError as error:
+            log.debug("an event is lost: %s", error)
+            return False
+        return True

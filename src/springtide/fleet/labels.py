@@ -19,6 +19,7 @@ COMPONENT = "app.kubernetes.io/component"  # gateway, controller, worker; redis,
 PART_OF = "app.kubernetes.io/part-of"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MODEL = "springtide.dev/model"  # of workers: the model, or the [workers] entry whose models share them
+GANG_MODEL = "springtide.dev/gang-of"  # of a group of processes and its pods: the model, or version of one
 VERSION = "springtide.dev/version"  # of workers: the version of the model that they serve
 
 MODEL_ANNOTATION = "springtide.dev/model-name"  # the name as configured, where the label had to be shortened
@@ -32,6 +33,7 @@ WEIGHTS_PREFIX = (
 
 APP_NAME = "springtide"
 GATEWAY, CONTROLLER, WORKER = "gateway", "controller", "worker"
+GROUP = "group"  # processes that run one attempt together
 STABLE = "stable"  # the version of a model that has only one
 
 _LONGEST = 46  # a pod's name adds 17 ("-" + 10 of the ReplicaSet, "-" + 5 of its own) and must stay a host name (63)
@@ -59,8 +61,16 @@ def label_value(text: str) -> str:
 
 def worker_name(instance: str, model: str, version: str = STABLE) -> str:
     """Name of the Deployment (and disruption budget, scaler, ...) of a model's version."""
-    tail = "" if version == STABLE else f"--{version}"  # no model's name has two dashes in a row
-    return object_name(instance, WORKER, model + tail)
+    return object_name(instance, WORKER, model + _tail(version))
+
+
+def runtime_name(instance: str, model: str, version: str = STABLE) -> str:
+    """Name of the TrainingRuntime that the TrainJobs of a model's version refer to."""
+    return object_name(instance, GROUP, model + _tail(version))
+
+
+def _tail(version: str) -> str:
+    return "" if version == STABLE else f"--{version}"  # no model's name has two dashes in a row
 
 
 def selector(instance: str, component: str) -> dict[str, str]:
@@ -76,6 +86,11 @@ def worker_selector(instance: str, model: str | None = None, version: str | None
     if version is not None:
         labels[VERSION] = label_value(version)
     return labels
+
+
+def group_selector(instance: str, model: str) -> dict[str, str]:
+    """Labels of the groups of processes of a model or version, and of their pods."""
+    return {**selector(instance, GROUP), GANG_MODEL: label_value(model)}
 
 
 def weights_label(model: str) -> str:

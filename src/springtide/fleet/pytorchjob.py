@@ -2,7 +2,7 @@
 
 What a gang is made of is watched, not only its own status: a pod that failed, or that was there and is not any more,
 ends the gang at once, though the training operator would put another in its place. Promises: a start whose answer got
-lost makes no second object; a gang counts as gone when its object and all its pods are.
+lost makes no second object; a gang counts as gone when its object and all its pods are. Every act is an Event on it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from springtide.domain.lease import Lease
 from springtide.fleet.gang_objects import (
     RESOURCES,
     WORKER_ANNOTATION,
-    gang_labels,
     render,
 )
 from springtide.fleet.gangs import REPORTED_EXIT, GangPhase, GangPods, GangShape, GangView, Runs, attempt_of, gang_name
 from springtide.fleet.kubernetes_api import PODS, ApiRefused, LightkubeApi, Object
+from springtide.fleet.kubernetes_events import Events
 from springtide.fleet.kubernetes_reflector import Reflector
-from springtide.fleet.labels import as_query
+from springtide.fleet.labels import as_query, group_selector
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,14 @@ class ClusterGangs:
         self._runs_as = runs_as
         self._what = RESOURCES[runs_as]
         self._clock = clock
-        self._query = as_query(gang_labels(given, model))
+        self._query = as_query(group_selector(given.instance, model))
         self._pod_label = POD_LABELS[runs_as]
         notify: dict[str, Any] = {"on_set": self._note, "on_gone": self._note}
         self._jobs = Reflector(api, self._what, clock, labels=self._query, **notify)
         self._pods = Reflector(api, PODS, clock, labels=self._pod_label, **notify)
+        self._events = Events(api, clock, component="springtide-worker", instance=worker)
         self._news = asyncio.Event()
+        self._made: dict[str, Object] = {}  # by this worker, as the API server answered
         self._seen_jobs: set[str] = set()
         self._seen_pods: dict[str, dict[str, str]] = {}  # gang -> pod -> uid
         self._lost: dict[str, str] = {}  # gang -> the pod that went away
@@ -77,22 +79,24 @@ class ClusterGangs:
         except ApiRefused as error:
             why = "the cluster has no such kind: install its operator" if error.is_missing else error.message
             raise ConfigError(f"{self._what.kind} ({self._what.api_version}): {why}") from error
-        await self._jobs.start()
-        await self._pods.start()
+        for service in (self._events, self._jobs, self._pods):
+            await service.start()
         self._is_open = True
 
     async def close(self) -> None:
         if self._is_open:
             self._is_open = False
-            await self._jobs.stop()
-            await self._pods.stop()
+            for service in (self._pods, self._jobs, self._events):
+                await service.stop()
         await self._api.stop()
 
     async def start(self, lease: Lease) -> GangView:
         name = gang_name(lease.id, lease.attempt)
         wanted = render(lease, self._shape, self._given, runs_as=self._runs_as)
         try:
-            await self._api.create(self._what, wanted)
+            made = self._made[name] = await self._api.create(self._what, wanted)
+            about = f"attempt {lease.attempt} of job {lease.id}, in {self._shape.processes} processes"
+            self._tell(made, "Started", about)
         except ApiRefused as error:
             if not error.is_conflict:
                 raise ConfigError(f"{self._what.kind} {name} is refused: {error.message}") from error
@@ -107,12 +111,17 @@ class ClusterGangs:
             news = self._news
             view = self._view(seen)
             if view != seen:
+                if view.error is not None and (job := self._jobs.objects.get(seen.name)) is not None:
+                    self._tell(job, "Lost", f"{view.error.message}; all of it is stopped", is_warning=True)
                 return view
             await news.wait()
 
     async def stop(self, name: str) -> None:
+        known = self._jobs.objects.get(name) or self._made.get(name)
         try:
             await self._api.delete(self._what, name)
+            if known is not None:
+                self._tell(known, "Deleted", f"its attempt is over for {self._worker}")
         except ApiRefused as error:
             if not error.is_missing:
                 raise Unavailable(f"{name} cannot be deleted: {error.message}") from error
@@ -122,8 +131,8 @@ class ClusterGangs:
             if self._clock.monotonic_s() > until_s:
                 raise Unavailable(f"pods of {name} are still there {GONE_WITHIN_S:.0f} s after it was deleted")
             await self._clock.sleep(0.5)
-        for known in (self._seen_pods, self._lost):
-            known.pop(name, None)
+        for forgotten in (self._seen_pods, self._lost, self._made):
+            forgotten.pop(name, None)
         self._seen_jobs.discard(name)
 
     async def list(self) -> list[GangView]:
@@ -136,6 +145,10 @@ class ClusterGangs:
                 phase = GangPhase.PENDING
                 views.append(GangView(name=name, job=job, attempt=attempt, worker=_worker_of(one), phase=phase))
         return views
+
+    def _tell(self, one: Object, reason: str, message: str, *, is_warning: bool = False) -> None:
+        about = {"apiVersion": self._what.api_version, "kind": self._what.kind, **one}
+        self._events.tell(about, reason, message, is_warning=is_warning)
 
     # --- how a gang is ----------------------------------------------------------------------------------------------
 

@@ -7,9 +7,11 @@ gets an annotation, or is evicted, which its disruption budget may forbid.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import msgspec
+
+from springtide.fleet.gangs import Runs
 
 
 class Right(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,12 +23,12 @@ class Right(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-EVENTS = Right(group="", resources=("events",), verbs=("create", "patch"), why="says what was done on the object")
+EVENTS = Right(group="", resources=("events",), verbs=("create",), why="says what was done on the object")
 FLEET = (
     Right(
         group="apps",
         resources=("deployments",),
-        verbs=("get", "list", "watch"),
+        verbs=("list", "watch"),
         why="how many workers are wanted and there, and what keeps new ones away (quota)",
     ),
     Right(
@@ -38,10 +40,11 @@ FLEET = (
     Right(
         group="",
         resources=("pods",),
-        verbs=("get", "list", "watch", "patch"),
+        verbs=("list", "watch", "patch"),
         why="how each worker fares; idle ones are marked to leave first (pod-deletion-cost)",
     ),
     Right(group="", resources=("pods/eviction",), verbs=("create",), why="one worker drained by an operator's order"),
+    Right(group="", resources=("events",), verbs=("list",), why="a volume that does not come is told in events alone"),
     EVENTS,
 )
 ELECTION = (
@@ -53,22 +56,22 @@ ELECTION = (
     ),
 )
 CONTROLLER = (*FLEET, *ELECTION)
-GANGS = (  # of workers whose jobs run as groups of processes: they, not the controller, start them
-    Right(
+_GANG_VERBS = ("get", "list", "watch", "create", "delete")
+GANG_KINDS = {
+    Runs.PYTORCHJOB: Right(
         group="kubeflow.org",
         resources=("pytorchjobs",),
-        verbs=("get", "list", "watch", "create", "patch", "delete"),
+        verbs=_GANG_VERBS,
         why="a group of processes is one PyTorchJob",
     ),
-    Right(
+    Runs.TRAINJOB: Right(
         group="trainer.kubeflow.org",
         resources=("trainjobs",),
-        verbs=("get", "list", "watch", "create", "patch", "delete"),
-        why="or one TrainJob",
+        verbs=_GANG_VERBS,
+        why="a group of processes is one TrainJob",
     ),
-    Right(group="", resources=("pods",), verbs=("get", "list", "watch"), why="how each process of a group fares"),
-    EVENTS,
-)
+}
+GANG_PODS = Right(group="", resources=("pods",), verbs=("list", "watch"), why="how each process of a group fares")
 DOCTOR = (
     Right(
         group="",
@@ -88,6 +91,11 @@ DOCTOR_CLUSTER = (  # of a ClusterRole: what is not in a namespace
         why="whether KEDA and the training operator are there",
     ),
 )
+
+
+def gang_rights(kinds: Set[Runs]) -> tuple[Right, ...]:
+    """Of workers whose jobs run as groups of processes: they, not the controller, start them."""
+    return (*(right for kind, right in GANG_KINDS.items() if kind in kinds), GANG_PODS, EVENTS)
 
 
 def as_rules(rights: Iterable[Right]) -> list[dict[str, list[str]]]:

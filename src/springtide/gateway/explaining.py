@@ -40,6 +40,7 @@ HELPS = {
     "pods_refused": "The operator reads the message: an admission rule of the cluster refuses the pods.",
     "image_not_pulled": "The operator puts the image right, or the registry's secret (`kubernetes.images`).",
     "pod_misconfigured": "The operator makes the Secret or ConfigMap that the message names.",
+    "volume_not_mounted": "The operator mends the share of model files, or names another (`kubernetes.weights`).",
     "no_deployment": "The operator applies what `springtide deploy render` writes.",
     "scaling_refused": "The operator applies the Role that `springtide deploy render` writes.",
     "model_removed": "The operator has to configure the model again; else cancel the job.",

@@ -27,6 +27,7 @@ class Cluster:
         self._store = store
         self._deployments = store.kinds.named("Deployment")
         self._pods = store.kinds.named("Pod")
+        self._events = store.kinds.named("Event")
         self._due: dict[tuple[str, str], None] = {}
         self._is_busy = False
         self.next_pods = "ready"  # ready, loading, scheduled, pending: as which new pods come
@@ -65,6 +66,20 @@ class Cluster:
         """It has a node, and its container waits: ImagePullBackOff, CreateContainerConfigError, ContainerCreating."""
         state = {"waiting": {"reason": reason, "message": message}}
         self._contain(namespace, name, state, phase="Pending", ready=False)
+
+    def fails_to_mount(self, name: str, message: str, *, namespace: str = "default") -> None:
+        """It has a node, and a volume of it does not come: that is told in an event alone."""
+        self.waiting(name, "ContainerCreating", namespace=namespace)
+        uid = self._store.get(self._pods, namespace, name)["metadata"]["uid"]
+        event = {
+            "metadata": {"name": f"{name}.{uuid.uuid4().hex[:8]}"},
+            "involvedObject": {"kind": "Pod", "namespace": namespace, "name": name, "uid": uid},
+            "type": "Warning",
+            "reason": "FailedMount",
+            "message": message,
+            "lastTimestamp": stamp(self._store.now()),
+        }
+        self._store.create(self._events, namespace, event, owner=Owner("kubelet", "Update"))
 
     def crash_loop(
         self,
