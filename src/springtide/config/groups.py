@@ -33,8 +33,8 @@ class GroupConfig(Section):
     )
     runtime: str = Field(
         default="",
-        description="Of a TrainJob: a ClusterTrainingRuntime of the cluster, such as torch-distributed, where each rank "
-        "fetches its inputs itself; default: the TrainingRuntime that `springtide deploy render` writes for the model.",
+        description="Of a TrainJob: a ClusterTrainingRuntime, such as torch-distributed, where each rank fetches its "
+        "inputs itself; default: the TrainingRuntime that `springtide deploy render` writes for the model.",
     )
     queue: str = Field(
         default="",

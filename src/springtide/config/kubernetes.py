@@ -135,7 +135,7 @@ class WeightsConfig(Section):
 
     image: str = Field(
         default="",
-        description="Image volume that holds the weights folder (Kubernetes 1.35, or 1.33 with the feature gate ImageVolume).",
+        description="Image volume that holds the weights folder (Kubernetes 1.35, or 1.33 with its feature gate).",
     )
     claim: str = Field(default="", description="PersistentVolumeClaim, read-only-many, that holds the weights folder.")
     url: str = Field(
