@@ -44,6 +44,7 @@ class Report:
         self.notes: list[str] = []
         self.versions: dict[str, str] = {}
         self.problems: list[str] = []
+        self.curves: dict[str, Any] = {}  # what a page draws of it
 
     def describe(self, system: str, description: str, *, durable: str | None = None) -> None:
         self.systems[system] = System(description=description, durable=durable)
@@ -71,6 +72,7 @@ class Report:
             "goals": [self._goal(goal) for goal in self.goals],
             "notes": self.notes,
             "problems": self.problems,
+            **({"curves": self.curves} if self.curves else {}),
         }
 
     def _system(self, one: System) -> dict[str, Any]:

@@ -73,6 +73,23 @@ def foreseen(run_s: float, error_cv: float, chance: Chance) -> float:
     return lognormal(run_s, error_cv, chance)
 
 
+def tide_silence_burst(seed: int = 1) -> Jobs:
+    """Ten minutes of all that a fleet must do: a tide out of nothing, four and a half minutes without a job, about 45
+    jobs within fifteen seconds when nobody is there, and a second tide. Jobs of four seconds, some of twelve.
+    """
+    chance = seeded("tide, silence, burst", seed)
+    parts = (
+        (0.0, [0.0, 75.0, 150.0], [0.1, 0.9, 0.05], 1.0),
+        (420.0, [0.0, 15.0], [3.0, 3.0], 0.5),
+        (435.0, [0.0, 50.0, 165.0], [0.2, 0.9, 0.1], 1.2),
+    )
+    at_s = [
+        begin_s + at for begin_s, times_s, rates, cv in parts for at in renewal(times_s, rates, cv=cv, chance=chance)
+    ]
+    run_s = [lognormal(4.0, 0.6, chance) for _ in at_s]
+    return Jobs(name="tide, silence, burst", at_s=at_s, run_s=run_s, predicted_s=run_s)
+
+
 def two_tides(seed: int = 1) -> Jobs:
     """Ten minutes in which the load rises and falls twice, in bursts; jobs of four seconds, some of twelve."""
     chance = seeded("two tides", seed)

@@ -40,6 +40,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     utilization: float  # work / replica hours
     wait_mean_s: float
     wait_p50_s: float
+    wait_p90_s: float
     wait_p95_s: float
     wait_p99_s: float
     wait_max_s: float
@@ -116,6 +117,7 @@ class Recorder:
             utilization=work_s / billed_s if billed_s else 0.0,
             wait_mean_s=sum(ended) / len(ended) if ended else 0.0,
             wait_p50_s=quantile(0.5),
+            wait_p90_s=quantile(0.9),
             wait_p95_s=quantile(0.95),
             wait_p99_s=quantile(0.99),
             wait_max_s=ended[-1] if ended else 0.0,
