@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,30 +194,40 @@ def test_the_backgrounds_colour_is_taken_out_of_half_transparent_pixels() -> Non
     assert cutout.getpixel((80, 30)) == (0, 0, 0, 0)
 
 
-def test_pictures_that_wait_together_come_out_as_they_would_alone(half: IsnetMatting, tmp_path: Path) -> None:
+def test_pictures_side_by_side_come_out_as_they_would_alone(half: IsnetMatting, tmp_path: Path) -> None:
     broken = probed(PORTRAIT, "image/*").model_copy(update={"path": makers.truncated_jpeg(tmp_path)})
     inputs = [
         Input(image=probed(PORTRAIT, "image/*")),
         Input(image=broken),
         Input(image=probed(PORTRAIT, "image/*"), crop=True),
     ]
-    first, second, third = half.run_batch(inputs, [Line(tmp_path / f"job{n}") for n in range(3)])
-    assert isinstance(first, Output)
-    assert first.cutout.path.read_bytes() == run(half, PORTRAIT, Line(tmp_path / "alone")).cutout.path.read_bytes()
-    assert isinstance(second, BadMedia)
-    assert isinstance(third, Output)
-    assert third.width < first.width
+    with ThreadPoolExecutor(2) as lanes:
+        first, second, third = [
+            lanes.submit(half.run, one, Line(tmp_path / f"job{number}")) for number, one in enumerate(inputs)
+        ]
+    alone = run(half, PORTRAIT, Line(tmp_path / "alone"))
+    assert first.result().cutout.path.read_bytes() == alone.cutout.path.read_bytes()
+    assert isinstance(second.exception(), BadMedia)
+    assert third.result().width < alone.width
 
 
-def test_memory_that_runs_out_is_every_pictures_matter_so_that_fewer_are_tried(
+def test_a_picture_that_is_alone_has_all_threads_and_two_have_half_of_them_each(
     half: IsnetMatting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def out_of_memory(_self: LeftHalf, _picture: Image.Image) -> Any:
-        raise MemoryError("std::bad_alloc")
+    asked: list[bool] = []
+    whole = half._networks[Quality.BEST]
 
-    monkeypatch.setattr(LeftHalf, "__call__", out_of_memory)
-    with pytest.raises(MemoryError):
-        half.run_batch([Input(image=probed(PORTRAIT, "image/*"))] * 2, [Line(tmp_path / "a"), Line(tmp_path / "b")])
+    def network(_: Quality, *, is_shared: bool) -> Any:
+        asked.append(is_shared)
+        if len(asked) == 2:  # while the first one runs
+            run(half, PORTRAIT, Line(tmp_path / "second"))
+        return whole
+
+    monkeypatch.setattr(half, "_network", network)
+    asked.append(False)
+    run(half, PORTRAIT, Line(tmp_path / "first"))
+    run(half, PORTRAIT, Line(tmp_path / "third"))
+    assert asked[1:] == [False, True, False]
 
 
 def test_what_is_transparent_stays_so_and_a_picture_without_a_subject_is_not_cropped() -> None:

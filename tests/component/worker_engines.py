@@ -95,7 +95,7 @@ class Scripted(Engine[Input, Output]):
 
     def segfault(self, inputs: Input, progress: Progress) -> None:
         print("last words", file=sys.stderr)
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.raise_signal(signal.SIGSEGV)  # of this thread: `kill` may pick another one, and return before
 
     def exits(self, inputs: Input, progress: Progress) -> None:
         os._exit(inputs.number)
@@ -171,6 +171,32 @@ class Scripted(Engine[Input, Output]):
         time.sleep(600)
 
 
+class Laned(Scripted):
+    """Two jobs side by side."""
+
+    lanes = 2
+
+
+class Greedy(Laned):
+    """Neither lane has memory while the other one is in use."""
+
+    def load(self) -> None:
+        super().load()
+        self.inside = 0
+
+    def ok(self, inputs: Input, progress: Progress) -> None:
+        self.inside += 1
+        try:
+            until = time.monotonic() + inputs.number / 1000
+            while time.monotonic() < until:
+                if self.inside > 1:
+                    time.sleep(0.05)  # the other one sees it too
+                    raise MemoryError
+                time.sleep(0.002)
+        finally:
+            self.inside -= 1
+
+
 class Batched(Engine[Input, Output]):
     """Runs up to eight jobs at once; `number` tells how many were together."""
 
@@ -192,6 +218,12 @@ class Batched(Engine[Input, Output]):
             while job.do == "gate" and not Path(job.path).exists():
                 time.sleep(0.005)
         return [ValueError("not this one") if job.do == "raises" else Output(number=len(inputs)) for job in inputs]
+
+
+class LanedAndBatched(Batched):
+    """Cannot be both."""
+
+    lanes = 2
 
 
 class Shaped(Batched):

@@ -77,7 +77,9 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "telemetry/metrics_relay.py": ({"asyncio.timeout"}, _SOCKET),
     "webhooks.py": ({"time"}, "runs in a receiver, which compares a message's time with its own"),
     "worker/child.py": ({"asyncio.wait"}, _PROCESS),
+    "worker/child_lanes.py": ({"time"}, _CHILD),
     "worker/child_main.py": ({"time"}, _CHILD),
+    "worker/child_runs.py": ({"time"}, _CHILD),
     "worker/outbox.py": ({"time"}, _CHILD),
     "worker/rank.py": ({"time"}, _CHILD),
 }

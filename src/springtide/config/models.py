@@ -124,7 +124,7 @@ class ModelConfig(Section):
         default=1,
         ge=1,
         le=1024,
-        description="Jobs that may share a run, where the engine can; fewer after memory ran out.",
+        description="Jobs that may share a run or run side by side, where the engine can; fewer after memory ran out.",
     )
     batch_wait_ms: float = Field(
         default=0,

@@ -184,6 +184,7 @@ class Engine(ABC, Generic[InputT, OutputT]):
         Mapping[str, Any]
     ] = {}  # inputs of a usual job, for `springtide models check`; see engines.examples
     max_batch: ClassVar[int] = 1  # above 1: `run_batch` is there
+    lanes: int = 1  # above 1: so many threads may be in `run` at once, and jobs run side by side. Of an instance too
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
         """`settings` is the model's own table in springtide.toml. Check it here: ConfigError names key and range.

@@ -204,7 +204,13 @@ OBJECTIVE_SHARE = _gauge(
 
 # --- workers ----------------------------------------------------------------------------------------------------------
 
-BATCH_JOBS = _histogram("batch_jobs", "Jobs that shared a run of the engine.", WORKER, MODEL, buckets=_TOGETHER)
+BATCH_JOBS = _histogram(
+    "batch_jobs",
+    "Jobs that shared a run of the engine; with lanes, of each job, how many ran at once.",
+    WORKER,
+    MODEL,
+    buckets=_TOGETHER,
+)
 ENGINE_STARTS = _histogram(
     "engine_start_seconds",
     "From the start of an engine's process to the loaded model.",

@@ -219,7 +219,7 @@ class _Stage:
 
 async def _rehearse(case: Case, folder: Path) -> Rehearsal:
     engine_type = load_engine(case.engine)
-    stage = _Stage(case, folder, min(2, engine_type.max_batch))
+    stage = _Stage(case, folder, min(2, max(engine_type.max_batch, engine_type.lanes)))
     job = bindable(case)
     try:
         await stage.ready()
@@ -231,7 +231,7 @@ async def _rehearse(case: Case, folder: Path) -> Rehearsal:
             if case.inputs.get(field.name) is not None:
                 cut = bindable(case, break_field=field.name, folder=folder)
                 [broken[field.name]] = await stage.run(cut)
-        together = await stage.run(job, bindable(case)) if engine_type.max_batch > 1 else []
+        together = await stage.run(job, bindable(case)) if stage.supervisor.most_together > 1 else []
         [cancelled] = await stage.run(job, cancel=True)
         [last] = await stage.run(job)
     finally:

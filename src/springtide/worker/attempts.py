@@ -263,6 +263,7 @@ class Attempts:
     def on_ghost(self, run: Run) -> None:
         run.needs_cleaning = True
         self._clean(run)
+        self._pump()  # its lane is free
 
     # --- stage by stage -----------------------------------------------------------------------------------------
 
@@ -324,8 +325,11 @@ class Attempts:
         self._ready.append(attempt)
 
     def _pump(self) -> None:
-        """Give the idle child the next batch, unless it may still grow."""
-        if self._is_draining or not self.supervisor.is_idle or self._in_stage[Stage.READY] == 0:
+        """Give the idle child the next batch, unless it may still grow; or fill its lanes."""
+        if self._is_draining or self.supervisor.room == 0 or self._in_stage[Stage.READY] == 0:
+            return
+        if self.supervisor.lanes > 1:
+            self._fill_lanes()
             return
         full = min(self._batch, self.supervisor.most_together)
         if self._batch_wait_s > 0 and self._in_stage[Stage.READY] < full and self._gather():
@@ -336,12 +340,24 @@ class Attempts:
         while self._ready and len(runs) < most:
             attempt = self._ready.popleft()
             if self._is_ready(attempt):
-                self._move(attempt, Stage.RUNNING)
-                runs.append(attempt.run)
-                if attempt.phases is not None:
-                    attempt.phases.skip(self._clock.now_s())
+                runs.append(self._begin(attempt))
         if runs:
             self.supervisor.dispatch(runs)
+
+    def _fill_lanes(self) -> None:
+        while self._ready:
+            attempt = self._ready[0]
+            if self._is_ready(attempt):
+                if not self.supervisor.takes(attempt.run):
+                    return
+                self.supervisor.dispatch([self._begin(attempt)])
+            self._ready.popleft()
+
+    def _begin(self, attempt: _Attempt) -> Run:
+        self._move(attempt, Stage.RUNNING)
+        if attempt.phases is not None:
+            attempt.phases.skip(self._clock.now_s())
+        return attempt.run
 
     def _gather(self) -> bool:
         """Whether to wait for more jobs, as the first one may for a while; `_pump` is called again after that."""

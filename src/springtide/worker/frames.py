@@ -65,7 +65,8 @@ class Task(msgspec.Struct, array_like=True):
 
 
 class RunTasks(msgspec.Struct, tag="run"):
-    """Run these in order, or together where the engine can and they are of one shape."""
+    """Run these in order, or together where the engine can and they are of one shape. An engine with lanes takes each
+    order as a whole in one lane: give it one task at a time."""
 
     tasks: list[Task]
 
@@ -90,6 +91,7 @@ class Ready(msgspec.Struct, tag="ready"):
     max_batch: int = 1
     engine_version: str = ""
     has_shapes: bool = False  # only some of the tasks may share a run: the engine says which
+    lanes: int = 1  # above it, so many tasks run side by side, each by itself, and the next ones need not wait for all
 
 
 class LoadFailed(msgspec.Struct, tag="load_failed"):
@@ -129,7 +131,7 @@ class TaskResult(msgspec.Struct, array_like=True):
     cancelled: bool = False
     unbegun: bool = False
     has_folder: bool = False  # the attempt's folder was made
-    together: int = 1  # tasks that shared the run
+    together: int = 1  # tasks that shared the run, or the process with it in lanes
     is_shared: bool = False  # `problem` is of the whole run: it does not say whose it is
     trace: str | None = None  # for the log: where the engine's mistake came from; of a shared one, with the first only
 

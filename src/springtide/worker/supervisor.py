@@ -57,6 +57,7 @@ TIMEOUT_GRACE_S = 1.0  # the same for a time limit: a model that stays loaded is
 FAILING_AFTER = 3  # loads in a row that went wrong: one may be bad luck, two a slow disk
 _ADDRESS = re.compile("0x[0-9a-f]+")  # of an object: another one in every process
 TURN_FADES = 0.7  # a turn: a slow one is forgotten after a dozen quick ones
+_BESIDE = JobError(code="crashed", message="killed for another job beside it", retryable=True)
 SETTLED_S = 60.0  # a child that dies idle before this is counted as one that did not load
 
 
@@ -117,7 +118,7 @@ StartChild = Callable[[str, Callable[[FromChild], None]], Awaitable[ChildProcess
 
 
 class Supervisor:
-    """Runs the child. `start`, `dispatch` whenever `is_idle`, `stop`."""
+    """Runs the child. `start`, `dispatch` whenever `is_idle` or, with lanes, what it `takes`, `stop`."""
 
     def __init__(
         self,
@@ -143,7 +144,7 @@ class Supervisor:
         self._batch_size = BatchSize(spec.batch)
         self._busy = asyncio.Event()
         self._running: tuple[int, ...] = ()
-        self._running_since_s = 0.0
+        self._began_s: dict[int, float] = {}  # of each that runs
         self._engine_version = ""
         self._peak_mb: float | None = None
         self._verdict: JobError | None = None  # why we killed the child
@@ -158,6 +159,7 @@ class Supervisor:
         self.is_ready = False
         self.is_failing = False
         self.has_shapes = False  # the engine lets only like jobs share a run
+        self.lanes = 1  # above it, jobs run side by side, each by itself
         self.problem: JobError | None = None  # why the engine did not load the last time
         self.load_s: float | None = None
         self.memory_mb: float | None = None  # the most that the last child to load has held
@@ -187,6 +189,19 @@ class Supervisor:
         return self.is_ready and not self._runs
 
     @property
+    def room(self) -> int:
+        """How many more jobs it could begin now. Those that share a run wait until the one before is over."""
+        if self.lanes == 1:
+            return self._spec.batch if self.is_idle else 0
+        return max(0, self._batch_size.now - len(self._runs)) if self.is_ready and not self._ghosts else 0
+
+    def takes(self, run: Run) -> bool:
+        """Whether `run` may begin beside what runs in other lanes. One that must run by itself waits for the others, as
+        they do for it; and nothing begins beside one that did not heed its cancel: once alone, it is killed."""
+        most = min(one.together for one in (run, *self._runs.values()))
+        return self.room > 0 and len(self._runs) < most
+
+    @property
     def most_together(self) -> int:
         """How many jobs may share a run now."""
         return self._batch_size.now
@@ -207,8 +222,8 @@ class Supervisor:
         return None if self._child is None else self._child.pid
 
     def dispatch(self, runs: Sequence[Run]) -> None:
-        """Give the child work. Only while `is_idle`."""
-        assert self.is_idle
+        """Give the child work. Only while `is_idle`, or what it `takes`."""
+        assert self.is_idle or self.lanes > 1
         assert self._child is not None
         tasks: list[Task] = []
         for run in runs:
@@ -219,7 +234,8 @@ class Supervisor:
             handed = (run.payload, run.paths, run.folder, together, run.checkpoint, run.traceparent)
             tasks.append(Task(run.seq, *handed))
         self._child.forget_printed()  # a crash report must not show what another tenant's job printed
-        self._child.send(RunTasks(tasks))
+        for order in [tasks] if self.lanes == 1 else [[task] for task in tasks]:
+            self._child.send(RunTasks(order))
         self._dispatched_s = self._clock.monotonic_s()
         self._busy.set()
 
@@ -341,11 +357,11 @@ class Supervisor:
         match message:
             case Report():
                 self._on_report(message)
-            case Ready(load_s, max_batch, version, has_shapes):
+            case Ready(load_s, max_batch, version, has_shapes, lanes):
                 self._engine_version = version
                 self._note_memory()
-                self._batch_size.fit(max_batch)
-                self.has_shapes = has_shapes
+                self._batch_size.fit(max(max_batch, lanes))
+                self.has_shapes, self.lanes = has_shapes, lanes
                 self.is_ready, self.is_failing, self.problem = True, False, None
                 self._told_trace = None
                 self.ready_at_s = self._clock.monotonic_s()
@@ -387,16 +403,16 @@ class Supervisor:
             self._has_run = True
             self._failed_starts = 0
             self._backoff.reset()
-        if not self._runs:
+        if not self._runs and not self._ghosts:
             self._busy.clear()
         if endings:
             self._note_turn()
             self._listener.on_endings(endings)
 
     def _count_batch(self, together: int) -> None:
-        """Results of a batch are told one after the other."""
+        """Results of a batch are told one after the other; each that ran in a lane tells of itself."""
         self._counted += 1
-        if self._counted >= together:
+        if self._counted >= together or self.lanes > 1:
             self._counted = 0
             self._metrics.observe(BATCH_JOBS, self._spec.model, value=together)
 
@@ -431,7 +447,8 @@ class Supervisor:
     def _see_running(self, running: tuple[int, ...], since_s: float) -> None:
         if running != self._running:
             self._running = running
-            self._running_since_s = self._clock.monotonic_s() - since_s
+            since_s = self._clock.monotonic_s() - since_s
+            self._began_s = {seq: self._began_s.get(seq, since_s) for seq in running}
 
     # --- limits -------------------------------------------------------------------------------------------------
 
@@ -455,8 +472,7 @@ class Supervisor:
 
     def _until_next_s(self, runs: list[Run], now_s: float) -> float:
         instants = [run.kill_at_s for run in runs if run.stop is not None]
-        if runs:
-            instants.append(self._running_since_s + max(run.timeout_s for run in runs))
+        instants += [self._ends_s(run) for run in runs]
         soonest = min((instant - now_s for instant in instants if instant > now_s), default=WATCH_EVERY_S)
         return min(WATCH_EVERY_S, soonest + 0.001)
 
@@ -476,23 +492,31 @@ class Supervisor:
         self._peak_mb = self.memory_mb = memory.peak_mb
         return memory.held_mb
 
+    def _ends_s(self, run: Run) -> float:
+        """When its time is over."""
+        return self._began_s[run.seq] + run.timeout_s
+
     def _check_time(self, child: ChildProcess, runs: list[Run], now_s: float) -> None:
-        """A batch is as patient as its most patient job."""
-        if not runs or now_s < self._running_since_s + max(run.timeout_s for run in runs):
-            return
-        if len(runs) == 1:
-            self._stop_run(runs[0], Stop.TIMED_OUT, TIMEOUT_GRACE_S)
-        else:
+        """A batch is as patient as its most patient job; in lanes each is on its own."""
+        overdue = [run for run in runs if now_s >= self._ends_s(run)]
+        if self.lanes > 1 or len(runs) == 1:
+            for run in overdue:
+                self._stop_run(run, Stop.TIMED_OUT, TIMEOUT_GRACE_S)
+        elif runs and len(overdue) == len(runs):
             self._kill(child, timed_out(runs[0]))  # each is tried again alone: then the slow one is known
 
     def _check_stops(self, child: ChildProcess, runs: list[Run], now_s: float) -> None:
-        """Kill what does not heed; but a batch goes on without the cancelled one where others in it are wanted."""
+        """Kill what does not heed; but others in the process that are wanted go on without the cancelled one."""
         overdue = [run for run in runs if run.stop is not None and now_s >= run.kill_at_s]
+        if self.lanes > 1 and self._ghosts and not self._runs:
+            log.warning("a cancelled job goes on in its lane: killing its process, now that nothing else is in it")
+            self._kill(child, _BESIDE)
+            return
         if not overdue:
             return
-        if all(run.stop is not None for run in runs):
+        if all(run.stop is not None for run in runs) or any(run.stop is Stop.TIMED_OUT for run in overdue):
             log.warning("job %s did not heed its stop (%s): killing its process", overdue[0].id, overdue[0].stop)
-            self._kill(child, JobError(code="crashed", message="killed for another job of the batch", retryable=True))
+            self._kill(child, _BESIDE)
             return
         for run in overdue:
             self._ghosts[run.seq] = self._runs.pop(run.seq)

@@ -5,15 +5,15 @@ whatever the picture's size; the mask is scaled back, so memory grows only with 
 takes a network a hundred times as quick that knows people only. Nothing is made up: opaque pixels keep their colours,
 half-transparent ones lose the background's, and pixels that are no part of the subject leave no trace in the file.
 
-Pictures that wait together run side by side, one per lane: threads that share one picture spend a third of their time
-on sharing it (3.7 seconds of a processor alone, 5.3 in two threads).
+Pictures that wait run side by side in lanes, one of which decodes and encodes while the other's network has the
+processor; one that is alone has all threads for itself.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,7 +57,7 @@ class IsnetMatting(Engine[Input, Output]):
     preload = ("numpy", "onnxruntime", "PIL.Image", "springtide.media.images", "springtide.engines.matting.stills")
     weights = (MODEL, FAST_MODEL)
     example: ClassVar[Mapping[str, Any]] = {"image": "portrait.jpg"}
-    max_batch = 2 * LANES
+    lanes = LANES
 
     def __init__(self, settings: Mapping[str, Any], weights_folder: Path) -> None:
         super().__init__(settings, weights_folder)
@@ -65,9 +65,12 @@ class IsnetMatting(Engine[Input, Output]):
         if self.options.file is not None:
             self.license, self.commercial_use = self.options.license, self.options.commercial_use
             self.weights = (FAST_MODEL,)
-        self._lanes = min(LANES, self.options.thread_count)
+        self.lanes = min(LANES, self.options.thread_count)
         self._networks: dict[Quality, Network] = {}
         self._beside: Network | None = None
+        self._counting = threading.Lock()
+        self._inside = 0  # runs that go on now
+        self._turns = threading.BoundedSemaphore(self.lanes)  # a video has as many frames in flight, beside pictures
 
     def load(self) -> None:
         require(self, self.weights_folder)
@@ -80,25 +83,14 @@ class IsnetMatting(Engine[Input, Output]):
             best.warm_up()
 
     def run(self, inputs: Input, progress: Progress) -> Output:
-        # The frames of a video run side by side, as the pictures of a batch do.
-        return self._cut(inputs, progress, self._network(inputs.quality, is_shared=inputs.video is not None))
-
-    def run_batch(self, inputs: Sequence[Input], progress: Sequence[Progress]) -> list[Output | Exception]:
-        networks = [self._network(one.quality, is_shared=True) for one in inputs]
-
-        def cut(inputs: Input, progress: Progress, network: Network) -> Output | Exception:
-            try:
-                return self._cut(inputs, progress, network)
-            except MemoryError:
-                raise  # of all together: fewer are tried
-            except Exception as error:
-                return error
-
-        with ThreadPoolExecutor(self._lanes) as pool:
-            return list(pool.map(cut, inputs, progress, networks))
-
-    def shape_class(self, inputs: Input) -> object:
-        return inputs.video and inputs.video.path  # a video shares its run with nothing
+        with self._counting:
+            self._inside += 1
+            is_shared = self._inside > 1 or inputs.video is not None  # frames of a video run side by side, too
+        try:
+            return self._cut(inputs, progress, self._network(inputs.quality, is_shared=is_shared))
+        finally:
+            with self._counting:
+                self._inside -= 1
 
     def estimate(self, inputs: Input) -> float:
         return estimated_s(inputs)
@@ -112,7 +104,7 @@ class IsnetMatting(Engine[Input, Output]):
 
         began = time.monotonic()
         if inputs.video is not None:
-            cut = cut_video(inputs, network, progress, lanes=self._lanes)
+            cut = cut_video(inputs, network, progress, lanes=self.lanes)
         else:
             cut = cut_picture(inputs, network, progress)
         made = self.made(began, engine="matting", model=network.spec.name)
@@ -131,11 +123,12 @@ class IsnetMatting(Engine[Input, Output]):
         if not self._networks:
             raise RuntimeError("load() comes before run()")
         found = self._networks[quality]
-        if quality is Quality.FAST or not is_shared or self._lanes == 1 or found.is_on_gpu:
+        if quality is Quality.FAST or not is_shared or self.lanes == 1 or found.is_on_gpu:
             return found
-        if self._beside is None:
-            self._beside = self._open_best(self.options.thread_count // self._lanes)
-        return self._beside
+        with self._counting:
+            if self._beside is None:
+                self._beside = self._open_best(self.options.thread_count // self.lanes)
+            return self._beside
 
     def _open_best(self, threads: int) -> Network:
         from springtide.engines.matting.networks import ISNET, Network, NetworkSpec
@@ -155,7 +148,7 @@ class IsnetMatting(Engine[Input, Output]):
                 size=options.sides,
                 sigmoid=None if options.sigmoid == "auto" else options.sigmoid,
             )
-        return Network(open_session(path, threads=threads, providers=options.providers), spec)
+        return Network(open_session(path, threads=threads, providers=options.providers), spec, turns=self._turns)
 
     def _open_fast(self) -> Network:
         from springtide.engines.matting.networks import SELFIE, Network

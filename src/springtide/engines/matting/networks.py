@@ -8,6 +8,7 @@ MODNet) is a file and a few settings. A file that cannot be used so is refused w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,17 @@ SELFIE = NetworkSpec(
 class Network:
     """An open session with its spec. May be called by several threads at once."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, spec: NetworkSpec) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        spec: NetworkSpec,
+        *,
+        turns: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        """turns: who may run at once, where memory would not do for all that call."""
         self.spec = spec
         self._session = session
+        self._turns = turns or nullcontext()
         inputs: Sequence[Any] = session.get_inputs()
         given = _pick(inputs, spec.input, "input", spec)
         others = [one.name for one in inputs if one.name != given.name]
@@ -112,7 +121,8 @@ class Network:
         """float32[height, width, 3] normalised, to whatever the network gives for it, without axes of one."""
         tensor = pixels if self._channels_last else np.ascontiguousarray(pixels.transpose(2, 0, 1))
         batch = tensor[np.newaxis].astype(self._dtype)
-        (result,) = run_session(self._session, {self._input: batch}, [self._output])
+        with self._turns:
+            (result,) = run_session(self._session, {self._input: batch}, [self._output])
         return np.squeeze(np.asarray(result, np.float32))
 
     def _squeezed(self, values: Floats) -> Floats:
