@@ -85,6 +85,8 @@ class Api:
         if asked.subresource == "eviction":
             self._delete_pod(namespace, asked.name or "", None)
             return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
+        if asked.subresource == "token":
+            return _json({**given, "status": {"token": f"{namespace}:{asked.name}"}}, 201)
         if asked.verb == "create":
             made = self._store.create(asked.kind, namespace, given, owner=owner, dry_run=dry_run)
             return _json(made, 201)
@@ -244,6 +246,8 @@ def _told(happened: Happened, asked: Asked, query: Mapping[str, str]) -> bytes |
 def _has(kind: Kind, subresource: str) -> bool:
     if subresource == "eviction":
         return kind.plural == "pods"
+    if subresource == "token":
+        return kind.plural == "serviceaccounts"
     return (subresource == "status" and kind.has_status) or (subresource == "scale" and kind.scale is not None)
 
 

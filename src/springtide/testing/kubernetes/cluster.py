@@ -32,6 +32,7 @@ class Cluster:
         self._is_busy = False
         self.next_pods = "ready"  # ready, loading, scheduled, pending: as which new pods come
         self.room: int | None = None  # more pods than so many find no node
+        self.lacks: set[str] = set()  # resources that no node offers: who asks for one finds none
         self.quota: int | None = None  # more pods than so many are refused
         self.holds_leaving = False  # pods that are deleted stay, terminating, until `gone`
         store.on_change.append(self._note)
@@ -205,9 +206,16 @@ class Cluster:
             "status": {"phase": "Pending"},
         }
         namespace = meta["namespace"]
+        asked = {
+            name for one in pod["spec"].get("containers", ()) for name in one.get("resources", {}).get("limits", {})
+        }
+        lacking = sorted(asked & self.lacks)
         has_room = self.room is None or sum(1 for _ in self._store.all(self._pods)) < self.room
         self._store.create(self._pods, namespace, pod, owner=_MANAGER)
-        if not has_room:
+        if lacking:
+            told = f"0/4 nodes are available: 4 Insufficient {lacking[0]}."
+            self.unschedulable(name, told, namespace=namespace)
+        elif not has_room:
             self.unschedulable(name, namespace=namespace)
         elif self.next_pods == "ready":
             self.ready(name, namespace)

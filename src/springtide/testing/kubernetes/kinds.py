@@ -32,6 +32,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
+_HPA = "HorizontalPodAutoscaler"
 BUILT_IN = (
     Kind(group="", version="v1", plural="namespaces", name="Namespace", is_namespaced=False, has_status=True),
     Kind(group="", version="v1", plural="nodes", name="Node", is_namespaced=False, has_status=True),
@@ -42,9 +43,18 @@ BUILT_IN = (
     Kind(group="", version="v1", plural="services", name="Service", has_status=True),
     Kind(group="", version="v1", plural="persistentvolumeclaims", name="PersistentVolumeClaim", has_status=True),
     Kind(group="", version="v1", plural="resourcequotas", name="ResourceQuota", has_status=True),
+    Kind(group="", version="v1", plural="serviceaccounts", name="ServiceAccount"),
     Kind(group="apps", version="v1", plural="deployments", name="Deployment", has_status=True, scale=REPLICAS),
     Kind(group="apps", version="v1", plural="replicasets", name="ReplicaSet", has_status=True, scale=REPLICAS),
     Kind(group="apps", version="v1", plural="daemonsets", name="DaemonSet", has_status=True),
+    Kind(group="apps", version="v1", plural="statefulsets", name="StatefulSet", has_status=True, scale=REPLICAS),
+    Kind(group="autoscaling", version="v2", plural="horizontalpodautoscalers", name=_HPA, has_status=True),
+    Kind(group="networking.k8s.io", version="v1", plural="ingresses", name="Ingress", has_status=True),
+    Kind(group="networking.k8s.io", version="v1", plural="networkpolicies", name="NetworkPolicy"),
+    Kind(group="policy", version="v1", plural="poddisruptionbudgets", name="PodDisruptionBudget", has_status=True),
+    Kind(group="rbac.authorization.k8s.io", version="v1", plural="roles", name="Role"),
+    Kind(group="rbac.authorization.k8s.io", version="v1", plural="rolebindings", name="RoleBinding"),
+    Kind(group="scheduling.k8s.io", version="v1", plural="priorityclasses", name="PriorityClass", is_namespaced=False),
     Kind(group="batch", version="v1", plural="jobs", name="Job", has_status=True),
     Kind(group="coordination.k8s.io", version="v1", plural="leases", name="Lease"),
     Kind(group="events.k8s.io", version="v1", plural="events", name="Event"),
