@@ -53,11 +53,13 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Ours alone: no setting of the user's shell reaches what is measured, but for where the weights are."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SPRINGTIDE_")}
+        """Ours alone: no setting of the user's shell reaches what is measured, but for where the code and the weights
+        are. With PYTHONDONTWRITEBYTECODE, say, each process would compile all it imports: half of its start."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPRINGTIDE_", "PYTHON"))}
         weights = os.environ.get("SPRINGTIDE_SERVER__WEIGHTS_DIR")
         return {
             **kept,
+            **({"PYTHONPATH": path} if (path := os.environ.get("PYTHONPATH")) else {}),
             **({"SPRINGTIDE_SERVER__WEIGHTS_DIR": weights} if weights else {}),
             "SPRINGTIDE_CONFIG": str(self.config),
             "SPRINGTIDE_SERVER__DATA_DIR": str(self.data),

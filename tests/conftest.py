@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 pytest.register_assert_rewrite("springtide.testing")
+
+# Where it is set, each of the hundreds of processes that tests start compiles all it imports anew: 1 s of processor.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 if TYPE_CHECKING:
     from springtide.testing.s3 import S3Server
