@@ -46,7 +46,9 @@ def measure(plan: Plan) -> Report:
     report.notes = list(NOTES)
     report.describe(OURS, "`springtide up` on a new folder; one gateway, the controller in `up`, one worker")
     Installation(plan.folder / "pull", REAL.format(name="matting", replicas=0)).pull("matting")
-    with Installation(plan.folder / "first", SYNTHETIC).up() as server:  # what is imported is compiled, once and for all
+    with Installation(
+        plan.folder / "first", SYNTHETIC
+    ).up() as server:  # what is imported is compiled, once and for all
         server.wait_until_warm("synthetic")
     for number in range(1 if plan.quick else ROUNDS):
         folder = plan.folder / str(number)

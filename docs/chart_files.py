@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from springtide.config import FileConfig, ModelConfig, ServerConfig, WorkersConfig
+from springtide.config import Config, ModelConfig, ServerConfig, WorkersConfig
 from springtide.config.groups import GroupConfig
 from springtide.config.kubernetes import KubernetesConfig
 from springtide.deploy.pods import rules
@@ -67,7 +67,7 @@ def _section(name: str, given: BaseModel, indent: str) -> Iterator[str]:
 
 
 def _schema() -> dict[str, Any]:
-    schema = FileConfig.model_json_schema()
+    schema = Config.model_json_schema()
     schema["title"] = "Values of Springtide's chart"
     schema["properties"]["global"] = {"type": "object"}
     return schema

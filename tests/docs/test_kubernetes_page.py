@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from test_images import parses
 
-from springtide.config import FileConfig, ModelConfig
+from springtide.config import Config, ModelConfig
 from springtide.config.kubernetes import KubernetesConfig, ModelPodConfig
 from springtide.deploy import render
 from springtide.deploy.values import installation
@@ -51,7 +51,7 @@ def test_every_setting_that_is_named_is_one() -> None:
     )
     assert named
     for path in named:
-        kind: Any = FileConfig
+        kind: Any = Config
         for part in path.split("."):
             if kind is None or not issubclass(kind, BaseModel):
                 break

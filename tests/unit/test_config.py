@@ -70,11 +70,46 @@ def test_ended_jobs_are_kept_for_thirty_days_unless_for_ever(tmp_path: Path, mon
 
 
 def test_a_variable_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, "[server]\nport = 1\n")
-    monkeypatch.setenv("SPRINGTIDE_SERVER__PORT", "9000")
-    monkeypatch.setenv("SPRINGTIDE_MODELS__SYNTHETIC__ENGINE", "synthetic")
+    write(tmp_path, '[server]\nport = 1\nhost = "127.0.0.2"\n[models.a]\nengine = "synthetic"\nslots = 3\n')
+    for name, text in {
+        "SPRINGTIDE_SERVER__PORT": "9000",
+        "springtide_models__a__timeout_s": "7",
+        "SPRINGTIDE_MODELS__SYNTHETIC__ENGINE": "synthetic",
+        "SPRINGTIDE_MODELS__SYNTHETIC__SETTINGS__FOLDER": "[1]",  # an engine's own: text
+        "SPRINGTIDE_SERVER__HOST": "",  # says nothing
+        "SPRINGTIDE_EGRESS__ALLOW": '["10.0.0.0/8"]',
+        "SPRINGTIDE_OPENAI__ALIASES": '{"b": "a", "c": "a"}',
+        "SPRINGTIDE_OPENAI__ALIASES__B": "synthetic",  # over the whole table
+        "SPRINGTIDE_BLOBS__ACCESS_KEY_ID": "7",
+        "SPRINGTIDE_BLOBS__SECRET_ACCESS_KEY": '{"not": "read as JSON"}',
+        "SPRINGTIDE_URL": "of the client",
+    }.items():
+        monkeypatch.setenv(name, text)
     config = load_config()
-    assert config.server.port == 9000
+    assert (config.server.port, config.server.host) == (9000, "127.0.0.2")
+    assert (config.models["a"].slots, config.models["a"].timeout_s) == (3, 7)
+    assert config.models["synthetic"].settings == {"folder": "[1]"}
+    assert config.egress.allow == ["10.0.0.0/8"]
+    assert config.openai.aliases == {"b": "synthetic", "c": "a"}
+    assert config.blobs.secret_access_key is not None
+    assert config.blobs.secret_access_key.get_secret_value() == '{"not": "read as JSON"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("SPRINGTIDE_SERVER__PROT", "1", "server.prot"),
+        ("SPRINGTIDE_SERVER", "1", "server: .*dictionary"),
+        ("SPRINGTIDE_SERVER__PORT__X", "1", "server.port"),
+        ("SPRINGTIDE_EGRESS__ALLOW", "10.0.0.0/8", r"egress.allow: .*list \(given: '10.0.0.0/8'\)"),
+    ],
+)
+def test_a_wrong_variable_is_told_under_the_key_that_it_is_meant_for(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, told: str
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=told):
+        load_config()
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,9 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from springtide.config.fleet import FleetConfig
 from springtide.config.kubernetes import KubernetesConfig
@@ -38,10 +37,12 @@ from springtide.config.sections import (
     OpenAiConfig,
     ProvenanceConfig,
     RetryConfig,
+    Section,
     WebhooksConfig,
 )
 from springtide.config.telemetry import TelemetryConfig
 from springtide.config.tenants import TenantConfig, TenantDefaults
+from springtide.config.variables import from_variables, overlaid
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name, is_tenant_id, parted
 
@@ -49,7 +50,6 @@ __all__ = [
     "FILE_NAME",
     "Config",
     "EngineCheck",
-    "FileConfig",
     "FleetConfig",
     "FloorConfig",
     "ModelConfig",
@@ -66,13 +66,8 @@ FILE_NAME = "springtide.toml"
 _SECRETS = re.compile("url|secret|token|password")  # keys whose values are never shown
 
 
-class Config(BaseSettings):
+class Config(Section):
     """All of `springtide.toml`."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid", env_prefix="SPRINGTIDE_", env_nested_delimiter="__", frozen=True, env_ignore_empty=True
-    )
-    _file: ClassVar[dict[str, Any]] = {}
 
     server: ServerConfig = Field(default_factory=ServerConfig)
     broker: BrokerConfig = Field(default_factory=BrokerConfig)
@@ -155,17 +150,6 @@ class Config(BaseSettings):
             )
         return value
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings  # a variable wins over the file, which comes in as init arguments
-
     @model_validator(mode="after")
     def _fits_the_fleet(self) -> Config:
         pooled = {member for pool in self.workers.values() for member in pool.models}
@@ -241,30 +225,18 @@ def load_config(path: Path | None = None, *, check_engine: EngineCheck | None = 
             raise ConfigError(f"{file} is not valid TOML: {error}") from error
     token = engine_check.set(check_engine)
     try:
-        return read_config(data, where=str(file) if data else "environment", kind=Config)
+        return read_config(
+            overlaid(data, from_variables(os.environ, Config)), where=str(file) if data else "environment"
+        )
     finally:
         engine_check.reset(token)
 
 
-class FileConfig(Config):
-    """The same without this machine's variables: of a file that is meant for another."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
-
-
-def read_config(data: Mapping[str, Any], *, where: str, kind: type[Config] = FileConfig) -> Config:
-    """The configuration that a file's data say. Raises ConfigError that lists every problem."""
+def read_config(data: Mapping[str, Any], *, where: str) -> Config:
+    """The configuration that a file's data say, without this machine's variables. Raises ConfigError that lists every
+    problem."""
     try:
-        return kind(**data)
+        return Config(**data)
     except ValidationError as error:
         raise ConfigError(f"{where} has {error.error_count()} problem(s):\n" + _problems(error)) from error
 

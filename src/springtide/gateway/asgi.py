@@ -15,8 +15,11 @@ from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 from litestar import Litestar, Request
+from litestar.config.app import AppConfig
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import QueryParameter
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.response.base import ASGIResponse
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
@@ -91,6 +94,16 @@ class Application(Litestar):
             await hook(start, scope)
         await send(start)
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        """Without those for kinds of classes that no route takes: finding out loads pydantic's version 1, attrs and
+        parts of OpenTelemetry into every gateway."""
+        return [*plugins, MsgspecDIPlugin()]
+
+    @staticmethod
+    def _patch_opentelemetry_middleware(config: AppConfig) -> AppConfig:
+        return config  # its middleware is not used: spans are made from the record (docs/decisions/0040)
 
     @functools.cached_property
     def _handled(self) -> frozenset[Any]:
