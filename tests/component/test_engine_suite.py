@@ -72,7 +72,7 @@ def test_a_careless_engine_is_noticed_before_it_runs(test: str, given: dict[str,
         getattr(CarelessSuite(), f"test_{test}")(**given)
 
 
-RUN = Run(JobId("job"), 1, b"", 1.0, Path("base"), "base/own")
+RUN = Run(JobId("job"), 1, b"", 1.0, "base", "base/own")
 MADE = {"engine": "e", "model": "m", "version": "1", "license": "l", "generative": False, "seconds": 0.1}
 GOOD = Ran(
     ending=Ending(run=RUN, run_s=2.0, outputs=MADE), told=[(0.1, "a"), (0.9, "b")], pid=7, threads=3, open_files=9,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,10 +16,11 @@ from springtide.controller.reaper import Reaper
 from springtide.controller.signals import Looked
 from springtide.controller.tally import Tally
 from springtide.domain.fleet import Decision
-from springtide.domain.ids import ModelName
+from springtide.domain.ids import JobId, ModelName, TenantId
 from springtide.domain.job import Foretold, JobError, JobStatus
 from springtide.domain.lease import LEASE_TTL_S, Outcome
 from springtide.policy.elastic.view import PoolView
+from springtide.runtime.clock import SystemClock
 from springtide.telemetry import metrics_catalogue as names
 from springtide.telemetry.metrics import Metrics
 
@@ -135,3 +137,45 @@ def test_the_fleet_is_told_as_the_scaler_sees_it_and_sums_only_grow() -> None:
     assert metrics.gauges(names.REASON, 0.0) == {(MODEL, "QUEUE"): 1}
     figures.decided(Decision(model=MODEL, replicas=3, reason="QUEUE", message=""), before=1)
     assert metrics.sums(names.DECISIONS) == {(MODEL, "QUEUE", "out"): 1}
+
+
+async def test_an_end_that_tells_all_is_counted_without_asking_the_record() -> None:
+    metrics = Metrics()
+    tally = Tally(metrics, None, [MODEL], SystemClock())  # pyright: ignore[reportArgumentType]  # nobody is to ask it
+    quick = Outcome(
+        seq="1-1",
+        id=JobId("job_1"),
+        model=ModelName("synthetic@2"),
+        status=JobStatus.COMPLETED,
+        attempt=1,
+        finished_at_s=107.0,
+        started_at_s=103.0,
+        run_s=0.01,
+        tenant=TenantId("ann"),
+        enqueued_at_s=100.0,
+    )
+    tally.recorded([quick], [True])
+    await tally.count()
+    assert metrics.sums(names.TENANT_ENDED) == {("ann", "completed"): 1}
+    assert metrics.sums(names.GPU_SECONDS) == {("ann", MODEL): 0.01}
+    assert metrics.cells(names.JOB_WAIT)[(MODEL,)][-1] == 3.0
+    assert metrics.cells(names.JOB_LATENCY)[(MODEL,)][-1] == 7.0
+
+
+@pytest.mark.parametrize("more", [{"attempt": 2}, {"run_s": 1.0}, {"tenant": None}])
+async def test_what_only_the_record_knows_is_looked_up(world: World, more: dict[str, Any]) -> None:
+    tally, metrics = _tally(world), world.services.metrics
+    ended = Outcome(
+        seq="1-1",
+        id=JobId(await _id(world)),
+        model=MODEL,
+        status=JobStatus.COMPLETED,
+        attempt=1,
+        finished_at_s=107.0,
+        tenant=TenantId("not as the record says"),
+        enqueued_at_s=100.0,
+    )
+    tally.recorded([msgspec.structs.replace(ended, **more)], [True])
+    assert metrics.sums(names.TENANT_ENDED) == {}
+    await tally.count()
+    assert sum(metrics.sums(names.TENANT_ENDED).values()) == 1

@@ -59,7 +59,7 @@ def test_only_the_first_and_the_last_of_quick_progress_leaves_the_child(monkeypa
 
 
 def _runs(*seqs: int, **notes: Any) -> list[Run]:
-    runs = [Run(JobId(f"job{seq}"), 1, b"", 60.0, Path(), "") for seq in seqs]
+    runs = [Run(JobId(f"job{seq}"), 1, b"", 60.0, "", "") for seq in seqs]
     for run, seq in zip(runs, seqs, strict=True):
         run.seq = seq
         for name, value in notes.items():
@@ -120,7 +120,7 @@ def test_a_job_behind_many_that_crash_is_never_blamed() -> None:
 def test_left_overs_of_dead_workers_are_removed_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
     alive = Scratch(tmp_path, WorkerId("alive"))
     alive.prepare()
-    kept = alive.attempt(JobId("job"), 1)
+    kept = Path(alive.attempt(JobId("job"), 1))
     kept.mkdir()
     dying = multiprocessing.get_context("spawn").Process(target=_leave_litter, args=(tmp_path,))
     dying.start()
@@ -139,7 +139,7 @@ def test_left_overs_of_dead_workers_are_removed_and_those_of_living_ones_are_not
 def _leave_litter(folder: Path) -> None:
     scratch = Scratch(folder, WorkerId("dead"))
     scratch.prepare()
-    (scratch.attempt(JobId("job"), 1) / "in").mkdir(parents=True)
+    Path(scratch.attempt(JobId("job"), 1), "in").mkdir(parents=True)
     os._exit(0)
 
 

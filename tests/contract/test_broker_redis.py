@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 
+import msgspec
 import pytest
 
-from springtide.broker.protocol import EVENTS_KEPT_S, Broker
+from springtide.broker.protocol import EVENTS_KEPT_S, TOMBSTONE_S, Broker
 from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, LATEST_BYTES, RedisBroker
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.domain.job import JobStatus
-from springtide.domain.lease import LEASE_TTL_S, LiveEvent, WakeUp, WorkerState
+from springtide.domain.lease import LEASE_TTL_S, LiveEvent, Outcome, WakeUp, WorkerState
 from springtide.testing.broker_cases import (
     ANN,
     BOB,
@@ -28,7 +29,9 @@ from springtide.testing.broker_cases import (
     held,
     job,
     kinds,
+    lease_names,
     leased,
+    look,
     progress,
     ref,
     status,
@@ -36,6 +39,7 @@ from springtide.testing.broker_cases import (
     ticket,
 )
 from springtide.testing.broker_suite import BrokerContract
+from springtide.testing.broker_suite_live import let_waits_begin
 from springtide.testing.servers import NoServer, ValkeyServer, find_valkey, free_port, valkey_cluster, valkey_server
 
 try:
@@ -154,6 +158,40 @@ class TestTwoProcesses:
         assert await broker.read_outcomes(9) == []
         assert server.ask("EXISTS", f"{{p:{MODEL}}}:half") == b":0\r\n"
         assert server.ask("XLEN", f"{{p:{MODEL}}}:out") == b":0\r\n"
+
+    async def test_results_are_told_when_they_are_acked_with_all_that_came_with_them(
+        self, broker: Broker, server: ValkeyServer
+    ) -> None:
+        names = ["a", "b", "c"]
+        await leased(broker, *names)
+        await broker.complete(MODEL, ANN, [done("a"), done("b")], T0 + 1)
+        await broker.complete(MODEL, ANN, [done("c")], T0 + 2)
+        reader = asyncio.create_task(broker.read_events(ref("b"), None, wait_s=SOON_S, to_end=True))
+        await let_waits_begin(broker)
+        assert not reader.done()
+        outcomes = await broker.read_outcomes(9)
+        ends = [_end(outcome) for outcome in outcomes]
+        for _ in "acked", "acked once more":
+            await broker.ack_outcomes(outcomes, T0 + 3, announce=ends)
+            for name in names:
+                assert await kinds(broker, name) == ["queued", "started", "completed"]
+        assert (await reader)[-1] == msgspec.structs.replace(ends[1], seq=(await reader)[-1].seq)
+        assert server.ask("XLEN", f"{{p:{MODEL}}}:out") == b":0\r\n"
+        await broker.reap(MODELS, T0 + 3 + TOMBSTONE_S + 1)
+        assert await kinds(broker, "a") == ["queued", "started", "completed"]
+
+    async def test_results_acked_after_the_server_was_emptied_and_filled_again_end_their_jobs(
+        self, broker: Broker, server: ValkeyServer
+    ) -> None:
+        await leased(broker, "a")
+        await broker.complete(MODEL, ANN, [done("a")], T0)
+        outcomes = await broker.read_outcomes(9)
+        server.ask("FLUSHALL")
+        await broker.enqueue([ticket("a")], T0 + 1)
+        await broker.ack_outcomes(outcomes, T0 + 2, announce=[_end(one) for one in outcomes])
+        assert (await look(broker, "a")).status is JobStatus.COMPLETED
+        assert await kinds(broker, "a") == ["queued", "completed"]
+        assert await lease_names(broker, ANN, 9, T0 + 3) == []
 
     async def test_outcomes_of_a_dead_reader_go_to_another_after_a_lease_time(
         self, broker: Broker, another: Broker, server: ValkeyServer
@@ -434,6 +472,13 @@ class TestSecrets:
         assert SECRET not in whole_story(caught.value)
 
 
+def _end(outcome: Outcome) -> LiveEvent:
+    """As the recorder announces it."""
+    return LiveEvent(
+        seq="", job=outcome.id, kind=outcome.status.value, at_s=outcome.finished_at_s, attempt=outcome.attempt
+    )
+
+
 async def test_events_of_only_so_many_ended_jobs_are_kept(broker: Broker, server: ValkeyServer) -> None:
     key = f"{{p:{MODEL}}}:past"
     script = "for i = 1, tonumber(ARGV[1]) do redis.call('ZADD', KEYS[1], ARGV[2], 'x' .. i) end"
@@ -443,7 +488,7 @@ async def test_events_of_only_so_many_ended_jobs_are_kept(broker: Broker, server
     await take_outcomes(broker, T0)
     await broker.reap(MODELS, T0)
     assert server.ask("ZCARD", key) == b":%d\r\n" % (ENDED_STORIES - 1)  # and that of the job itself
-    assert await kinds(broker, "a") == ["queued", "started"]
+    assert await kinds(broker, "a") == ["queued", "started", "completed"]
 
 
 async def test_ended_jobs_leave_nothing_on_the_server(broker: Broker, server: ValkeyServer) -> None:

@@ -452,6 +452,8 @@ class ModelJobs:
                 output_files=() if done is None else done.output_files,
                 error=error,
                 checkpoint=entry.checkpoint,
+                tenant=entry.ticket.tenant,
+                enqueued_at_s=entry.ticket.enqueued_at_s,
             )
         )
         self._waits.ring(("outcomes",))

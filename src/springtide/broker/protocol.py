@@ -181,7 +181,7 @@ class Broker(Protocol):
     ) -> None:
         """These are in the ledger: drop them, and forget their jobs but for a tombstone where they have ended.
         `announce`: terminal live events of these jobs, added first, as by `announce`; in the same step where a step is
-        dear."""
+        dear. (Without it the end of a job that gave its result may be told all the same: it is on record.)"""
         ...
 
     # --- looking ------------------------------------------------------------------------------------------------

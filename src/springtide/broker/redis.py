@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
+from springtide.broker import redis_outcomes
 from springtide.broker import redis_wire as wire
 from springtide.broker.protocol import EVENTS_KEPT_S, TOMBSTONE_S
 from springtide.broker.redis_doorbell import Bell, Doorbell
 from springtide.broker.redis_scripts import RedisLink
+from springtide.broker.redis_story import story
 from springtide.domain.fleet import QueueView, Usage
 from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import TERMINAL, JobError, JobRef, JobStatus
@@ -40,6 +43,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CALL_ITEMS = 100  # of one script call: measured under 3 ms of the server, so nobody else waits longer
+BURIED_ENTRIES = 5  # of at most CALL_ITEMS each: the script does not look at their jobs
 ENDED_STORIES = 20_000  # of a model: EVENTS_KEPT_S alone would keep gigabytes at thousands of jobs a second
 READ_BYTES = 4 << 20  # of outcomes in one call: as much as a worker reports in one
 READ_STORIES = 64  # jobs whose events are read in one round trip
@@ -214,17 +218,25 @@ class RedisBroker:
         """For each job its events as asked for; None where the last bytes of a long story do not tell them all."""
         limits = [0 if after is None or last_bytes is None else last_bytes for _, after in asked]
 
-        async def fetch(client: Any) -> list[bytes]:
+        async def fetch(client: Any) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
             for (ref, _), limit in zip(asked, limits, strict=True):
                 pipeline.get(f"{_tag(ref.model)}:j:{ref.id}")
                 pipeline.getrange(f"{_tag(ref.model)}:e:{ref.id}", -limit, -1)
+                pipeline.zscore(f"{_tag(ref.model)}:tomb", ref.id)
             return await pipeline.execute()
 
         parts = await self._link.call(fetch)
         return [
-            wire.story(ref.id, record, rest, after, is_whole=not limit or len(rest) < limit)
-            for (ref, after), limit, record, rest in zip(asked, limits, parts[::2], parts[1::2], strict=True)
+            story(
+                ref.id,
+                parts[3 * n],
+                parts[3 * n + 1],
+                after,
+                is_whole=not limits[n] or len(parts[3 * n + 1]) < limits[n],
+                is_buried=parts[3 * n + 2] is not None,
+            )
+            for n, (ref, after) in enumerate(asked)
         ]
 
     # --- the record ---------------------------------------------------------------------------------------------
@@ -240,7 +252,7 @@ class RedisBroker:
                     break
                 idle_ms = int(LEASE_TTL_S * 1000)
                 reply = await self._run("outcomes", model, "0", self._consumer, asked, idle_ms, READ_BYTES)
-                found += wire.outcomes(model, reply)[:asked]  # the rest of an entry comes with the next read
+                found += redis_outcomes.outcomes(model, reply)[:asked]  # the rest of an entry comes with the next read
             return found
 
         return await self._read(read, [Bell(f"{_tag(model)}:out") for model in self._models], wait_s)
@@ -253,10 +265,15 @@ class RedisBroker:
             by_model.setdefault(outcome.model, []).append(outcome)
         events = {event.job: event for event in announce}
         for model, group in by_model.items():
-            for first in range(0, len(group), CALL_ITEMS):
-                part = group[first : first + CALL_ITEMS]
+            results, others = redis_outcomes.parted_results(group, events)
+            for first in range(0, len(results), BURIED_ENTRIES):
+                entries = results[first : first + BURIED_ENTRIES]
+                if not await self._run("bury", model, repr(now_s), *redis_outcomes.burial(entries)):
+                    others += chain.from_iterable(entries)
+            for first in range(0, len(others), CALL_ITEMS):
+                part = others[first : first + CALL_ITEMS]
                 told = [event for one in part if (event := events.pop(one.id, None)) is not None]
-                await self._run("ack", model, repr(now_s), *wire.acks(part, told))
+                await self._run("ack", model, repr(now_s), *redis_outcomes.acks(part, told))
 
     # --- looking ------------------------------------------------------------------------------------------------
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import msgspec
 
-from springtide.broker.protocol import EVENTS_PER_JOB
 from springtide.domain.fleet import QueueView, TenantLoad, Usage, WorkerView
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
-from springtide.domain.job import BlobRef, Checkpoint, JobError, JobRef, JobStatus, Priority
+from springtide.domain.job import Checkpoint, JobError, JobRef, JobStatus, Priority
 from springtide.domain.lease import (
     LEASE_TTL_S,
     Completion,
@@ -21,26 +20,16 @@ from springtide.domain.lease import (
     Lease,
     LiveEvent,
     LiveJob,
-    Outcome,
     Progress,
     Ticket,
     WorkerState,
-    seq_after,
 )
 from springtide.domain.tenant import Discipline
 
 Arg = str | bytes | int | float
 
 _CLASSES = {Priority.INTERACTIVE: 0, Priority.STANDARD: 1, Priority.BATCH: 2}
-_LENGTH = 4  # bytes before and behind each event of a story
 _MICRO = 1_000_000  # predicted seconds are summed as whole microseconds: a float sum would drift
-
-
-class _Result(msgspec.Struct, frozen=True, array_like=True):
-    """What a completion adds to the record."""
-
-    outputs: dict[str, Any]
-    output_files: tuple[BlobRef, ...]
 
 
 class _StoredTicket(msgspec.Struct, frozen=True, array_like=True):
@@ -77,21 +66,6 @@ class _Peeked(msgspec.Struct, frozen=True, array_like=True):
     ahead: int | bool
 
 
-class _Ended(msgspec.Struct, frozen=True, array_like=True):
-    """An outcome in an entry of the stream (`add_outcome` in prelude.lua)."""
-
-    id: JobId
-    status: JobStatus
-    attempt: int
-    finished_at_s: float
-    started_at_s: float | bool
-    worker: WorkerId
-    run_s: float | bool
-    result: _Result | None
-    error: JobError | None
-    checkpoint: Checkpoint | None
-
-
 class _Word(msgspec.Struct, frozen=True, array_like=True):
     """What a worker says of itself beside its state."""
 
@@ -99,30 +73,15 @@ class _Word(msgspec.Struct, frozen=True, array_like=True):
     usage: Usage | None = None
 
 
-class _Told(msgspec.Struct, frozen=True, array_like=True):
-    """A live event (`add_event` in prelude.lua)."""
-
-    ms: int
-    place: int
-    kind: str
-    at_s: float
-    attempt: int
-    fraction: float | bool
-    stage: str
-    error: JobError | None
-
-
-_encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder().encode
 _decode_word = msgspec.msgpack.Decoder(_Word).decode
 _NOTHING_SAID = _Word()
 _decode_leases = msgspec.msgpack.Decoder(list[_Leased]).decode
 _decode_peeks = msgspec.msgpack.Decoder(list[_Peeked | None]).decode
-_decode_ended = msgspec.msgpack.Decoder(list[_Ended]).decode
-_decode_told = msgspec.msgpack.Decoder(_Told).decode
 
 
 def error_blob(error: JobError) -> bytes:
-    return _encode(error)
+    return encode(error)
 
 
 # --- in: the arguments of one call: all that a script reads as one packed value, then what is opaque to it ------------
@@ -147,36 +106,36 @@ def tickets(items: Sequence[Ticket]) -> list[Arg]:
             )
         )
         stored = (ticket.tenant, ticket.payload, ticket.enqueued_at_s, ticket.timeout_s, ticket.max_attempts)
-        args += (_encode(stored), _checkpoint_blob(ticket.checkpoint))
-    args[0] = _encode(packed)
+        args += (encode(stored), _checkpoint_blob(ticket.checkpoint))
+    args[0] = encode(packed)
     return args
 
 
 def discipline_args(discipline: Discipline) -> tuple[Arg, ...]:
     """A name by which the same discipline is known again, then all of it."""
     shares = ((tenant.id, repr(tenant.weight), _limit(tenant.max_running)) for tenant in discipline.tenants)
-    name = hashlib.sha1(_encode(discipline), usedforsecurity=False).hexdigest()
+    name = hashlib.sha1(encode(discipline), usedforsecurity=False).hexdigest()
     return name, _limit(discipline.max_running), *chain.from_iterable(shares)
 
 
 def worker_word(state: WorkerState, problem: JobError | None, usage: Usage | None) -> bytes:
     """What a worker says of itself: its state, and behind a blank why its engine does not load and what it uses."""
     word = state.value.encode()
-    return word if problem is usage is None else b"%s %s" % (word, _encode((problem, usage)))
+    return word if problem is usage is None else b"%s %s" % (word, encode((problem, usage)))
 
 
 def jobs(items: Sequence[JobRef]) -> list[Arg]:
-    return [_encode([ref.id for ref in items])]
+    return [encode([ref.id for ref in items])]
 
 
 def held(items: Sequence[Held]) -> list[Arg]:
-    return [_flat((one.id, one.attempt) for one in items)]
+    return [flat((one.id, one.attempt) for one in items)]
 
 
 def completions(items: Sequence[Completion]) -> list[Arg]:
     return [
-        _flat((one.id, one.attempt, one.run_s) for one in items),
-        *(_encode((one.outputs, one.output_files)) for one in items),
+        flat((one.id, one.attempt, one.run_s) for one in items),
+        *(encode((one.outputs, one.output_files)) for one in items),
     ]
 
 
@@ -189,8 +148,8 @@ def failures(now_s: float) -> Callable[[Sequence[Failure]], list[Arg]]:
 
     def args(items: Sequence[Failure]) -> list[Arg]:
         return [
-            _flat((one.id, one.attempt, retry_at_s(one), one.cancelled) for one in items),
-            *(_encode(one.error) for one in items),
+            flat((one.id, one.attempt, retry_at_s(one), one.cancelled) for one in items),
+            *(encode(one.error) for one in items),
         ]
 
     return args
@@ -198,35 +157,21 @@ def failures(now_s: float) -> Callable[[Sequence[Failure]], list[Arg]]:
 
 def progress(items: Sequence[Progress]) -> list[Arg]:
     return [
-        _flat((one.id, one.attempt, one.fraction, one.stage or "") for one in items),
+        flat((one.id, one.attempt, one.fraction, one.stage or "") for one in items),
         *(_checkpoint_blob(one.checkpoint) for one in items),
     ]
 
 
 def events(items: Sequence[LiveEvent]) -> list[Arg]:
     return [
-        _flat((one.job, one.kind, one.at_s, one.attempt) for one in items),
-        *("" if one.error is None else _encode(one.error) for one in items),
+        flat((one.job, one.kind, one.at_s, one.attempt) for one in items),
+        *("" if one.error is None else encode(one.error) for one in items),
     ]
 
 
-def acks(items: Sequence[Outcome], told: Sequence[LiveEvent]) -> list[Arg]:
-    """Outcomes of one model."""
-    places: dict[str, tuple[int, list[int]]] = {}  # entry -> how many are in it, which of them these are
-    for one in items:
-        entry, place, count = one.seq.partition("@")[0].split(".")
-        places.setdefault(entry, (int(count), []))[1].append(int(place))
-    return [
-        _encode([entry for entry, (count, acked) in places.items() if len(acked) == count]),
-        _encode([(entry, count, *acked) for entry, (count, acked) in places.items() if len(acked) < count]),
-        _flat((one.id, one.status) for one in items if one.status.is_terminal),
-        *events(told),
-    ]
-
-
-def _flat(parts: Iterable[tuple[Any, ...]]) -> bytes:
+def flat(parts: Iterable[tuple[Any, ...]]) -> bytes:
     """One flat array: a script reads it without making a table for each item."""
-    return _encode(list(chain.from_iterable(parts)))
+    return encode(list(chain.from_iterable(parts)))
 
 
 # --- out: what a script replied -------------------------------------------------------------------------------------
@@ -275,11 +220,11 @@ def live_jobs(refs: Sequence[JobRef], found: Sequence[_Peeked | None]) -> list[L
             status=seen.status,
             attempt=seen.attempt,
             worker=seen.worker or None,
-            started_at_s=_figure(seen.started_at_s),
-            fraction=_figure(seen.fraction),
+            started_at_s=figure(seen.started_at_s),
+            fraction=figure(seen.fraction),
             stage=seen.stage or None,
             ahead=None if seen.ahead is False else int(seen.ahead),
-            retry_at_s=_figure(seen.retry_at_s),
+            retry_at_s=figure(seen.retry_at_s),
             checkpoint=seen.checkpoint,
         )
         for ref, seen in zip(refs, found, strict=True)
@@ -288,78 +233,6 @@ def live_jobs(refs: Sequence[JobRef], found: Sequence[_Peeked | None]) -> list[L
 
 def peeks(reply: bytes) -> list[_Peeked | None]:
     return _decode_peeks(reply)
-
-
-def outcomes(model: ModelName, reply: Sequence[Any]) -> list[Outcome]:
-    found: list[Outcome] = []
-    for entry, packed in zip(reply[::2], reply[1::2], strict=True):
-        value, letters = (packed, b"") if isinstance(packed, bytes) else packed
-        ended = _decode_ended(value)
-        found += [
-            _outcome(f"{entry.decode()}.{place}.{len(ended)}@{model}", model, one)
-            for place, one in enumerate(ended)
-            if letters[place : place + 1] != b"x"
-        ]
-    return found
-
-
-def _outcome(seq: str, model: ModelName, ended: _Ended) -> Outcome:
-    """seq: unique among all models, where an entry of a stream is so in its own."""
-    result = ended.result
-    return Outcome(
-        seq=seq,
-        id=ended.id,
-        model=model,
-        status=ended.status,
-        attempt=ended.attempt,
-        finished_at_s=ended.finished_at_s,
-        worker=ended.worker or None,
-        started_at_s=_figure(ended.started_at_s),
-        run_s=_figure(ended.run_s),
-        outputs=None if result is None else result.outputs,
-        output_files=() if result is None else result.output_files,
-        error=ended.error,
-        checkpoint=ended.checkpoint,
-    )
-
-
-def story(
-    job: JobId, record: bytes | None, rest: bytes, after: str | None, *, is_whole: bool
-) -> list[LiveEvent] | None:
-    """The events after event id `after`: of a job's record, which begins with the beginning of its story, and of the
-    rest of it. None where that is not whole and does not reach back to `after`."""
-    found: list[LiveEvent] = []
-    begin = _LENGTH + int.from_bytes(record[:_LENGTH]) if record else 0
-    for part, may_be_cut in ((rest, not is_whole), (record[_LENGTH:begin] if record else b"", False)):
-        end = len(part)
-        while end > 0:
-            first = end - 2 * _LENGTH - int.from_bytes(part[end - _LENGTH : end])
-            if first < 0:
-                return None
-            event = _live_event(job, part[first + _LENGTH : end - _LENGTH])
-            if not seq_after(event.seq, after):
-                return found[::-1]
-            found.append(event)
-            end = first
-        if may_be_cut:
-            return None
-    if len(found) > EVENTS_PER_JOB:  # more are stored than are promised: they are not trimmed each time
-        found[EVENTS_PER_JOB - 1 :] = found[-1:]
-    return found[::-1]
-
-
-def _live_event(job: JobId, packed: bytes) -> LiveEvent:
-    told = _decode_told(packed)
-    return LiveEvent(
-        seq=f"{told.ms}-{told.place}",
-        job=job,
-        kind=told.kind,
-        at_s=told.at_s,
-        attempt=told.attempt,
-        fraction=_figure(told.fraction),
-        stage=told.stage or None,
-        error=told.error,
-    )
 
 
 def queue_view(model: ModelName, reply: Sequence[Any], now_s: float) -> QueueView:
@@ -414,10 +287,10 @@ def _number(raw: bytes | None) -> float | None:
     return float(raw) if raw else None
 
 
-def _figure(value: float | bool) -> float | None:
+def figure(value: float | bool) -> float | None:
     """What Lua said, where False is nothing."""
     return None if value is False else float(value)
 
 
 def _checkpoint_blob(checkpoint: Checkpoint | None) -> bytes | str:
-    return "" if checkpoint is None else _encode(checkpoint)
+    return "" if checkpoint is None else encode(checkpoint)

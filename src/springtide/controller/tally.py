@@ -1,8 +1,8 @@
 """Counts what is on record: jobs by how they ended, how long they waited and ran, what they took, whom it is billed to.
 
 Promises: each end is counted by the one controller that recorded it, so the sum over controllers is what the ledger
-holds since they started. Nothing of it is on a job's path: whom a job belongs to is read a moment later, many at once,
-and a ledger that is away only delays that.
+holds since they started. Nothing of it is on a job's path: most ends tell all that is counted themselves, and what only
+the record knows of the others is read a moment later, many at once; a ledger that is away only delays that.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from itertools import islice
 
 from springtide.domain.clock import Clock
-from springtide.domain.ids import JobId, ModelName
+from springtide.domain.ids import JobId, ModelName, parted
 from springtide.domain.job import Job, JobStatus
 from springtide.domain.lease import Outcome
 from springtide.ledger.protocol import Ledger
+from springtide.ledger.usage import used_s
 from springtide.runtime.loops import Loop
 from springtide.telemetry import metrics_catalogue as names
 from springtide.telemetry.metrics import Metrics
@@ -23,6 +24,7 @@ from springtide.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 COUNT_EVERY_S = 1.0
 AT_ONCE = 500
+QUICK_S = 0.02  # what ran for less has no film or sound to count: of that only the record knows
 MOST_PENDING = 50_000  # ends of a minute at the highest rate there is; what is more is not looked up
 
 
@@ -59,7 +61,9 @@ class Tally:
             metrics.add(names.JOBS_ENDED, outcome.model, outcome.status.value, code)
             if outcome.status is JobStatus.COMPLETED and outcome.run_s is not None:
                 metrics.observe(names.JOB_RUN, outcome.model, value=outcome.run_s)
-            if len(self._pending) < MOST_PENDING:
+            if _tells_all(outcome):
+                self._count_quick(outcome)
+            elif len(self._pending) < MOST_PENDING:
                 self._pending[outcome.id] = outcome.run_s
 
     async def count(self) -> None:
@@ -71,6 +75,20 @@ class Tally:
                     self._count(job, self._pending[job.id])
             for job_id in batch:
                 del self._pending[job_id]
+
+    def _count_quick(self, outcome: Outcome) -> None:
+        """What `_count` does, of a job's only attempt."""
+        assert outcome.tenant is not None
+        assert outcome.enqueued_at_s is not None
+        metrics, tenant, model = self._metrics, outcome.tenant, parted(outcome.model)[0]
+        metrics.add(names.TENANT_ENDED, tenant, outcome.status.value)
+        seconds = used_s(outcome)
+        if seconds:
+            metrics.add(names.GPU_SECONDS, tenant, model, amount=seconds)
+        if outcome.started_at_s is not None:
+            metrics.observe(names.JOB_WAIT, model, value=max(0.0, outcome.started_at_s - outcome.enqueued_at_s))
+        if outcome.status is JobStatus.COMPLETED:
+            metrics.observe(names.JOB_LATENCY, model, value=max(0.0, outcome.finished_at_s - outcome.enqueued_at_s))
 
     def _count(self, job: Job, run_s: float | None) -> None:
         metrics = self._metrics
@@ -90,6 +108,12 @@ class Tally:
         if frames > 1 and run_s:  # a picture is no film
             metrics.add(names.FRAMES, job.model, amount=frames)
             metrics.observe(names.FRAME_RATE, job.model, value=frames / run_s)
+
+
+def _tells_all(outcome: Outcome) -> bool:
+    """Whether the record knows nothing more of this job that is counted: no earlier attempt, no media."""
+    is_known = outcome.tenant is not None and outcome.enqueued_at_s is not None
+    return is_known and outcome.attempt <= 1 and (outcome.run_s or 0.0) < QUICK_S
 
 
 def _frames(job: Job, foretold: float) -> float:

@@ -130,6 +130,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_files: tuple[BlobRef, ...] = ()
     error: JobError | None = None
     checkpoint: Checkpoint | None = None  # the newest: nobody needs it once the job has ended
+    tenant: TenantId | None = None  # of the job, as its ticket said; None where no queue has had it
+    enqueued_at_s: float | None = None  # the same
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -89,6 +89,20 @@ def bind(
     is coerced; a single value for a list becomes a list of one. Raises InvalidInput with every problem.
     """
     shape = _shape(input_type)
+    model, ids = _validated(input_type, shape, inputs, files)
+    dumped = model.model_dump(mode="json", exclude=shape.file_names)
+    return model, {name: ids.get(name) if name in shape.files else dumped[name] for name in shape.fields}
+
+
+def bind_again(input_type: type[BaseModel], inputs: Mapping[str, Any], files: Mapping[BlobId, InputFile]) -> BaseModel:
+    """The model alone, of inputs in the JSON form that `bind` has given."""
+    return _validated(input_type, _shape(input_type), inputs, files)[0]
+
+
+def _validated(
+    input_type: type[BaseModel], shape: _Shape, inputs: Mapping[str, Any], files: Mapping[BlobId, InputFile]
+) -> tuple[BaseModel, dict[str, Any]]:
+    """The model, and the ids of its files by field."""
     values: dict[str, Any] = {}
     ids: dict[str, Any] = {}
     problems: dict[str, dict[str, Any]] = {}
@@ -112,8 +126,7 @@ def bind(
             problems.setdefault(item["loc"], item)
     if model is None or problems:
         raise InvalidInput(_summary(problems), errors=list(problems.values()))
-    dumped = model.model_dump(mode="json", exclude=shape.file_names)
-    return model, {name: ids.get(name) if name in shape.files else dumped[name] for name in shape.fields}
+    return model, ids
 
 
 def collect(output: BaseModel) -> tuple[dict[str, Any], list[OutputFile]]:

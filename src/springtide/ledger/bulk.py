@@ -4,8 +4,9 @@ A flush wants few statements, not few bytes: on SQLite every step of a statement
 back from a busy event loop (measured: 512 steps by `executemany` beside a busy thread took up to 25 s, one step 8 ms),
 on PostgreSQL every statement is a round trip. So rows enter as one relation `s`:
 
-- PostgreSQL: `unnest($1::text[], $2::bigint[], ...)`, one array a column. Columns that are null in every row are left
-  out of it: half of a job's are, and the driver's work is in the values.
+- PostgreSQL: `unnest($1::text[], $2::bigint[], ...)`, one array a column: the driver's work is in the values (0.3 µs
+  each). So columns that are null in every row, half of a job's, are left out, and of many rows those that are the same
+  in all (a model, a status, a worker) are given once.
 - SQLite: `VALUES (?, ...), ...`, padded to a power of two by repeating the last row, so that ten texts per statement
   stay prepared. A statement here must therefore do nothing the second time it meets a row.
 
@@ -15,11 +16,12 @@ Refuses more than MAX_ROWS rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
     Column,
+    ColumnElement,
     Connection,
     CursorResult,
     Double,
@@ -45,7 +47,8 @@ from springtide.ledger.rows import Row
 
 MAX_ROWS = 512  # 31 columns of a job make 15,872 variables; SQLite allows 32,766
 
-MOST_FORMS = 32  # of one statement, by which columns are empty: each is prepared once on every connection
+MOST_FORMS = 32  # of one statement, by which columns are empty and which the same: each is prepared on every connection
+ALIKE_ROWS = 8  # of fewer, columns are the same by chance, and each chance would be a form
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -55,67 +58,92 @@ InsertInto = Callable[[Table], "postgresql.Insert | sqlite.Insert"]
 Build = Callable[[FromClause, InsertInto], UpdateBase]
 
 
+class _Form(NamedTuple):
+    """Places of columns that are not given row by row."""
+
+    empty: frozenset[int] = frozenset()
+    same: frozenset[int] = frozenset()
+
+
 class BulkStatement:
     """`build` makes a Core statement out of the relation `s`, whose columns are named and typed like `columns`."""
 
     def __init__(self, columns: Sequence[Column[Any]], build: Build) -> None:
         self._names = [each.name for each in columns]
-        self._arrays = [f"all_{each.name}" for each in columns]
+        self._parameters = [f"all_{each.name}" for each in columns]
         self._types = [_plain(each.type) for each in columns]
         self._build = build
-        self._for_postgres: dict[frozenset[int], UpdateBase] = {}
-        self._texts: dict[frozenset[int], tuple[str, list[str]]] = {}
+        self._for_postgres: dict[_Form, UpdateBase] = {}
+        self._texts: dict[_Form, tuple[str, list[str]]] = {}
         self._for_sqlite: dict[int, str] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> CursorResult[Any]:
         if len(rows) > MAX_ROWS:
             raise ValueError(f"{len(rows)} rows are more than {MAX_ROWS}")
         if connection.dialect.name == "postgresql":
-            empty, arrays = self._columns(rows)
-            return connection.execute(self._postgres(empty), arrays)
+            form, parameters = self._columns(rows)
+            return connection.execute(self._postgres(form), parameters)
         size = 1 << (len(rows) - 1).bit_length()
         padding = size - len(rows)
         values = [value for row in rows for value in row]
         values += list(rows[-1]) * padding
         return connection.exec_driver_sql(self._sqlite(size), tuple(values))
 
-    def for_asyncpg(self, rows: Sequence[Row]) -> tuple[str, list[list[Any]]]:
+    def for_asyncpg(self, rows: Sequence[Row]) -> tuple[str, list[Any]]:
         """The statement's text and parameters, to be run past SQLAlchemy."""
-        empty, arrays = self._columns(rows)
-        if empty not in self._texts:
+        form, parameters = self._columns(rows)
+        if form not in self._texts:
             from sqlalchemy.dialects.postgresql import asyncpg
 
-            compiled = self._postgres(empty).compile(dialect=asyncpg.dialect())
+            compiled = self._postgres(form).compile(dialect=asyncpg.dialect())
             assert compiled.positiontup is not None
-            self._texts[empty] = str(compiled), compiled.positiontup
-        text, names = self._texts[empty]
-        return text, [arrays[name] for name in names]
+            self._texts[form] = str(compiled), compiled.positiontup
+        text, names = self._texts[form]
+        return text, [parameters[name] for name in names]
 
-    def _columns(self, rows: Sequence[Row]) -> tuple[frozenset[int], dict[str, list[Any]]]:
-        """The places of columns that hold nothing, and the others by parameter."""
-        columns = list(map(list, zip(*rows, strict=True)))
-        nothing = [None] * len(rows)
-        empty = frozenset(place for place, values in enumerate(columns) if values[0] is None and values == nothing)
-        if empty not in self._for_postgres and len(self._for_postgres) >= MOST_FORMS:
-            empty = frozenset[int]()
-        names = self._arrays
-        return empty, {names[place]: values for place, values in enumerate(columns) if place not in empty}
+    def _columns(self, rows: Sequence[Row]) -> tuple[_Form, dict[str, Any]]:
+        """Which columns are not given row by row, and the parameters for the others."""
+        columns = list(zip(*rows, strict=True))
+        many = len(rows)
+        alike = [place for place, values in enumerate(columns) if values.count(values[0]) == many]
+        empty = frozenset(place for place in alike if columns[place][0] is None)
+        same = frozenset(alike) - empty - {0} if many >= ALIKE_ROWS else frozenset[int]()  # the first one counts them
+        form = self._known(_Form(empty, same))
+        names = self._parameters
+        return form, {
+            names[place]: values[0] if place in form.same else list(values)
+            for place, values in enumerate(columns)
+            if place not in form.empty
+        }
 
-    def _postgres(self, empty: frozenset[int]) -> UpdateBase:
-        if empty not in self._for_postgres:
+    def _known(self, form: _Form) -> _Form:
+        """It, or a plainer one where there are too many."""
+        for one, most in ((form, MOST_FORMS), (_Form(form.empty), 2 * MOST_FORMS)):
+            if one in self._for_postgres or len(self._for_postgres) < most:
+                return one
+        return _Form()
+
+    def _postgres(self, form: _Form) -> UpdateBase:
+        if form not in self._for_postgres:
             from sqlalchemy.dialects import postgresql  # 5 MB that SQLite has no use for
 
-            kept = [place for place in range(len(self._names)) if place not in empty]
-            arrays = [bindparam(self._arrays[place], type_=ARRAY(self._types[place])) for place in kept]
+            kept = [place for place in range(len(self._names)) if place not in form.empty | form.same]
+            arrays = [bindparam(self._parameters[place], type_=ARRAY(self._types[place])) for place in kept]
             columns = [column(self._names[place], self._types[place]) for place in kept]
             given = func.unnest(*arrays).table_valued(*columns).render_derived(name="given")
-            fields = [
-                (cast(null(), kind) if place in empty else given.c[name]).label(name)
-                for place, (name, kind) in enumerate(zip(self._names, self._types, strict=True))
-            ]
+
+            def field(place: int) -> ColumnElement[Any]:
+                name, kind = self._names[place], self._types[place]
+                if place in form.empty:
+                    return cast(null(), kind)
+                return (
+                    cast(bindparam(self._parameters[place], type_=kind), kind) if place in form.same else given.c[name]
+                )
+
+            fields = [field(place).label(name) for place, name in enumerate(self._names)]
             relation = select(*fields).select_from(given).subquery("s")
-            self._for_postgres[empty] = self._build(relation, postgresql.insert)
-        return self._for_postgres[empty]
+            self._for_postgres[form] = self._build(relation, postgresql.insert)
+        return self._for_postgres[form]
 
     def _sqlite(self, size: int) -> str:
         if size not in self._for_sqlite:

@@ -17,6 +17,7 @@ from springtide.domain.webhook import MESSAGE_PREFIX, WEBHOOK_PREFIX, DeliverySt
 from springtide.ledger.bulk import InsertInto
 from springtide.ledger.tables import deliveries, jobs, webhooks
 
+_ANY_WEBHOOK = webhooks.alias("any_webhook")
 _TOLD = (jobs.c.id, jobs.c.tenant, jobs.c.model, jobs.c.status, jobs.c.finished_at_s, jobs.c.parent)
 
 
@@ -66,6 +67,7 @@ def _rows(ended: FromClause) -> Any:
         )
         .join_from(ended, webhooks, webhooks.c.tenant == ended.c.tenant)
         .where(
+            select(_ANY_WEBHOOK.c.id).exists(),  # asked once: where nobody asked to be told, no end is looked at
             ended.c.parent.is_(None),
             webhooks.c.is_enabled == literal_column("1"),
             _has(webhooks.c.events, event),

@@ -195,7 +195,7 @@ class _Stage:
             attempt=1,
             payload=msgspec.msgpack.encode(payload),
             timeout_s=RUN_TIMEOUT_S,
-            base=base,
+            base=str(base),
             folder=str(base / "own"),
             paths=paths,
         )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -307,7 +308,7 @@ class Attempts:
 
     async def _fetch(self, attempt: _Attempt, files: Sequence[BlobRef]) -> None:
         run = attempt.run
-        folder = run.base / "in"
+        folder = Path(run.base, "in")
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         if files:
             run.paths = await self._transfer.fetch(files, folder)

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from springtide.domain.errors import AttemptFailed, CallerError, ConfigError
 from springtide.domain.lease import Payload
-from springtide.engines.binding import bind, collect
+from springtide.engines.binding import bind_again, collect
 from springtide.engines.protocol import Cancelled, InputFile, OutputFile
 from springtide.worker.frames import SAFE_DETAILS_BYTES, LoadFailed, Made, Problem, Task, TaskResult
 
@@ -39,7 +39,7 @@ def bind_task(input_type: type[BaseModel], task: Task) -> BaseModel | TaskResult
             ref.id: InputFile(path=Path(task.paths[ref.id]), media_type=ref.media_type, bytes=ref.bytes, name=ref.name)
             for ref in payload.files
         }
-        inputs, _ = bind(input_type, payload.inputs, files)
+        inputs = bind_again(input_type, payload.inputs, files)
     except CallerError as error:
         return TaskResult(task.seq, problem=_problem(error.code, error.message, details=error.details))
     except Exception as error:

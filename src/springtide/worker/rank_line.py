@@ -68,7 +68,7 @@ class RankLine:
         self._checkpoints = Checkpoints(
             lease.model, lease.worker, broker=broker, blobs=blobs, transfer=self._transfer, clock=clock
         )
-        self._run = Run(lease.id, lease.attempt, lease.payload, lease.timeout_s, folder, f"{folder}/out")
+        self._run = Run(lease.id, lease.attempt, lease.payload, lease.timeout_s, str(folder), f"{folder}/out")
         self._newest: tuple[float, str | None] | None = None  # progress that was not handed over yet
         self._lock = threading.Lock()  # of that
         self._has_news = asyncio.Event()

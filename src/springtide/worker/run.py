@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,7 +30,7 @@ class Run:
     attempt: int
     payload: bytes
     timeout_s: float
-    base: Path  # the attempt's folder; fetched inputs are in it
+    base: str  # the attempt's folder; fetched inputs are in it
     folder: str  # the engine's own, in `base`
     paths: dict[str, str] = field(default_factory=dict[str, str])
     checkpoint: str | None = None  # a local file to go on from

@@ -8,7 +8,7 @@ for n, id in ipairs(ids) do
   local job, other = load_held(id, worker, attempt)
   if job then
     let_go(job)
-    finish(job, COMPLETED, done[3 * n], ARGV[3 + n])
+    succeed(job, done[3 * n], ARGV[3 + n])
   end
   -- A repeat after a lost reply: this very attempt has won already.
   local won = other and other.s == COMPLETED and other.a == attempt and other.o == worker

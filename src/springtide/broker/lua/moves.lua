@@ -102,6 +102,13 @@ local function take_back(job, failure)
   end
 end
 
+-- The job has given its result. What is to be told of that is written along with it, so that nothing has to be written
+-- once it is on record but the tombstone (bury.lua).
+local function succeed(job, run_s, result)
+  finish(job, COMPLETED, run_s, result)
+  if write_event(job, COMPLETED, job.a, now) then job.u = true end
+end
+
 -- Delayed jobs that are due become ready, each with a token for a waiting worker. Returns how many.
 local function promote(limit)
   local ids = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, limit)
@@ -142,6 +149,10 @@ local function announce(events, at)
   for n, id in ipairs(ids) do
     local job = load_record(id) or new_job(id)
     if job.s == '' then redis.call('ZADD', PAST, 'NX', events[4 * n - 1], id) end
+    if job.u then
+      job.u, told[#told + 1] = nil, id
+      save(job)
+    end
     add_event(job, events[4 * n - 2], events[4 * n], events[4 * n - 1], nil, nil, ARGV[at + n])
   end
 end

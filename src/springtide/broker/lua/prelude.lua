@@ -36,6 +36,7 @@ local TOMB, PAST, HALF, NEWS = P .. ':tomb', P .. ':past', P .. ':half', P .. ':
 local WAKE_CAP = 64  -- more sleeping workers than that are woken by the next lease, which tops the tokens up
 local STORY_BYTES = 256  -- of a story's beginning: four or five events, more than most jobs have
 local TICKET_BYTES = 512  -- of a ticket that goes along with its job wherever that is written down
+local UNTOLD = 2 ^ 31  -- added to the length of a story whose last event is not to be told yet
 local NIL = '\192'  -- of msgpack
 
 local QUEUED, IN_PROGRESS, CANCELLING = 'queued', 'in_progress', 'cancelling'
@@ -67,9 +68,14 @@ local told = {}     -- ids that have news
 -- Its story's beginning, behind its length; then s status, a attempt, mx most attempts, t tenant, pr class 0..2, q
 -- enqueued_at_s, c predicted microseconds, d start deadline, o owner, b attempt begun at, f fraction, g stage, r retry
 -- at, n the attempt given back last, k checkpoint (opaque), x short ticket; of the last event: ms and place in it,
--- kind, at; e events in the rest of the story, at most.
+-- kind, at; e events in the rest of the story, at most. Of a job that has ended s, a, o and what is of events. With the
+-- length goes u: the story's last event is the end, and is told from the moment on that there is a tombstone.
 local function pack_job(job)
-  return struct.pack('>I4', #job.story) .. job.story
+  local story = struct.pack('>I4', #job.story + (job.u and UNTOLD or 0)) .. job.story
+  if job.s == '' or TERMINAL[job.s] then
+    return story .. cmsgpack.pack(job.s, job.a, job.o, job.ms, job.place, job.kind, job.at, job.e)
+  end
+  return story
          .. cmsgpack.pack(job.s, job.a, job.mx, job.t, job.pr, job.q, job.c, job.d or false, job.o, job.b or false,
                           job.f or false, job.g, job.r or false, job.n, job.k, job.x, job.ms, job.place, job.kind,
                           job.at, job.e)
@@ -77,18 +83,24 @@ end
 
 local function unpack_job(id, packed)
   local size = struct.unpack('>I4', packed)
+  local u = size >= UNTOLD
+  if u then size = size - UNTOLD end
   local _, s, a, mx, t, pr, q, c, d, o, b, f, g, r, n, k, x, ms, place, kind, at, e =
     cmsgpack.unpack_limit(packed, 21, size + 4)
+  local story = string.sub(packed, 5, size + 4)
+  if not kind then  -- it has ended
+    return {id = id, s = s, a = a, o = mx, ms = t, place = pr, kind = q, at = c, e = d, g = '', k = '', x = '', u = u,
+            story = story, more = ''}
+  end
   return {id = id, s = s, a = a, mx = mx, t = t, pr = pr, q = q, c = c, d = d, o = o, b = b, f = f, g = g, r = r, n = n,
-          k = k, x = x, ms = ms, place = place, kind = kind, at = at, e = e, story = string.sub(packed, 5, size + 4),
-          more = ''}
+          k = k, x = x, ms = ms, place = place, kind = kind, at = at, e = e, u = u, story = story, more = ''}
 end
 
 -- A job of which nothing is known but perhaps `before`, its story.
 local function new_job(id, before)
   local job = before or {ms = -1, place = 0, kind = '', at = 0, e = 0, story = '', more = ''}
   job.id, job.s, job.a, job.mx, job.t, job.pr, job.q, job.c, job.d, job.o = id, '', 0, 0, '', 0, 0, 0, nil, ''
-  job.b, job.f, job.g, job.r, job.n, job.k, job.x = nil, nil, '', nil, 0, '', ''
+  job.b, job.f, job.g, job.r, job.n, job.k, job.x, job.u = nil, nil, '', nil, 0, '', '', nil
   records[id] = job
   return job
 end
@@ -121,10 +133,9 @@ local function save(job)
   if not job.is_changed then changed[#changed + 1], job.is_changed = job, true end
 end
 
--- Add a live event and ring for it. Ids and times follow the caller's clock and never run backwards; nothing follows a
--- terminal event.
-local function add_event(job, kind, attempt, at, fraction, stage, failure)
-  if TERMINAL[job.kind] then return end
+-- Add a live event. Ids and times follow the caller's clock and never run backwards; nothing follows a terminal event.
+local function write_event(job, kind, attempt, at, fraction, stage, failure)
+  if TERMINAL[job.kind] then return false end
   local ms, place = math.floor(at * 1000), 0
   if job.ms >= ms then ms, place = job.ms, job.place + 1 end
   at = math.max(at, job.at)
@@ -137,7 +148,12 @@ local function add_event(job, kind, attempt, at, fraction, stage, failure)
   end
   job.ms, job.place, job.kind, job.at = ms, place, kind, at
   save(job)
-  told[#told + 1] = job.id
+  return true
+end
+
+-- Add a live event and ring for it.
+local function add_event(job, kind, attempt, at, fraction, stage, failure)
+  if write_event(job, kind, attempt, at, fraction, stage, failure) then told[#told + 1] = job.id end
 end
 
 -- Keep a job's events few: of the rest of its story only the newest stay. Not with each event: that takes a walk.
@@ -158,7 +174,8 @@ local outcomes = {}  -- to be added
 -- Put on the record-to-be that an attempt, or the job with it, has ended: run_s, result, failure where there are such.
 local function add_outcome(job, status, run_s, result, failure)
   local head = cmsgpack.pack(job.id, status, job.a, now, job.b or false, job.o, run_s or false)
-  outcomes[#outcomes + 1] = '\154' .. head .. spliced(result) .. spliced(failure) .. spliced(job.k)
+  outcomes[#outcomes + 1] = '\156' .. head .. spliced(result) .. spliced(failure) .. spliced(job.k)
+                            .. cmsgpack.pack(job.t, job.q)
 end
 
 -- Write down the jobs and outcomes that were noted, and ring for them.
