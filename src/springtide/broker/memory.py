@@ -156,6 +156,9 @@ class MemoryBroker:
     async def peek(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
         return [self._of(ref.model).peek(ref.id) for ref in refs]
 
+    async def known(self, refs: Sequence[JobRef]) -> list[bool]:
+        return [self._of(ref.model).knows(ref.id) for ref in refs]
+
     async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
         return [self._of(model).view(now_s) for model in models]
 

@@ -276,6 +276,9 @@ class ModelJobs:
             return None
         return LiveJob(id=job, status=ended.status, attempt=ended.attempt, worker=ended.worker)
 
+    def knows(self, job: JobId) -> bool:
+        return job in self._live or job in self._ended
+
     def held(self, now_s: float, min_age_s: float) -> list[LiveJob]:
         return [
             self._show(entry)

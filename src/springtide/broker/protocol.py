@@ -191,6 +191,10 @@ class Broker(Protocol):
         status is given."""
         ...
 
+    async def known(self, refs: Sequence[JobRef]) -> list[bool]:
+        """Which of these would `peek` find? For looks at a whole queue: a place in it is dear to tell."""
+        ...
+
     async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
         """One view per model asked for, empty queues included."""
         ...

@@ -284,6 +284,9 @@ class RedisBroker:
         found = await self._spread("peek", [(ref.model, ref) for ref in refs], ("0",), wire.jobs, wire.peeks)
         return wire.live_jobs(refs, found)
 
+    async def known(self, refs: Sequence[JobRef]) -> list[bool]:
+        return await self._spread("known", [(ref.model, ref) for ref in refs], ("0",), wire.jobs, wire.verdicts)
+
     async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
         replies = await asyncio.gather(*(self._run("queues", model, repr(now_s)) for model in models))
         return [wire.queue_view(model, reply, now_s) for model, reply in zip(models, replies, strict=True)]

@@ -163,6 +163,9 @@ class RemoteBroker:
     async def peek(self, refs: Sequence[JobRef], now_s: float) -> list[LiveJob | None]:
         return await self._call("peek", refs, now_s)
 
+    async def known(self, refs: Sequence[JobRef]) -> list[bool]:
+        return await self._call("known", refs)
+
     async def queues(self, models: Sequence[ModelName], now_s: float) -> list[QueueView]:
         return await self._call("queues", models, now_s)
 

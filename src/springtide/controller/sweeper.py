@@ -21,12 +21,12 @@ import msgspec
 from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.ids import JobId, ModelName
-from springtide.domain.job import Job, JobError, JobStatus
+from springtide.domain.job import JobError, JobStatus
 from springtide.domain.orders import in_force
 from springtide.domain.tenant import Discipline
 from springtide.domain.tickets import end_of, ticket_of
 from springtide.ledger.orders import OrderBook
-from springtide.ledger.protocol import Ledger
+from springtide.ledger.protocol import Ledger, LiveRef
 from springtide.policy.waiting import REMOVED_AFTER_S
 from springtide.runtime.loops import Loop
 
@@ -108,7 +108,7 @@ class Sweeper:
         if count:
             log.warning("put %d jobs back into the broker that were only in the ledger", count)
 
-    async def _end_removed(self, jobs: Sequence[Job]) -> None:
+    async def _end_removed(self, jobs: Sequence[LiveRef]) -> None:
         """Fail jobs of models that have been unknown for long enough. A broker that outlived the model may still queue
         some of them: they are taken out there, so that none runs should the model ever come back."""
         now_s = self._clock.now_s()
@@ -119,15 +119,16 @@ class Sweeper:
         due = [job for job in jobs if min(unknown_s, now_s - job.created_at_s) >= REMOVED_AFTER_S]
         if not due:
             return
-        ends = [end_of(job, JobStatus.FAILED, now_s, error=_removed(job.queue)) for job in due]
+        whole = await self._ledger.get([job.id for job in due])
+        ends = [end_of(job, JobStatus.FAILED, now_s, error=_removed(job.queue)) for job in whole if job is not None]
         ended = sum(await self._ledger.record(ends))
         log.error("failed %d job(s) whose model is not configured any more", ended)
         await self._broker.cancel([job.ref for job in due], now_s)
 
-    async def _put_back(self, jobs: Sequence[Job]) -> int:
+    async def _put_back(self, jobs: Sequence[LiveRef]) -> int:
         now_s = self._clock.now_s()
-        seen = await self._broker.peek([job.ref for job in jobs], now_s)
-        missing: list[JobId] = [job.id for job, live in zip(jobs, seen, strict=True) if live is None]
+        known = await self._broker.known([job.ref for job in jobs])
+        missing: list[JobId] = [job.id for job, is_known in zip(jobs, known, strict=True) if not is_known]
         if not missing:
             return 0
         again = await self._ledger.get(missing)

@@ -18,7 +18,7 @@ import msgspec
 
 from springtide.domain.errors import SpringtideError
 from springtide.domain.ids import BatchId, BlobId, JobId, ModelName, TenantId
-from springtide.domain.job import BlobRef, Job, JobError, JobStatus
+from springtide.domain.job import BlobRef, Job, JobError, JobRef, JobStatus
 from springtide.domain.lease import LiveJob, Outcome
 
 
@@ -76,6 +76,18 @@ class PendingUpload(msgspec.Struct, frozen=True, kw_only=True):
     token_sha256: str  # of the secret in the gateway's own upload URL
 
 
+class LiveRef(msgspec.Struct, frozen=True):
+    """Of a job without an end what says where it should be, and since when."""
+
+    id: JobId
+    queue: ModelName
+    created_at_s: float
+
+    @property
+    def ref(self) -> JobRef:
+        return JobRef(self.queue, self.id)
+
+
 class Ledger(Protocol):
     """Jobs, their ends, and the blobs they have."""
 
@@ -104,9 +116,9 @@ class Ledger(Protocol):
         """Newest first, unless asked otherwise; `after` is the last id of the page before (ids sort by time)."""
         ...
 
-    async def live(self, *, after: JobId | None, limit: int, created_before_s: float) -> list[Job]:
-        """Jobs without a terminal state, oldest first, for rebuilding a broker and for the sweep. No pipelines: they
-        are never in a broker."""
+    async def live(self, *, after: JobId | None, limit: int, created_before_s: float) -> list[LiveRef]:
+        """Jobs without a terminal state, oldest first, for rebuilding a broker and for the sweep, which asks for all of
+        a long queue and needs few of them whole. No pipelines: they are never in a broker."""
         ...
 
     async def live_pipelines(self, *, after: JobId | None, limit: int) -> list[Job]:

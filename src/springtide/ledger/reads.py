@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, select, text, tuple_
+from sqlalchemy import Connection, bindparam, func, select, text, tuple_
 
 from springtide.domain.ids import BlobId, JobId, first_job_id_at, shared_by_jobs_of
 from springtide.ledger.protocol import JobFilter
@@ -22,7 +22,7 @@ _BY_KEYS = select(jobs).where(
     text("idempotency_key IS NOT NULL"),  # names the partial index
 )
 _LIVE = (
-    select(jobs)
+    select(jobs.c.id, func.coalesce(jobs.c.unit, jobs.c.model), jobs.c.created_at_s)
     .where(
         text(LIVE_JOB),
         jobs.c.id > bindparam("after"),

@@ -24,7 +24,7 @@ from springtide.ledger import keeping, reads, rows, writes
 from springtide.ledger.bulk import MAX_ROWS
 from springtide.ledger.database import BrokenLine, Database, ShortWay
 from springtide.ledger.failures import FAILURES, is_own, translated
-from springtide.ledger.protocol import Attempt, Inserted, JobFilter, PendingUpload, StoredBlob
+from springtide.ledger.protocol import Attempt, Inserted, JobFilter, LiveRef, PendingUpload, StoredBlob
 from springtide.ledger.sql_batches import SqlBatches, SqlSecrets
 from springtide.ledger.sql_history import SqlHistory
 from springtide.ledger.sql_keys import SqlKeys
@@ -120,9 +120,9 @@ class SqlLedger:
         found = await self.read(partial(reads.jobs_newest_first, where=where, after=after, limit=limit))
         return [rows.job_from(row) for row in found]
 
-    async def live(self, *, after: JobId | None, limit: int, created_before_s: float) -> list[Job]:
+    async def live(self, *, after: JobId | None, limit: int, created_before_s: float) -> list[LiveRef]:
         found = await self.read(partial(reads.live_jobs, after=after, limit=limit, created_before_s=created_before_s))
-        return [rows.job_from(row) for row in found]
+        return [LiveRef(*row) for row in found]
 
     async def live_pipelines(self, *, after: JobId | None, limit: int) -> list[Job]:
         return [rows.job_from(row) for row in await self.read(partial(reads.live_pipelines, after=after, limit=limit))]

@@ -251,6 +251,18 @@ class LookingContract:
         await broker.enqueue([ticket("a")], T0)
         assert await broker.peek([ref("x"), ref("a", OTHER)], T0) == [None, None]
 
+    async def test_known_is_what_a_look_would_find(self, broker: Broker) -> None:
+        await broker.enqueue([ticket("a"), ticket("b"), ticket("c")], T0)
+        await lease_names(broker, ANN, 2, T0)
+        await broker.complete(MODEL, ANN, [done("a")], T0)
+        names = [ref("c"), ref("x"), ref("b"), ref("a"), ref("b", OTHER)]
+        assert await broker.known(names) == [True, False, True, True, False]
+        await take_outcomes(broker, T0)
+        assert await broker.known([ref("a")]) == [True]
+        await broker.reap(MODELS, T0 + TOMBSTONE_S + 1)
+        assert await broker.known([ref("a"), ref("c")]) == [False, True]
+        assert await broker.known([]) == []
+
     async def test_peek_counts_the_jobs_ahead(self, broker: Broker) -> None:
         await broker.enqueue(
             [

@@ -14,7 +14,7 @@ import pytest
 from springtide.domain.errors import Conflict, InvalidInput, Unavailable
 from springtide.domain.ids import JobId, ModelName, WorkerId, first_job_id_at
 from springtide.domain.job import Adopted, Checkpoint, JobError, JobStatus, Plan
-from springtide.ledger.protocol import Attempt, Inserted, JobFilter, Ledger, StoredBlob
+from springtide.ledger.protocol import Attempt, Inserted, JobFilter, Ledger, LiveRef, StoredBlob
 from springtide.testing.ledger_cases import (
     ACME,
     GLOBEX,
@@ -430,7 +430,8 @@ class ListContract:
         ledger = await reopen()
         first = await ledger.live(after=None, limit=4, created_before_s=NOW_S + 100)
         assert ids(first) == [0, 2, 3, 6]
-        assert [each.status for each in first[2:]] == [JobStatus.IN_PROGRESS, JobStatus.QUEUED]
+        found = [one for one in await ledger.get([each.id for each in first]) if one is not None]
+        assert [LiveRef(one.id, one.queue, one.created_at_s) for one in found] == first
         assert ids(await ledger.live(after=first[-1].id, limit=4, created_before_s=NOW_S + 100)) == [7, 8]
         assert ids(await ledger.live(after=None, limit=9, created_before_s=NOW_S + 3)) == [0, 2]
 
