@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from springtide.domain.clock import Clock
-from springtide.domain.ids import JobId, ModelName, parted
+from springtide.domain.ids import JobId, ModelName, TenantId, parted
 from springtide.domain.job import Job, JobStatus
 from springtide.domain.lease import Outcome
 from springtide.ledger.protocol import Ledger
@@ -51,20 +51,40 @@ class Tally:
     def recorded(self, outcomes: Sequence[Outcome], are_ends: Sequence[bool]) -> None:
         """These are on record now; of them these made the ends of their jobs."""
         metrics, now_s = self._metrics, self._clock.now_s()
+        metrics.observe_all(names.RECORD_LAG, values=[max(0.0, now_s - each.finished_at_s) for each in outcomes])
+        alike: dict[tuple[ModelName, TenantId | None, JobStatus, str], list[Outcome]] = {}
         for outcome, is_end in zip(outcomes, are_ends, strict=True):
-            metrics.observe(names.RECORD_LAG, value=max(0.0, now_s - outcome.finished_at_s))
             code = outcome.error.code if outcome.error is not None else ""
             if outcome.status is JobStatus.QUEUED and code:
                 metrics.add(names.JOB_RETRIES, outcome.model, code)
-            if not is_end:
-                continue
-            metrics.add(names.JOBS_ENDED, outcome.model, outcome.status.value, code)
-            if outcome.status is JobStatus.COMPLETED and outcome.run_s is not None:
-                metrics.observe(names.JOB_RUN, outcome.model, value=outcome.run_s)
-            if _tells_all(outcome):
-                self._count_quick(outcome)
-            elif len(self._pending) < MOST_PENDING:
-                self._pending[outcome.id] = outcome.run_s
+            if is_end:
+                alike.setdefault((outcome.model, outcome.tenant, outcome.status, code), []).append(outcome)
+        for (model, tenant, status, code), ends in alike.items():
+            metrics.add(names.JOBS_ENDED, model, status.value, code, amount=len(ends))
+            if status is JobStatus.COMPLETED:
+                metrics.observe_all(names.JOB_RUN, model, values=[one.run_s for one in ends if one.run_s is not None])
+            quick = [one for one in ends if _tells_all(one)]
+            if quick and tenant is not None:
+                self._count_quick(parted(model)[0], tenant, status, quick)
+            if len(quick) < len(ends):
+                self._look_up_soon([one for one in ends if not _tells_all(one)])
+
+    def _count_quick(self, model: ModelName, tenant: TenantId, status: JobStatus, ends: Sequence[Outcome]) -> None:
+        """What `_count` does, of jobs that had one attempt."""
+        metrics = self._metrics
+        metrics.add(names.TENANT_ENDED, tenant, status.value, amount=len(ends))
+        seconds = sum(map(used_s, ends))
+        if seconds:
+            metrics.add(names.GPU_SECONDS, tenant, model, amount=seconds)
+        waits = [max(0.0, one.started_at_s - since_s) for one, since_s in _since(ends) if one.started_at_s is not None]
+        metrics.observe_all(names.JOB_WAIT, model, values=waits)
+        if status is JobStatus.COMPLETED:
+            took = [max(0.0, one.finished_at_s - since_s) for one, since_s in _since(ends)]
+            metrics.observe_all(names.JOB_LATENCY, model, values=took)
+
+    def _look_up_soon(self, ends: Sequence[Outcome]) -> None:
+        for outcome in ends[: MOST_PENDING - len(self._pending)]:
+            self._pending[outcome.id] = outcome.run_s
 
     async def count(self) -> None:
         """Look up what has ended since the last time."""
@@ -75,20 +95,6 @@ class Tally:
                     self._count(job, self._pending[job.id])
             for job_id in batch:
                 del self._pending[job_id]
-
-    def _count_quick(self, outcome: Outcome) -> None:
-        """What `_count` does, of a job's only attempt."""
-        assert outcome.tenant is not None
-        assert outcome.enqueued_at_s is not None
-        metrics, tenant, model = self._metrics, outcome.tenant, parted(outcome.model)[0]
-        metrics.add(names.TENANT_ENDED, tenant, outcome.status.value)
-        seconds = used_s(outcome)
-        if seconds:
-            metrics.add(names.GPU_SECONDS, tenant, model, amount=seconds)
-        if outcome.started_at_s is not None:
-            metrics.observe(names.JOB_WAIT, model, value=max(0.0, outcome.started_at_s - outcome.enqueued_at_s))
-        if outcome.status is JobStatus.COMPLETED:
-            metrics.observe(names.JOB_LATENCY, model, value=max(0.0, outcome.finished_at_s - outcome.enqueued_at_s))
 
     def _count(self, job: Job, run_s: float | None) -> None:
         metrics = self._metrics
@@ -114,6 +120,11 @@ def _tells_all(outcome: Outcome) -> bool:
     """Whether the record knows nothing more of this job that is counted: no earlier attempt, no media."""
     is_known = outcome.tenant is not None and outcome.enqueued_at_s is not None
     return is_known and outcome.attempt <= 1 and (outcome.run_s or 0.0) < QUICK_S
+
+
+def _since(ends: Sequence[Outcome]) -> list[tuple[Outcome, float]]:
+    """With when each was accepted."""
+    return [(one, one.enqueued_at_s) for one in ends if one.enqueued_at_s is not None]
 
 
 def _frames(job: Job, foretold: float) -> float:

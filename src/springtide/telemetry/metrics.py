@@ -10,7 +10,7 @@ Refuses to know the exposition format: `metrics_text` does, and is loaded only w
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -105,6 +105,15 @@ class Metrics:
             cell = self._cell(series, labels)
         cell[bisect_left(series.buckets, value)] += 1
         cell[-1] += value
+
+    def observe_all(self, series: Series, *labels: str, values: Sequence[float]) -> None:
+        """The same for many at once."""
+        if not values:
+            return
+        cell, buckets = self._cell(series, labels), series.buckets
+        for value in values:
+            cell[bisect_left(buckets, value)] += 1
+        cell[-1] += sum(values)
 
     def set(self, series: Series, *labels: str, value: float) -> None:
         """Say how much there is now."""
