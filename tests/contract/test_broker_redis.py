@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import msgspec
 import pytest
 
+from springtide.broker import redis_wire
 from springtide.broker.protocol import EVENTS_KEPT_S, TOMBSTONE_S, Broker
 from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, LATEST_BYTES, RedisBroker
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
@@ -158,6 +159,21 @@ class TestTwoProcesses:
         assert await broker.read_outcomes(9) == []
         assert server.ask("EXISTS", f"{{p:{MODEL}}}:half") == b":0\r\n"
         assert server.ask("XLEN", f"{{p:{MODEL}}}:out") == b":0\r\n"
+
+    @pytest.mark.parametrize("size", [1, 100, 300])
+    async def test_the_record_of_a_new_job_is_the_same_whoever_makes_it(
+        self, broker: Broker, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch, size: int
+    ) -> None:
+        given = msgspec.structs.replace(ticket("a"), payload=bytes(size), enqueued_at_s=T0 + 0.25)
+        made: list[bytes] = []
+        for _ in "by us", "by the script":
+            server.ask("FLUSHALL")
+            assert await broker.enqueue([given, given], T0 + 0.5) == [True, False]
+            made.append(server.ask("GET", f"{{p:{MODEL}}}:j:{given.id}"))
+            monkeypatch.setattr(redis_wire, "new_record", lambda *_: None)
+        assert made[0] == made[1] != b"$-1\r\n"
+        monkeypatch.undo()
+        assert await broker.enqueue([given, ticket("b")], T0 + 1) == [False, True]
 
     async def test_results_are_told_when_they_are_acked_with_all_that_came_with_them(
         self, broker: Broker, server: ValkeyServer

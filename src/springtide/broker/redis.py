@@ -49,6 +49,7 @@ READ_BYTES = 4 << 20  # of outcomes in one call: as much as a worker reports in 
 READ_STORIES = 64  # jobs whose events are read in one round trip
 LATEST_BYTES = 1024  # of a story: more than one job's progress in a second (10 events of 50 bytes)
 
+_LOOK_CLOSER = 2  # the reply of enqueue_new.lua for what may be known
 _WORKER_LOST = wire.error_blob(JobError(code="worker_lost", message="The worker stopped answering.", retryable=True))
 _ATTEMPTS_SPENT = wire.error_blob(JobError(code="attempts_spent", message="All attempts are spent."))
 
@@ -98,8 +99,17 @@ class RedisBroker:
 
     async def _enqueue(self, entered: Sequence[tuple[Ticket, float]]) -> list[bool]:
         now_s = max(now_s for _, now_s in entered)
-        items = [(ticket.model, ticket) for ticket, _ in entered]
-        return await self._spread("enqueue", items, (repr(now_s), _ATTEMPTS_SPENT), wire.tickets, wire.verdicts)
+        records = [wire.new_record(ticket, now_s) for ticket, _ in entered]
+        new = {place: record for place, record in enumerate(records) if record is not None}
+        items = [(entered[place][0].model, (entered[place][0], record)) for place, record in new.items()]
+        found = await self._spread("enqueue_new", items, (repr(now_s),), wire.new_jobs, list[int])
+        verdicts = dict(zip(new, found, strict=True))
+        others = [place for place in range(len(entered)) if verdicts.get(place, _LOOK_CLOSER) == _LOOK_CLOSER]
+        rest = [(entered[place][0].model, entered[place][0]) for place in others]
+        head = (repr(now_s), _ATTEMPTS_SPENT)
+        looked = await self._spread("enqueue", rest, head, wire.tickets, wire.verdicts)
+        verdicts.update(zip(others, looked, strict=True))
+        return [bool(verdicts[place]) for place in range(len(entered))]
 
     async def cancel(self, refs: Sequence[JobRef], now_s: float) -> list[JobStatus | None]:
         items = [(ref.model, ref) for ref in refs]

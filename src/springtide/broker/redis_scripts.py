@@ -22,6 +22,7 @@ from redis.asyncio.client import PubSub
 from springtide.broker import redis_clients
 from springtide.broker.protocol import EVENTS_PER_JOB
 from springtide.broker.redis_line import LineBroken, ScriptLine
+from springtide.broker.redis_wire import TICKET_BYTES
 from springtide.domain.errors import ConfigError, OutcomeUnknown, SpringtideError, Unavailable
 from springtide.policy import fairness
 
@@ -38,6 +39,7 @@ OLDEST_SERVER = (7, 0)  # before it XAUTOCLAIM gives holes for deleted entries
 _PARTS = ("prelude", "order", "moves")
 _CONSTANTS = {
     "EVENTS_PER_JOB": EVENTS_PER_JOB,
+    "TICKET_BYTES": TICKET_BYTES,
     "TURNS": fairness.TURNS,
     "DELAY_PER_PREDICTED_S": fairness.DELAY_PER_PREDICTED_S,
     "PREDICTED_CAP_S": fairness.PREDICTED_CAP_S,

@@ -1,6 +1,6 @@
 -- What every script begins with. KEYS[1] is the model's hash tag, "{p:<model>}": every key below carries it, so a
 -- script touches one Cluster slot. ARGV[1] is now_s. Numbers go to the server and into packed values as they are: only
--- where Lua itself prints one does it lose digits. The loader sets EVENTS_PER_JOB and the constants of
+-- where Lua itself prints one does it lose digits. The loader sets EVENTS_PER_JOB, TICKET_BYTES and the constants of
 -- `policy.fairness`.
 --
 -- What a call costs is the number of commands it gives, not of bytes it moves. So a job is one packed value, and a
@@ -35,7 +35,6 @@ local DELAYED, DUE, WAIT, WAKE = P .. ':delayed', P .. ':due', P .. ':wait', P .
 local TOMB, PAST, HALF, NEWS = P .. ':tomb', P .. ':past', P .. ':half', P .. ':news'
 local WAKE_CAP = 64  -- more sleeping workers than that are woken by the next lease, which tops the tokens up
 local STORY_BYTES = 256  -- of a story's beginning: four or five events, more than most jobs have
-local TICKET_BYTES = 512  -- of a ticket that goes along with its job wherever that is written down
 local UNTOLD = 2 ^ 31  -- added to the length of a story whose last event is not to be told yet
 local NIL = '\192'  -- of msgpack
 
