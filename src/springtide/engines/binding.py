@@ -106,7 +106,10 @@ def _validated(
     values: dict[str, Any] = {}
     ids: dict[str, Any] = {}
     problems: dict[str, dict[str, Any]] = {}
-    for name, given in inputs.items():
+    is_plain = not (files or shape.files or shape.lists)  # nothing to look at field by field
+    if is_plain:
+        values.update(inputs)
+    for name, given in () if is_plain else inputs.items():
         many = shape.files.get(name)
         if many is None:
             if isinstance(given, str) and given in files:
@@ -132,7 +135,7 @@ def _validated(
 def collect(output: BaseModel) -> tuple[dict[str, Any], list[OutputFile]]:
     """The JSON form of an output, each file replaced by `{"$file": n}`, and the files in that order."""
     names = _files_of(type(output), OutputFile)
-    dumped = output.model_dump(mode="json", exclude=set(names))
+    dumped = output.model_dump(mode="json", exclude=set(names) or None)
     files: list[OutputFile] = []
 
     def slot(file: OutputFile) -> dict[str, int]:
