@@ -73,7 +73,8 @@ class Watch:
                         self._read(job)
             case "live":
                 for job in answer:
-                    self._read(job)
+                    if job.id in self.ended:
+                        self.trace.violation(f"{job.id} is among those that live after it has ended")
             case _:
                 pass
 
