@@ -200,15 +200,14 @@ class Cluster:
         annotations = template.get("metadata", {}).get("annotations", {})
         owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": meta["name"], "uid": meta["uid"]}
         name = f"{meta['name']}-{uuid.uuid4().hex[:10]}-{uuid.uuid4().hex[:5]}"
-        pod = {
+        pod: Object = {
             "metadata": {"name": name, "labels": labels, "annotations": annotations, "ownerReferences": [owner]},
             "spec": copy.deepcopy(template.get("spec", {})),
             "status": {"phase": "Pending"},
         }
         namespace = meta["namespace"]
-        asked = {
-            name for one in pod["spec"].get("containers", ()) for name in one.get("resources", {}).get("limits", {})
-        }
+        containers: list[Object] = pod["spec"].get("containers", [])
+        asked = {what for one in containers for what in (one.get("resources") or {}).get("limits", {})}
         lacking = sorted(asked & self.lacks)
         has_room = self.room is None or sum(1 for _ in self._store.all(self._pods)) < self.room
         self._store.create(self._pods, namespace, pod, owner=_MANAGER)
