@@ -1,4 +1,4 @@
-"""Ten faults brought about in real processes, and how long until each shows: `python -m benchmarks.faults`.
+"""Twelve faults brought about in real processes, and how long until each shows: `python -m benchmarks.faults`.
 
 Each site is one of our own on this machine, in a folder of its own, and ended by its process's id. What is timed is the
 moment at which the figures of an alert say so in `/metrics`, looked at every half second; Prometheus adds its scrape
@@ -42,11 +42,11 @@ Figures = dict[str, float]
 class Site:
     """`springtide up`, or a gateway and a controller, on a configuration."""
 
-    def __init__(self, folder: Path, config: str, *roles: str) -> None:
+    def __init__(self, folder: Path, config: str, *roles: str, data: Path | None = None) -> None:
         self.port = free_port()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=5.0)
         path = folder / "springtide.toml"
-        path.write_text(f'[server]\nport = {self.port}\ndata_dir = "{folder / "data"}"\n{config}')
+        path.write_text(f'[server]\nport = {self.port}\ndata_dir = "{data or folder / "data"}"\n{config}')
         self._log = (folder / "log.txt").open("wb")
         env = {**os.environ, "SPRINGTIDE_CONFIG": str(path)}
         self.processes = [
@@ -89,9 +89,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(config: str = SYNTHETIC, *roles: str, ready: str = "idle") -> Iterator[Site]:
+def site(config: str = SYNTHETIC, *roles: str, ready: str = "idle", data: Path | None = None) -> Iterator[Site]:
+    """data: a folder of its own for the ledger and files."""
     with tempfile.TemporaryDirectory(prefix="springtide-faults-") as folder:
-        made = Site(Path(folder), config, *roles)
+        made = Site(Path(folder), config, *roles, data=data)
         try:
             until(lambda: made.figures().get('springtide_dependency_up{dependency="ledger"}') == 1, START_S)
             if ready:
@@ -237,6 +238,28 @@ def quota_reached() -> tuple[float, str]:
         return until(lambda: _refused(one) > 0), refused
 
 
+def disk_full() -> tuple[float, str]:
+    with small_disk() as disk, site(data=disk) as one:
+        job = one.submit(seconds=0.1)
+        until(lambda: "completed" in one.http.get(f"/v1/jobs/{job}").text)
+        with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
+        took_s = until(lambda: total(one.figures(), "springtide_disk_free_ratio", '"ledger"') < 0.05)
+        return took_s, one.http.post("/v1/jobs", json={"model": "syn", "inputs": {"seconds": 0.1}}).text
+
+
+@contextlib.contextmanager
+def small_disk() -> Iterator[Path]:
+    """A real file system of 24 MB. Raises CalledProcessError where this user may not mount one."""
+    with tempfile.TemporaryDirectory(prefix="springtide-faults-") as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=True)
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
 def _refused(one: Site) -> float:
     return total(one.figures(), "springtide_http_problems_total", 'code="quota_exceeded"')
 
@@ -252,6 +275,7 @@ FAULTS: dict[str, tuple[Callable[[], tuple[float, str]], str]] = {
     "cold start slow": (cold_start_slow, "SpringtideColdStartsSlow"),
     "gateway stopped (SIGSTOP)": (gateway_stopped, "SpringtideTargetDown"),
     "worker stopped (SIGSTOP)": (worker_silent, "dashboard overview: leases expired"),
+    "disk full": (disk_full, "SpringtideDiskFull"),
     "quota reached": (quota_reached, "SpringtideRefusals"),
 }
 
@@ -266,7 +290,7 @@ def main() -> None:
             took_s, said = fault()
             row: dict[str, Any] = {"fault": name, "shows_after_s": round(took_s, 1), "alert": alert}
             row |= {"for": after.get(alert), "said": said[:400]}
-        except TimeoutError:
+        except (TimeoutError, subprocess.CalledProcessError):
             row = {"fault": name, "shows_after_s": None, "alert": alert}
         print(json.dumps(row), flush=True)
 

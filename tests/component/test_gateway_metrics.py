@@ -93,6 +93,14 @@ async def test_a_broker_that_is_down_is_told_and_takes_its_figures_with_it(
     assert not [name for name in told if name.startswith("springtide_queue")]
 
 
+async def test_the_room_on_the_disks_of_this_machine_is_told(tmp_path: Path) -> None:
+    disks = (("ledger", tmp_path), ("blobs", tmp_path / "not there"))
+    async with gateway_world(tmp_path, disks=disks) as world:
+        told = await figures(world)
+    assert 0 < told['springtide_disk_free_ratio{place="ledger"}'] < 1
+    assert 'springtide_disk_free_ratio{place="blobs"}' not in told, "no data is not zero"
+
+
 async def test_a_key_needs_the_scope_metrics_and_gets_nothing_else_for_it(tmp_path: Path) -> None:
     async with gateway_world(tmp_path, keyless=Keyless.REFUSED) as world:
         assert (await world.http.get("/metrics")).status_code == 401

@@ -18,6 +18,8 @@ from springtide.domain.job import JobError, JobRef, JobStatus, Priority
 from springtide.domain.lease import Completion, Lease, LiveJob, Outcome, Payload, Ticket
 from springtide.fleet.gangs import GangPhase, GangShape, GangView, gang_name
 from springtide.runtime.ids import new_job_id
+from springtide.telemetry.metrics import Metrics
+from springtide.telemetry.metrics_catalogue import BATCH_JOBS
 from springtide.testing.clock import ManualClock
 from springtide.worker.groups import COLLECT_EVERY_S, FORGOTTEN_AFTER_S
 from springtide.worker.service import Worker, WorkerSettings
@@ -81,6 +83,7 @@ class World:
         self.broker = MemoryBroker()
         self.id = WorkerId("film-worker-1")
         self.gangs = ScriptedGangs(self.id)
+        self.metrics = Metrics()
         shape = GangShape(processes=2, start_timeout_s=settings.pop("start_timeout_s", 600.0))
         self.worker = Worker(
             WorkerSettings(
@@ -97,6 +100,7 @@ class World:
             clock=self.clock,
             rand=lambda: 0.5,
             gangs=self.gangs,
+            metrics=self.metrics,
         )
         self.outcomes: list[Outcome] = []
         self.running: asyncio.Task[None] | None = None
@@ -183,6 +187,8 @@ async def test_a_lease_becomes_one_gang_and_rank_0_reports_the_result(folder: Pa
         await world.until(lambda: "stop 1" in world.gangs.asked)
         assert [(one.status, one.outputs) for one in world.outcomes] == [(JobStatus.COMPLETED, {"total": 6})]
         assert world.gangs.asked == ["start 1", "stop 1"]
+        await world.until(lambda: (MODEL,) in world.metrics.cells(BATCH_JOBS))
+        assert world.metrics.cells(BATCH_JOBS)[(MODEL,)][0] == 1, "one run of one job"
 
 
 async def test_while_a_gang_runs_its_worker_s_beats_keep_the_lease(folder: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
+from gateway_world import gateway_world
+from test_openai_routes import ENGINES
 
 from springtide.controller.spans import tell_job
 from springtide.domain.errors import ConfigError
-from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId, step_id
+from springtide.domain.ids import DEFAULT_TENANT, JobId, ModelName, WorkerId, job_in_batch, step_id
 from springtide.domain.job import Job, JobError, JobStatus, Priority
 from springtide.domain.lease import Lease, Outcome
 from springtide.ledger.protocol import Attempt
@@ -86,6 +89,21 @@ def test_a_job_that_never_ran_is_a_wait_and_a_step_hangs_below_its_pipeline(coll
     found = collector.wait_for(JOB.removeprefix("job_"), {"job m", "queue", "attempt 1"})
     assert found["job m"].parent in ("", span_id_of(JOB))
     assert found["attempt 1"].parent == span_id_of(step)
+
+
+async def test_the_way_in_is_told_of_every_way_in(collector: Collector, tmp_path: Path) -> None:
+    no_op = {"model": "synthetic", "inputs": {}}
+    async with gateway_world(tmp_path, engines=ENGINES) as world:
+        alone = (await world.http.post("/v1/jobs", json=no_op)).json()["id"]
+        batch = (await world.http.post("/v1/jobs/batches", json={"jobs": [no_op, no_op]})).json()["id"]
+        film = (await world.http.post("/v1/videos", json={"prompt": "pan"})).json()["id"]
+        await world.http.post(f"/v1/jobs/{alone}/cancel")
+        await world.http.get(f"/v1/jobs/{alone}/events")  # until it has ended
+        again = (await world.http.post(f"/v1/jobs/{alone}/retry")).json()["id"]
+    for name in (alone, job_in_batch(batch, 0), job_in_batch(batch, 1), film, again):
+        found = collector.wait_for(name.removeprefix("job_"), {"accept"})
+        assert found["accept"].parent == span_id_of(JobId(name)), name
+        assert found["accept"].start_ns < found["accept"].end_ns
 
 
 def test_stages_lie_in_their_run_and_a_start_in_its_wait(collector: Collector) -> None:

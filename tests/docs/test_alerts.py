@@ -117,6 +117,9 @@ CASES: dict[str, Case] = {
     "SpringtideDependencyDown": Case(
         fires=_gauge("dependency_up", 0, 'dependency="ledger"'), quiet=_gauge("dependency_up", 1, 'dependency="ledger"')
     ),
+    "SpringtideDiskFull": Case(
+        fires=_gauge("disk_free_ratio", 0.01, 'place="ledger"'), quiet=_gauge("disk_free_ratio", 0.2, 'place="ledger"')
+    ),
     "SpringtideTargetDown": Case(
         fires={'up{job="springtide",instance="a"}': "0x100"}, quiet={'up{job="springtide",instance="a"}': "1x100"}
     ),

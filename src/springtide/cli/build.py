@@ -286,7 +286,18 @@ def gateway_settings(config: Config) -> GatewaySettings:
         openai_aliases=config.openai.aliases,
         openai_wait_s=config.openai.wait_s,
         budget=config.fleet.budget,
+        disks=_disks(config),
     )
+
+
+def _disks(config: Config) -> tuple[tuple[str, Path], ...]:
+    """Disks of this machine, by what fills them."""
+    ledger, blobs = config.ledger_url, config.blobs_url
+    found = {
+        "ledger": Path(ledger.removeprefix("sqlite:///")).parent if ledger.startswith("sqlite") else None,
+        "blobs": Path(blobs.removeprefix("file://")) if blobs.startswith("file://") else None,
+    }
+    return tuple((place, path) for place, path in found.items() if path is not None)
 
 
 def egress(config: Config) -> Egress:

@@ -18,6 +18,7 @@ from springtide.domain.ids import BatchId, JobId, batch_id, job_in_batch
 from springtide.domain.job import Job
 from springtide.domain.tenant import Tenant
 from springtide.gateway import headers as http
+from springtide.gateway.accept_spans import began_s, tell_accepted
 from springtide.gateway.batch_body import Sent
 from springtide.gateway.envelope import decode_json, read_envelope
 from springtide.gateway.fetching import Fetching
@@ -119,11 +120,13 @@ class BatchIntake:
         try:
             place = batch.received
             for items in slices:
+                came_s = began_s(self._services.clock)
                 async with Uploads(self._services, batch.tenant) as uploads:  # what is fetched from URLs
                     found = await outcomes(place, items, uploads)
                     if not is_new:  # what a crash left of it is there, whatever the queue has room for now
                         found = await self._as_recorded(batch.id, place, found)
                     results = await self._commit(found, uploads)
+                tell_accepted(self._services.clock, came_s, results)
                 lines = _lines(batch.id, place, results, to_problem)
                 place += len(items)
                 noted = await self._services.batches.note(

@@ -64,6 +64,7 @@ class Hub:
         self._dirty: dict[Listener, None] = {}
         self._flusher: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
+        self._metrics.set(LIVE_CLIENTS, value=0)  # nobody is not unknown
 
     @property
     def listeners(self) -> int:

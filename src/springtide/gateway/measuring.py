@@ -7,6 +7,7 @@ id of a job and no typing mistake becomes a label. A broker that is down takes i
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -75,7 +76,14 @@ class Looking:
         self._timeout_s = services.settings.ready_timeout_s
 
     async def look(self) -> None:
-        await asyncio.gather(self._look_at_ledger(), self._look_at_queues())
+        await asyncio.gather(self._look_at_ledger(), self._look_at_queues(), self._look_at_disks())
+
+    async def _look_at_disks(self) -> None:
+        self._metrics.forget(names.DISK_FREE)
+        for place, folder in self._services.settings.disks:
+            usage = await self._answer(asyncio.to_thread(shutil.disk_usage, folder))  # a network share may hang
+            if usage is not None:
+                self._metrics.set(names.DISK_FREE, place, value=usage.free / max(usage.total, 1))
 
     async def _look_at_ledger(self) -> None:
         found = await self._answer(self._services.ledger.get([_NO_JOB]))

@@ -7,6 +7,7 @@ from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
 from springtide.gateway import headers as http
+from springtide.gateway.accept_spans import began_s, tell_accepted
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of, job_of, tenant_of, text
 from springtide.gateway.routes_submit import answer
 
@@ -19,6 +20,7 @@ async def retry_job(request: AnyRequest, job_id: FromPath[str]) -> ASGIResponse:
     gateway = gateway_of(request)
     gateway.submission.check_open()
     headers = headers_of(request)
+    came_s = began_s(gateway.services.clock)
     wait_s = http.wait_preference(text(headers, b"prefer"), max_wait_s=gateway.services.settings.max_wait_s)
     prepared = await gateway.retrying.prepare(
         await job_of(request, job_id),
@@ -27,4 +29,5 @@ async def retry_job(request: AnyRequest, job_id: FromPath[str]) -> ASGIResponse:
         traceparent=http.traceparent(text(headers, b"traceparent")),
     )
     inserted = await gateway.submission.commit(prepared)
+    tell_accepted(gateway.services.clock, came_s, [inserted])
     return await answer(gateway, inserted, base=base_of(request, headers), wait_s=wait_s)

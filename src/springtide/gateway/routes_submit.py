@@ -12,9 +12,9 @@ from litestar import post
 from litestar.response.base import ASGIResponse
 
 from springtide.domain.errors import CallerError, InvalidInput
-from springtide.domain.job import Job
 from springtide.gateway import body
 from springtide.gateway import headers as http
+from springtide.gateway.accept_spans import began_s, tell_accepted
 from springtide.gateway.accepting import commit_with, filled
 from springtide.gateway.context import AnyRequest, Gateway, Headers, base_of, gateway_of, headers_of, tenant_of, text
 from springtide.gateway.envelope import FieldErrors, decode_body, read_envelope
@@ -27,7 +27,6 @@ from springtide.gateway.submission import SubmitRequest
 from springtide.gateway.uploads import Uploads
 from springtide.gateway.views import accepted_view, job_url, standing_view
 from springtide.ledger.protocol import Inserted
-from springtide.telemetry import tracing
 
 _encoder = msgspec.json.Encoder()
 
@@ -37,7 +36,7 @@ async def submit(request: AnyRequest) -> ASGIResponse:
     """Accept a job. The answer comes once it is on disk; `Prefer: wait=N` holds it until the job has ended."""
     gateway = gateway_of(request)
     gateway.submission.check_open()  # before an upload is read
-    began_at_s = gateway.services.clock.now_s() if tracing.is_on() else 0.0
+    came_s = began_s(gateway.services.clock)
     headers = headers_of(request)
     wait_s = http.wait_preference(text(headers, b"prefer"), max_wait_s=gateway.services.settings.max_wait_s)
     kind = http.media_type(text(headers, b"content-type"))
@@ -50,14 +49,9 @@ async def submit(request: AnyRequest) -> ASGIResponse:
             f"A job is submitted as application/json or multipart/form-data, not as {kind}.",
             code="unsupported_media_type",
         )
-    if began_at_s and inserted.is_new:
-        _tell(inserted.job, began_at_s, gateway.services.clock.now_s())
+    if came_s:
+        tell_accepted(gateway.services.clock, came_s, [inserted])
     return await answer(gateway, inserted, base=base_of(request, headers), wait_s=wait_s)
-
-
-def _tell(job: Job, start_s: float, end_s: float) -> None:
-    """The request's part of the job's trace."""
-    tracing.tell(job.id, job.traceparent, "accept", what=("accept",), start_s=start_s, end_s=end_s, model=job.model)
 
 
 async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:
@@ -123,7 +117,7 @@ def _request(request: AnyRequest, headers: Headers, raw: dict[str, Any], *, erro
 
 async def answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: float) -> ASGIResponse:
     """What a client is told of a job that was taken in, or had been before; with `wait_s` once it has ended."""
-    job: Job = inserted.job
+    job = inserted.job
     headers = {"location": job_url(job, base)}
     if not inserted.is_new:
         headers["idempotency-replayed"] = "true"

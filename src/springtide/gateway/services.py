@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -73,6 +74,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     record_wait_s: float = 1.0  # how long a cancel waits for its own end to be on record
     explain_after_s: float = 2.0  # a stream says why its job waits after this, and looks again as often
     figures_kept_s: float = 1.0  # age of queue figures that may still be shown
+    disks: tuple[tuple[str, Path], ...] = ()  # whose room is told, by what lies there
     ready_timeout_s: float = 2.0  # a dependency that takes longer to answer counts as down
     keep_s: float | None = None  # ended jobs and their files; None: for ever
     keep_orphans_s: float = 86_400.0  # uploads that no job has

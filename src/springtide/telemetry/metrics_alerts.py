@@ -190,6 +190,15 @@ ALERTS: tuple[Alert, ...] = (
         runbook="/readyz says what it answers; jobs go on by themselves when it is back",
     ),
     Alert(
+        name="SpringtideDiskFull",
+        expr="min by (place) (springtide_disk_free_ratio) < 0.05",
+        after="1m",
+        severity=CRITICAL,
+        summary="The disk of the {{ $labels.place }} has {{ $value | humanizePercentage }} free",
+        description="On a full disk new jobs are refused (503) and ends wait for their record; nothing is lost.",
+        runbook="Free some, let jobs go sooner ([ledger] keep_s), or a larger disk; `springtide doctor` says how much",
+    ),
+    Alert(
         name="SpringtideTargetDown",
         expr='up{job=~".*springtide.*"} == 0',
         after="1m",

@@ -157,6 +157,12 @@ _OVERVIEW = (
         meaning="1: it answers.",
     ),
     Panel(
+        title="Disk that is free",
+        queries={"{{place}}": "min by (place) (springtide_disk_free_ratio)"},
+        unit="percentunit",
+        meaning="Where ledger and files lie on a disk of the gateway's. Below 5 % somebody is told.",
+    ),
+    Panel(
         title="From an end to its record",
         queries={"P95": _p95("springtide_record_lag_seconds")},
         unit="s",

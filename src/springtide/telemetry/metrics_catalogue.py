@@ -85,6 +85,12 @@ DEPENDENCY_UP = _gauge(
     GATEWAY,
     Label(name="dependency", meaning="ledger or broker", most=4),
 )
+DISK_FREE = _gauge(
+    "disk_free_ratio",
+    "Share of the disk that is free, where the ledger or files lie on one of this machine.",
+    GATEWAY,
+    Label(name="place", meaning="ledger or blobs", most=4),
+)
 
 # --- queues and workers, as the broker knows them ---------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ from springtide.domain.lease import LEASE_TTL_S, Failure, Held, Lease, Progress
 from springtide.fleet.gangs import GangPhase, Gangs, GangShape, GangView, gang_name
 from springtide.policy.retry import decide_retry
 from springtide.runtime.backoff import Backoff
+from springtide.telemetry.metrics import Metrics
+from springtide.telemetry.metrics_catalogue import BATCH_JOBS
 from springtide.worker.reporter import Reporter
 from springtide.worker.settings import WorkerSettings
 from springtide.worker.waiting import first_of, stop_task
@@ -75,6 +77,7 @@ class GroupAttempts:
         clock: Clock,
         rand: Callable[[], float],
         on_change: Callable[[], None],
+        metrics: Metrics | None = None,
     ) -> None:
         assert settings.gang is not None
         self._shape: GangShape = settings.gang
@@ -84,6 +87,7 @@ class GroupAttempts:
         self._clock = clock
         self._rand = rand
         self._on_change = on_change
+        self._metrics = metrics or Metrics()
         self._attempts: dict[JobId, _Attempt] = {}
         self._busy: dict[asyncio.Task[None], _Attempt] = {}  # in the order they began; also of attempts off the books
         self._keeping: asyncio.Task[None] | None = None
@@ -225,6 +229,7 @@ class GroupAttempts:
             self._report(attempt, Failure(id=lease.id, attempt=lease.attempt, error=error, retry_after_s=wait_s))
         else:
             del self._attempts[lease.id]  # rank 0 has reported
+            self._metrics.observe(BATCH_JOBS, self._settings.model, value=1)  # a gang has one job
 
     async def _follow(self, attempt: _Attempt) -> JobError | None:
         """Start the gang and wait for its end, or for a reason to stop it. Gives what was lost; None where nothing."""

@@ -105,7 +105,7 @@ class Worker:
             self._attempts, self._supervisor = self._with_engine(transfer, rand, start_child)
         else:
             self._attempts = self._supervisor = GroupAttempts(
-                settings, gangs=gangs, broker=broker, clock=clock, rand=rand, on_change=self._on_change
+                settings, gangs=gangs, broker=broker, clock=clock, rand=rand, on_change=self._on_change, metrics=metrics
             )
         self._reporter = Reporter(self._model, worker_id, broker=broker, clock=clock, on_settled=self._attempts.settled)
         self._attempts.reporter = self._reporter

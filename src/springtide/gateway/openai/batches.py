@@ -20,6 +20,7 @@ from springtide.domain.ids import BatchId, BlobId, TenantId, job_in_batch
 from springtide.domain.job import BlobRef, Priority
 from springtide.domain.tenant import Tenant
 from springtide.gateway import problems
+from springtide.gateway.accept_spans import began_s, tell_accepted
 from springtide.gateway.accepting import commit_with, filled
 from springtide.gateway.context import Gateway
 from springtide.gateway.openai import errors, files
@@ -127,6 +128,7 @@ class BatchDriver:
     async def _make(self, line: Line, batch: BatchId, place: int, tenant: Tenant) -> BatchLine | int | None:
         """The job of a line. Else what is wrong with it, or its place where there is no room now."""
         gateway = self._gateway
+        came_s = began_s(self._services.clock)
         common = SubmitRequest(
             model="", inputs={}, tenant=tenant, priority=Priority.BATCH, id=job_in_batch(batch, place)
         )
@@ -139,7 +141,8 @@ class BatchDriver:
                 with told_by_parameter(call):
                     ready = await filled(gateway, call.request, uploads)
                     if not isinstance(ready, Inserted):
-                        await commit_with(gateway.submission, await gateway.submission.prepare(ready), uploads)
+                        made = await commit_with(gateway.submission, await gateway.submission.prepare(ready), uploads)
+                        tell_accepted(self._services.clock, came_s, [made])
             return None
         except Refused:
             return place

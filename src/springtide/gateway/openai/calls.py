@@ -19,6 +19,7 @@ from springtide.domain.ids import JobId, TenantId
 from springtide.domain.job import Job
 from springtide.domain.model import Model
 from springtide.gateway import headers as http
+from springtide.gateway.accept_spans import began_s, tell_accepted
 from springtide.gateway.accepting import commit_with, filled
 from springtide.gateway.context import AnyRequest, gateway_of, headers_of, tenant_of, text
 from springtide.gateway.envelope import FieldErrors
@@ -103,6 +104,7 @@ class Calls:
         """Read, plan and accept a request's job, or find the one that it repeats."""
         gateway = gateway_of(request)
         gateway.submission.check_open()  # before an upload is read
+        came_s = began_s(gateway.services.clock)
         headers = headers_of(request)
         tenant = tenant_of(request)
         common = SubmitRequest(
@@ -130,6 +132,7 @@ class Calls:
                 if job is not None:
                     return Begun(call, job)
             inserted = await commit_with(gateway.submission, prepared, uploads)
+        tell_accepted(gateway.services.clock, came_s, [inserted])
         self._made[tenant.id, asked_for] = inserted.job.id
         while len(self._made) > MOST_REMEMBERED:
             self._made.popitem(last=False)
