@@ -98,7 +98,7 @@ async def test_the_way_in_is_told_of_every_way_in(collector: Collector, tmp_path
         batch = (await world.http.post("/v1/jobs/batches", json={"jobs": [no_op, no_op]})).json()["id"]
         film = (await world.http.post("/v1/videos", json={"prompt": "pan"})).json()["id"]
         await world.http.post(f"/v1/jobs/{alone}/cancel")
-        await world.http.get(f"/v1/jobs/{alone}/events")  # until it has ended
+        await world.record()
         again = (await world.http.post(f"/v1/jobs/{alone}/retry")).json()["id"]
     for name in (alone, job_in_batch(batch, 0), job_in_batch(batch, 1), film, again):
         found = collector.wait_for(name.removeprefix("job_"), {"accept"})
