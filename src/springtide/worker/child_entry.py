@@ -12,5 +12,7 @@ from springtide.worker.frames import SharedRunning
 def enter(theirs: socket.socket, stderr: Connection[Any, Any], running: SharedRunning) -> None:
     """The target of the process."""
     from springtide.worker.child_main import main
+    from springtide.worker.tracker import forget
 
+    forget()
     main(theirs, stderr, running)

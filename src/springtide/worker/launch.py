@@ -25,6 +25,7 @@ import msgspec
 from springtide.worker.child_entry import enter
 from springtide.worker.frames import MOST_TOGETHER, SharedRunning
 from springtide.worker.preload import VARIABLE
+from springtide.worker.tracker import pretend
 
 WARNINGS = "PYTHONWARNINGS"
 # A child is killed in the end: semaphores of its libraries stay behind, the tracker removes them and need not say so.
@@ -53,6 +54,7 @@ def launch(engine_reference: str, theirs: socket.socket) -> Launched:
         os.environ[VARIABLE] = json.dumps({"sys_path": sys.path, "engine": engine_reference})
         os.environ[WARNINGS] = f"{before},{QUIET_TRACKER}" if before else QUIET_TRACKER
         try:
+            pretend()
             process.start()
         except BaseException:
             ours.close()
