@@ -26,8 +26,17 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @functools.lru_cache(maxsize=1024)  # events of one call have one time, and it is told more than once
 def iso8601(at_s: float) -> str:
-    """An instant as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """An instant as RFC 3339 in UTC, to the millisecond, as `datetime` writes it (which takes three times as long)."""
+    whole_s = math.floor(at_s)
+    micros = round((at_s - whole_s) * 1e6)
+    if micros == 1_000_000:
+        whole_s, micros = whole_s + 1, 0
+    return f"{_second(whole_s)}.{micros // 1000:03}Z"
+
+
+@functools.lru_cache(maxsize=64)  # thousands of instants fall into one
+def _second(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat().removesuffix("+00:00")
 
 
 def instant(name: str, value: str | None) -> float | None:

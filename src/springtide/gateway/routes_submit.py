@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from litestar import post
+from litestar.datastructures.headers import MutableScopeHeaders
 from litestar.response.base import ASGIResponse
 
 from springtide.domain.errors import CallerError, InvalidInput
@@ -29,6 +30,7 @@ from springtide.gateway.views import accepted_view, job_url, standing_view
 from springtide.ledger.protocol import Inserted
 
 _encoder = msgspec.json.Encoder()
+_JSON = (b"content-type", b"application/json")
 
 
 @post("/v1/jobs", status_code=202, tags=["jobs"], summary="Submit a job")
@@ -136,5 +138,19 @@ async def answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: flo
 
 
 def _encoded(view: AcceptedView, status: int, headers: dict[str, str]) -> ASGIResponse:
-    """Ready to send: building it through the framework's `Response` would cost as much as validating the job."""
-    return ASGIResponse(body=_encoder.encode(view), status_code=status, headers=headers, media_type="application/json")
+    return _Encoded(_encoder.encode(view), status, headers)
+
+
+class _Encoded(ASGIResponse):
+    """JSON, ready to send. Built through the framework's `Response` it would cost as much as validating the job, and as
+    its `ASGIResponse`, which looks for each header among those there are, a third of that."""
+
+    __slots__ = ()
+
+    def __init__(self, body: bytes, status: int, headers: dict[str, str]) -> None:
+        sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        sent += [_JSON, (b"content-length", b"%d" % len(body))]
+        self.headers = MutableScopeHeaders({"headers": sent})  # type: ignore[typeddict-item] - it reads no other key
+        self.body, self.content_length, self.status_code = body, len(body), status
+        self.background, self.encoding, self.is_head_response = None, "utf-8", False
+        self._encoded_cookies = ()
