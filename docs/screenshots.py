@@ -1,13 +1,15 @@
-"""Takes a picture of every page in both languages and both colours: `make screenshots`. Needs Chromium.
+"""Takes a picture of every page in both languages and both colours, on a screen and on a phone: `make screenshots`.
 
-A server of its own is started with some jobs in it. All pictures go to .screenshots/ to be looked at, the few that the
-documentation shows to docs/images/web/ as well. It says which pages are wider than the window.
+Needs Chromium. A server of its own is started with some jobs in it. All pictures, whole pages, go to .screenshots/ to
+be looked at, the few that the documentation shows to docs/images/web/ as well. It says which pages are wider than the
+window. `python docs/screenshots.py fleet history`: only those pages, and nothing goes to the documentation.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,7 @@ ALL = ROOT / ".screenshots"
 PICTURES = ROOT / "docs" / "images" / "web"
 SHOWN = ("studio-en-light", "digital-human-en-light", "speech-zh-dark", "fleet-en-light", "fleet-zh-dark")
 SHOWN += ("what-if-en-light", "what-if-zh-dark", "tenants-en-light", "webhooks-en-dark", "phone-zh-light")
+LONGEST = 2400  # px of a page that goes on and on
 COLOURS = 192  # of a palette: text stays sharp at a third of the bytes
 PORTRAIT, SPEECH = ROOT / "tests" / "data" / "portrait.jpg", ROOT / "tests" / "data" / "en.wav"
 CONFIG = """
@@ -51,16 +54,27 @@ engine = "synthetic"
 max_replicas = 4
 [models.synthetic.scaling]
 wait_s = 5
+[models.trial]
+engine = "synthetic"
+slots = 64
+batch = 64
+[models.trial.versions.2]
+engine = "synthetic"
+slots = 64
+batch = 64
 """
 LOAD_S = 90  # of synthetic jobs, so that the fleet has a story
 
 
 def main() -> None:
-    """All pictures: 1280 wide pages, and two on a phone."""
+    """All pictures: 1280 wide pages, and on a phone."""
     ALL.mkdir(exist_ok=True)
+    for old in () if sys.argv[1:] else ALL.glob("*.png"):
+        old.unlink()
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as url, sync_playwright() as playwright:
         pages = _seed(url)
+        pages = {name: path for name, path in pages.items() if not sys.argv[1:] or name in sys.argv[1:]}
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for language, locale in (("en", "en-US"), ("zh", "zh-CN")):
@@ -72,8 +86,8 @@ def main() -> None:
                 for name, path in pages.items():
                     _take(page, path, name, language, scheme)
                 page.set_viewport_size({"width": 390, "height": 844})
-                for name in ("studio", "matting", "fleet", "what-if", "tenants", "history"):
-                    _take(page, pages[name], "phone" if name == "studio" else f"phone-{name}", language, scheme)
+                for name, path in pages.items():
+                    _take(page, path, "phone" if name == "studio" else f"phone-{name}", language, scheme)
                 context.close()
         browser.close()
 
@@ -109,22 +123,33 @@ def _seed(url: str) -> dict[str, str]:
     http.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/renders", "description": "Render farm"})
     http.post("/v1/keys", json={"tenant": "studio-a", "name": "Render farm"})
 
-    matting = job("matting", {}, image=PORTRAIT)
-    speech = job("speech", {"word_times": "true"}, audio=SPEECH)
-    consent = "I am the person shown, and I agree."
-    human = job("digital-human", {"consent": consent}, image=PORTRAIT, audio=SPEECH)
-    simulated = job("what-if", {"invent": "tide", "load": "4"})
     ends_s = time.monotonic() + LOAD_S
     while time.monotonic() < ends_s:
         for _ in range(6 if LOAD_S / 4 < ends_s - time.monotonic() < LOAD_S * 3 / 4 else 1):
             http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 2, "steps": 4}})
         time.sleep(2)
+    matting = job("matting", {}, image=PORTRAIT)
+    speech = job("speech", {"word_times": "true"}, audio=SPEECH)
+    consent = "I am the person shown, and I agree."
+    human = job("digital-human", {"consent": consent}, image=PORTRAIT, audio=SPEECH)
+    http.post("/v1/models/trial/rollout", json={"version": "2", "weight": 10})
+    failed = job("synthetic", {"seconds": "0", "outcome": "fail"})
+    http.post("/v1/models/watermark/pause", json={"note": "a new card is built in"})
+    waiting = http.post(
+        "/v1/jobs",
+        files=[("model", (None, "watermark")), ("text", (None, "hello")), ("image", ("p.jpg", PORTRAIT.read_bytes()))],
+    ).json()["id"]
+    restored = job("restore", {}, image=PORTRAIT)
+    simulated = job("what-if", {"invent": "tide", "load": "4"})
     return {
         "studio": "/",
         "form": "/?model=digital-human",
         "matting": f"/?model=matting&job={matting}",
         "speech": f"/?model=speech&job={speech}",
         "digital-human": f"/?model=digital-human&job={human}",
+        "restore": f"/?model=restore&job={restored}",
+        "failed": f"/?model=synthetic&job={failed}",
+        "waiting": f"/?model=watermark&job={waiting}",
         "batch": "/batch",
         "history": "/history",
         "fleet": "/fleet?model=synthetic",
@@ -141,13 +166,18 @@ def _take(page: Page, path: str, name: str, language: str, scheme: str) -> None:
     full = f"{name}-{language}-{scheme}"
     page.goto(path)
     page.get_by_role("heading").first.wait_for()
+    why = page.get_by_role("button", name=re.compile(r"Why\?|为什么"))
     page.wait_for_timeout(1500)
+    if why.count():
+        why.first.click()
+        page.wait_for_timeout(500)
     wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     if wider > 0:
         sys.stderr.write(f"{full}: {wider} px wider than the window\n")
-    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
-    picture.save(ALL / f"{full}.png")
-    if full in SHOWN:
+    whole = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    whole.crop((0, 0, whole.width, min(whole.height, LONGEST))).save(ALL / f"{full}.png")
+    if full in SHOWN and not sys.argv[1:]:
+        picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
         picture.quantize(COLOURS, dither=Image.Dither.NONE).save(PICTURES / f"{full}.png", optimize=True)
 
 

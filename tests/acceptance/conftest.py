@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 READY_S = 60.0
 DATA = Path(__file__).parents[1] / "data"
@@ -101,3 +106,64 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     one = Server(tmp_path_factory.mktemp("springtide"), {"SPRINGTIDE_EGRESS__ALLOW": '["127.0.0.2"]'})
     yield one
     one.close()
+
+
+# --- the web page -----------------------------------------------------------------------------------------------------
+
+PATIENCE_MS = 90_000  # a cold start of an engine on a busy machine
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of the page, with a microphone that hums."""
+    from playwright.sync_api import expect, sync_playwright  # here, so that tests without a browser do not load it
+
+    from springtide.gateway import web
+
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium here: install Debian's `chromium` or set CHROMIUM")
+    if not (web.FOLDER / "index.html").is_file():
+        pytest.skip("the web page was not built: `npm run build`")
+    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *microphone])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """A page of `server` in a profile of its own. It fails the test that leaves an error in the console, and one that
+    asks any other server for anything."""
+    with opened(browser, server.url) as made:
+        yield made
+
+
+@contextmanager
+def opened(browser: Browser, url: str, **profile: Any) -> Iterator[Page]:
+    settings = {"locale": "en-US", "viewport": {"width": 1280, "height": 860}, "base_url": url, **profile}
+    context = browser.new_context(**settings)
+    made = context.new_page()
+    made.set_default_timeout(PATIENCE_MS)
+    said: list[str] = []
+    made.on("pageerror", lambda error: said.append(str(error)))
+    made.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    made.on("request", lambda request: said.append(request.url) if not _is_ours(request.url, url) else None)
+    yield made
+    context.close()
+    assert [one for one in said if "status of 4" not in one and "ERR_" not in one] == []
+
+
+def _is_ours(url: str, ours: str) -> bool:
+    return url.startswith((ours, ours.replace("http", "ws", 1), "blob:", "data:"))
+
+
+def until(page: Page, expression: str) -> None:
+    """The page's policy forbids `wait_for_function`, which compiles text."""
+    for _ in range(PATIENCE_MS // 100):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"never so: {expression}")

@@ -40,6 +40,7 @@ async def explained(world: World, job: dict[str, Any]) -> dict[str, Any]:
         first = body["reasons"][0]
         assert first["code"] == status["waiting"]["code"]
         assert first["message"].startswith(status["waiting"]["message"])
+        assert status["waiting"]["figures"].items() <= first["figures"].items()
     return body
 
 

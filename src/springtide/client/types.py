@@ -38,10 +38,11 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why something does not go on."""
+    """Why something does not go on. figures: those of the message, seconds where they end in `_s`."""
 
     code: str
     message: str
+    figures: dict[str, float] = {}
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,8 +231,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened to a job.
 
     kind: queued, started, progress, retrying, cancelling; completed, failed, cancelled, expired; waiting (why it is
-    still queued: `code`, `message`); where many jobs are watched also snapshot (`status`). id: to resume after; a
-    `waiting` has none.
+    still queued: `code`, `message`, `figures`); where many jobs are watched also snapshot (`status`). id: to resume
+    after; a `waiting` has none.
     """
 
     job: str
@@ -245,6 +246,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     code: str | None = None
     message: str | None = None
+    figures: dict[str, float] = {}
     status: str | None = None
 
     @property

@@ -65,16 +65,17 @@ class AcceptedView(msgspec.Struct, kw_only=True):
 
 
 class ReasonView(msgspec.Struct, kw_only=True):
-    """Why something does not go on. `code` is stable."""
+    """Why something does not go on. `code` is stable; `figures` (seconds where they end in `_s`) are those of the
+    message, for who says it in other words."""
 
     code: str
     message: str
+    figures: dict[str, float] = {}
 
 
 class ExplainedReason(ReasonView, kw_only=True):
-    """One reason, with its figures (seconds where they end in `_s`), and what would help."""
+    """One reason, and what would help."""
 
-    figures: dict[str, float]
     helps: str | None = None
 
 
@@ -236,6 +237,7 @@ class WaitingEventView(msgspec.Struct, kw_only=True):
     at_s: float
     code: str
     message: str
+    figures: dict[str, float] = {}
 
 
 class WorkerFigures(msgspec.Struct, kw_only=True):

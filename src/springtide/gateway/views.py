@@ -140,7 +140,9 @@ def job_view(
         progress=over.fraction if over else (1.0 if job.status is JobStatus.COMPLETED else None),
         ahead=over.ahead if over else None,
         retry_at_s=over.retry_at_s if over else None,
-        waiting=None if waiting is None else ReasonView(code=waiting.code, message=waiting.message),
+        waiting=None
+        if waiting is None
+        else ReasonView(code=waiting.code, message=waiting.message, figures=waiting.figures),
         inputs=job.inputs,
         outputs=None if job.outputs is None or links is None else outputs_view(job, base, links),
         error=error_view(job.error),
@@ -210,7 +212,14 @@ def event_view(event: LiveEvent) -> EventView:
 
 
 def waiting_view(job: Job, waiting: Waiting, at_s: float) -> WaitingEventView:
-    return WaitingEventView(job=job.id, at=iso8601(at_s), at_s=at_s, code=waiting.code, message=waiting.message)
+    return WaitingEventView(
+        job=job.id,
+        at=iso8601(at_s),
+        at_s=at_s,
+        code=waiting.code,
+        message=waiting.message,
+        figures=waiting.figures,
+    )
 
 
 def blob_view(blob: StoredBlob, base: str, links: Links) -> BlobView:

@@ -9,7 +9,7 @@ export type Job = Omit<Schemas["JobView"], keyof Bands> & Bands;
 export type Model = Schemas["ModelView"];
 export type Decision = Schemas["DecisionView"];
 /** A file of a result: outputs are the model's own, so the document does not name it. */
-export type FileView = { id: string; url: string; media_type: string; bytes: number; sha256: string; name?: string | null };
+export type FileView = { id: string; url: string; signed_url: string; media_type: string; bytes: number; sha256: string; name?: string | null };
 export type FieldProblem = Schemas["FieldProblem"];
 
 const KEY = "springtide.key";
@@ -48,6 +48,17 @@ export function problemOf(status: number, text: string): Problem {
   return new Problem(status, body.code ?? `http_${status}`, body.detail ?? body.title ?? `HTTP ${status}`, body.errors ?? []);
 }
 
+/** Whether the server answered the last time it was asked, for the frame of the page. */
+export const reach = {
+  answers: true,
+  watchers: new Set<() => void>(),
+  tell(answers: boolean): void {
+    if (answers === reach.answers) return;
+    reach.answers = answers;
+    for (const watcher of reach.watchers) watcher();
+  },
+};
+
 const asProblem: Middleware = {
   onRequest({ request }) {
     const key = apiKey.get();
@@ -55,9 +66,11 @@ const asProblem: Middleware = {
     return request;
   },
   async onResponse({ response }) {
+    reach.tell(true);
     if (!response.ok) throw problemOf(response.status, await response.text());
   },
   onError() {
+    reach.tell(false);
     return new Problem(0, "unreachable", "unreachable");
   },
 };

@@ -4,6 +4,11 @@ import { useEffect } from "react";
 import { api, ask, type Job, type Model } from "./client";
 import { ENDS, type JobEvent, live } from "./live";
 
+export const SIMULATOR = "what-if"; // a model with a page of its own
+
+/** Where a job is looked at. */
+export const placeOf = (model: string, id: string): string => (model === SIMULATOR ? `/what-if?job=${id}` : `/?model=${encodeURIComponent(model)}&job=${id}`);
+
 export const isOver = (job: Pick<Job, "status">): boolean => ENDS.has(job.status);
 
 export function useModels() {
@@ -46,7 +51,7 @@ function apply(client: QueryClient, id: string, event: JobEvent): void {
 export function moved(job: Job, event: JobEvent): Job {
   switch (event.kind) {
     case "waiting":
-      return { ...job, waiting: { code: event.code ?? "", message: event.message ?? "" } };
+      return { ...job, waiting: { code: event.code ?? "", message: event.message ?? "", figures: event.figures ?? {} } };
     case "queued":
     case "retrying":
       return { ...job, status: "queued", progress: null, stage: null };

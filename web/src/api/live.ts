@@ -1,8 +1,8 @@
 // One WebSocket for every job on the page (docs/reference/live.md). A broken connection is made again, and each job
 // goes on after the last event seen of it: nothing is told twice, nothing is missed.
 import { notifyManager } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
-import { apiKey } from "./client";
+import { useSyncExternalStore } from "react";
+import { apiKey, reach } from "./client";
 
 export type JobEvent = {
   kind: string;
@@ -15,6 +15,7 @@ export type JobEvent = {
   stage?: string | null;
   code?: string;
   message?: string;
+  figures?: Record<string, number>;
 };
 type Listener = (event: JobEvent) => void;
 
@@ -28,8 +29,24 @@ class Live {
   private seen = new Map<string, string>();
   private failures = 0;
   private retry: number | undefined;
-  private watchers = new Set<(connected: boolean) => void>();
-  connected = false;
+  private watchers = new Set<() => void>();
+  connected = true; // while nobody has asked for anything
+
+  constructor() {
+    // A socket may stay open for minutes after the network is gone, and a wait for the next try is in vain once it is back.
+    window.addEventListener("offline", () => {
+      if (!this.socket) return;
+      this.socket.onclose = this.socket.onmessage = null; // nobody answers its farewell
+      this.socket.close();
+      this.lost();
+    });
+    window.addEventListener("online", () => {
+      window.clearTimeout(this.retry);
+      this.retry = undefined;
+      this.failures = 0;
+      if (this.isWanted()) this.open();
+    });
+  }
 
   follow(job: string, listener: Listener): () => void {
     const known = this.listeners.get(job);
@@ -46,6 +63,7 @@ class Live {
         this.listeners.delete(job);
         this.seen.delete(job);
         this.send({ type: "unsubscribe", jobs: [job] });
+        this.rest();
       }
     };
   }
@@ -57,10 +75,11 @@ class Live {
     return () => {
       this.everybody.delete(listener);
       if (this.everybody.size === 0) this.send({ type: "unsubscribe", all: true });
+      this.rest();
     };
   }
 
-  watch(watcher: (connected: boolean) => void): () => void {
+  watch(watcher: () => void): () => void {
     this.watchers.add(watcher);
     return () => this.watchers.delete(watcher);
   }
@@ -91,16 +110,30 @@ class Live {
       const events = JSON.parse(String(message.data)) as JobEvent[];
       notifyManager.batch(() => events.forEach((event) => this.deliver(event))); // one drawing for what came together
     };
-    socket.onclose = () => {
-      this.socket = null;
-      this.tell(false);
-      if (!this.listeners.size && !this.everybody.size) return;
-      const wait = RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)]!;
-      this.retry = window.setTimeout(() => {
-        this.retry = undefined;
-        this.open();
-      }, wait);
-    };
+    socket.onclose = () => this.lost();
+  }
+
+  private lost(): void {
+    this.socket = null;
+    this.tell(!this.isWanted());
+    if (!this.isWanted()) return;
+    const wait = RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)]!;
+    this.retry = window.setTimeout(() => {
+      this.retry = undefined;
+      this.open();
+    }, wait);
+  }
+
+  private isWanted(): boolean {
+    return this.listeners.size > 0 || this.everybody.size > 0;
+  }
+
+  /** Nobody follows anything any more: a socket that is away is no loss. */
+  private rest(): void {
+    if (this.isWanted() || this.socket) return;
+    window.clearTimeout(this.retry);
+    this.retry = undefined;
+    this.tell(true);
   }
 
   private deliver(event: JobEvent): void {
@@ -110,15 +143,19 @@ class Live {
 
   private tell(connected: boolean): void {
     this.connected = connected;
-    for (const watcher of this.watchers) watcher(connected);
+    for (const watcher of this.watchers) watcher();
   }
 }
 
 export const live = new Live();
 
-/** Whether live events flow. True while nobody has asked for any. */
+/** Whether the server answers, and live events flow where somebody has asked for them. */
 export function useConnected(): boolean {
-  const [connected, set] = useState(true);
-  useEffect(() => live.watch(set), []);
-  return connected;
+  return useSyncExternalStore(watch, () => live.connected && reach.answers);
+}
+
+function watch(changed: () => void): () => void {
+  const stop = live.watch(changed);
+  reach.watchers.add(changed);
+  return () => { stop(); reach.watchers.delete(changed); };
 }

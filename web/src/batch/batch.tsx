@@ -1,5 +1,5 @@
 // Many files, one setting: a row for each, what failed again, everything as one archive.
-import { ActionIcon, Alert, Button, FileButton, Group, Loader, Progress, Select, Stack, Table, Text, Title } from "@mantine/core";
+import { ActionIcon, Alert, Button, FileButton, Group, Progress, Select, Stack, Table, Text, Title } from "@mantine/core";
 import { Dropzone } from "@mantine/dropzone";
 import { IconDownload, IconFolder, IconPlayerPlay, IconRefresh, IconX } from "@tabler/icons-react";
 import { memo, useEffect, useMemo, useReducer, useRef, useState } from "react";
@@ -9,8 +9,10 @@ import { useEstimate } from "../api/estimate";
 import { isOver, useJob, useModels } from "../api/jobs";
 import { fieldsOf } from "../api/schema-fields";
 import { type Inputs, newKey, submit } from "../api/submit";
-import { Failed } from "../parts/failed";
+import { Failed, saidShortly } from "../parts/failed";
 import { bytes, duration } from "../parts/format";
+import { Loading } from "../parts/loading";
+import { titleOf } from "../parts/title";
 import { Form } from "../studio/form";
 import { Status } from "../studio/progress";
 import { filesOf, here } from "../studio/results";
@@ -35,15 +37,14 @@ export function Batch() {
   const { t } = useTranslation();
   const models = useModels();
   const [name, setName] = useState<string | null>("matting");
-  if (models.isPending) return <Loader mx="auto" my="xl" />;
-  if (models.isError) return <Failed error={models.error} retry={() => void models.refetch()} />;
+  if (models.data === undefined) return <Loading query={models} />;
   const takers = models.data.filter((model) => model.input_files.length > 0 && !TOOLS.has(model.name));
   const model = takers.find((each) => each.name === name) ?? takers[0];
   if (!model) return <Alert>{t("studio.noModels")}</Alert>;
   return (
     <Stack>
       <div><Title order={1} size="h2">{t("nav.batch")}</Title><Text c="dimmed">{t("batch.lead")}</Text></div>
-      <Select label={t("history.model")} w={260} allowDeselect={false} value={model.name} onChange={setName} data={takers.map((each) => ({ value: each.name, label: t(`model.${each.name}.title`, { defaultValue: each.title }) }))} />
+      <Select label={t("history.model")} w={260} allowDeselect={false} value={model.name} onChange={setName} data={takers.map((each) => ({ value: each.name, label: titleOf(t, each) }))} />
       <Bench key={model.name} model={model} />
     </Stack>
   );
@@ -75,7 +76,7 @@ function Bench({ model }: { model: Model }) {
           const accepted = await submit(model.name, given.url ? { ...inputs, [target.name]: given.url } : inputs, given.file ? { ...files, [target.name]: [given.file] } : files, newKey(), (upload) => change({ key, set: { upload } }));
           change({ key, set: { upload: null, job: accepted.id } });
         } catch (error) {
-          change({ key, set: { upload: null, error: (error as Error).message } });
+          change({ key, set: { upload: null, error: saidShortly(error) } });
         }
       }
     };
@@ -100,7 +101,7 @@ function Bench({ model }: { model: Model }) {
   };
   return (
     <Stack>
-      <Form fields={options} inputs={inputs} files={files} problems={{}} disabled={false} onInput={(field, value) => setInputs((now) => ({ ...now, [field]: value }))} onFiles={(field, given) => setFiles((now) => ({ ...now, [field]: given }))} />
+      <Form model={model.name} fields={options} inputs={inputs} files={files} problems={{}} disabled={false} onInput={(field, value) => setInputs((now) => ({ ...now, [field]: value }))} onFiles={(field, given) => setFiles((now) => ({ ...now, [field]: given }))} />
       <Dropzone onDrop={add} multiple p="lg" inputProps={{ "aria-label": t("batch.drop") }}>
         <Text ta="center" size="sm" style={{ pointerEvents: "none" }}>{t("batch.drop")}</Text>
         <Text ta="center" size="xs" c="dimmed" style={{ pointerEvents: "none" }}>{t("batch.list")}</Text>

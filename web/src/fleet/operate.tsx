@@ -1,11 +1,11 @@
 // By hand: so many replicas, or none begun for a while. On record at once, and shown to everybody who asks why.
 import { Alert, Badge, Button, Group, Modal, NumberInput, Select, Stack, Text, TextInput } from "@mantine/core";
-import { notifications } from "@mantine/notifications";
 import { IconPlayerPause, IconPlayerPlay, IconRobot, IconUsersGroup } from "@tabler/icons-react";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api, ask, type Model } from "../api/client";
+import { tellFailure } from "../parts/failed";
 import { when } from "../parts/format";
 
 const SPANS_S = { "1h": 3600, "6h": 21_600, "24h": 86_400 } as const;
@@ -16,7 +16,7 @@ export function Operate({ model }: { model: Model }) {
   const [asked, setAsked] = useState<"pause" | "scale" | null>(null);
   const path = { params: { path: { name: model.name } } };
   const done = {
-    onError: (error: unknown) => notifications.show({ color: "red", title: t("error.title"), message: (error as Error).message }),
+    onError: tellFailure,
     onSuccess: () => setAsked(null),
     onSettled: () => { void client.invalidateQueries({ queryKey: ["models"] }); void client.invalidateQueries({ queryKey: ["scaling"] }); },
   };

@@ -1,20 +1,24 @@
 // What is served: version, licence, what was measured here, how busy it is.
-import { Alert, Anchor, Badge, Button, Code, Collapse, Group, Loader, Paper, Progress, SimpleGrid, Stack, Table, Text, Title } from "@mantine/core";
+import { Alert, Anchor, Badge, Button, Code, Collapse, Group, Paper, Progress, SimpleGrid, Stack, Table, Text, Title } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
+import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { Link } from "wouter";
-import type { Model } from "../api/client";
+import type { TFunction } from "i18next";
+import type { Model, Schemas } from "../api/client";
 import { useModels } from "../api/jobs";
 import { Copy } from "../parts/copy";
-import { Failed } from "../parts/failed";
 import { bytes, duration, when } from "../parts/format";
+import { Loading } from "../parts/loading";
+import { saidReason } from "../parts/said";
 import { curlOf, pythonOf } from "../parts/snippets";
+import { Told } from "../parts/told";
+import { titleOf } from "../parts/title";
 
 export function Models() {
   const { t } = useTranslation();
   const models = useModels();
-  if (models.isPending) return <Loader mx="auto" my="xl" />;
-  if (models.isError) return <Failed error={models.error} retry={() => void models.refetch()} />;
+  if (models.data === undefined) return <Loading query={models} />;
   return (
     <Stack>
       <Title order={1} size="h2">{t("nav.models")}</Title>
@@ -26,10 +30,10 @@ export function Models() {
 function One({ model }: { model: Model }) {
   const { t } = useTranslation();
   const { live, measured } = model;
-  const facts: [string, string | null][] = [
+  const facts: [string, ReactNode][] = [
     [t("models.version"), model.version],
     [t("models.engine"), model.engine],
-    [t("models.weights"), model.weights.map((each) => `${each.path} (${bytes(each.bytes)})`).join(", ") || t("studio.none")],
+    [t("models.weights"), model.weights.length ? <Text key="files" span size="xs">{model.weights.map((each) => <span key={each.path} style={{ display: "block" }}>{each.path} ({bytes(each.bytes)})</span>)}</Text> : t("studio.none")],
     [t("models.license"), model.license],
     [t("models.load"), measured?.load_s == null ? null : duration(measured.load_s)],
     [t("models.run"), measured?.run_s == null ? null : duration(measured.run_s)],
@@ -40,7 +44,7 @@ function One({ model }: { model: Model }) {
     <Paper withBorder p="md">
       <Group justify="space-between" align="start">
         <div>
-          <Anchor component={Link} href={`/?model=${encodeURIComponent(model.name)}`} fw={600}>{t(`model.${model.name}.title`, { defaultValue: model.title })}</Anchor>
+          <Anchor component={Link} href={`/?model=${encodeURIComponent(model.name)}`} fw={600}>{titleOf(t, model)}</Anchor>
           <Text size="sm" c="dimmed">{model.name}</Text>
         </div>
         <Group gap={6}>
@@ -48,14 +52,14 @@ function One({ model }: { model: Model }) {
           {model.commercial_use === "no" && <Badge color="red" variant="light" tt="none">{t("models.nonCommercial")}</Badge>}
         </Group>
       </Group>
-      {live?.problem && <Text size="sm" c="red" mt="xs">{live.problem.message}</Text>}
+      {live?.problem && <div><Told said={saidReason(live.problem)} c="red" /></div>}
       <Table mt="sm" withRowBorders={false} verticalSpacing={2} fz="sm">
         <Table.Tbody>
           {live && (
-            <Table.Tr><Table.Td c="dimmed" w={160}>{t("models.now")}</Table.Td><Table.Td>{t("models.figures", { queued: live.queued, running: live.running, ready: live.workers.ready, busy: live.workers.busy, loading: live.workers.starting })}</Table.Td></Table.Tr>
+            <Table.Tr><Table.Td c="dimmed" w={{ base: 100, xs: 160 }} style={{ verticalAlign: "top" }}>{t("models.now")}</Table.Td><Table.Td>{t("models.figures", { queued: live.queued, running: live.running, ready: live.workers.ready, busy: live.workers.busy, loading: live.workers.starting })}</Table.Td></Table.Tr>
           )}
           {facts.filter(([, value]) => value !== null).map(([name, value]) => (
-            <Table.Tr key={name}><Table.Td c="dimmed" w={160}>{name}</Table.Td><Table.Td style={{ overflowWrap: "anywhere" }}>{value}</Table.Td></Table.Tr>
+            <Table.Tr key={name}><Table.Td c="dimmed" w={{ base: 100, xs: 160 }} style={{ verticalAlign: "top" }}>{name}</Table.Td><Table.Td style={{ overflowWrap: "anywhere" }}>{value}</Table.Td></Table.Tr>
           ))}
         </Table.Tbody>
       </Table>
@@ -65,6 +69,7 @@ function One({ model }: { model: Model }) {
   );
 }
 
+type Rollout = Schemas["RolloutView"];
 const COLOURS: Record<string, string> = { stable: "teal", canary: "yellow", aborted: "red", retired: "gray", declared: "gray" };
 
 /** Which versions there are and how the jobs are divided; nothing for the one version that most models have. */
@@ -77,28 +82,42 @@ function Versions({ model }: { model: Model }) {
   return (
     <Stack gap="xs" mt="sm">
       {rollout && (
-        <Alert color={rollout.state === "aborted" ? "red" : rollout.state === "running" ? "yellow" : "teal"} title={t(`models.rollout.${rollout.state}`, { stable: rollout.stable, canary: rollout.canary, at: when(rollout.ended_at_s ?? rollout.started_at_s) })}>
-          {rollout.reason && <Text size="sm">{rollout.reason}</Text>}
+        <Alert color={rollout.state === "aborted" ? "red" : rollout.state === "running" ? "yellow" : "teal"} styles={{ title: { color: "var(--mantine-color-text)" } }} title={t(`models.rollout.${rollout.state}`, { stable: rollout.stable, canary: rollout.canary, at: when(rollout.ended_at_s ?? rollout.started_at_s) })}>
+          {rollout.reason && <Text size="sm">{whyAborted(rollout, t) ?? rollout.reason}</Text>}
           {measured && <Text size="xs">{rollout.stable}: {figures(measured.stable)} · {rollout.canary}: {figures(measured.canary)}</Text>}
         </Alert>
       )}
+      <Table.ScrollContainer className="cards" type="native" minWidth={0}>
       <Table fz="sm" verticalSpacing={4}>
-        <Table.Thead><Table.Tr><Table.Th>{t("models.version")}</Table.Th><Table.Th>{t("models.state")}</Table.Th><Table.Th w={150}>{t("models.weight")}</Table.Th><Table.Th>{t("models.engine")}</Table.Th><Table.Th ta="right">{t("models.queue")}</Table.Th></Table.Tr></Table.Thead>
+        <Table.Thead><Table.Tr><Table.Th>{t("models.version")}</Table.Th><Table.Th>{t("models.state")}</Table.Th><Table.Th w={120}>{t("models.weight")}</Table.Th><Table.Th>{t("models.engine")}</Table.Th><Table.Th ta="right">{t("models.queue")}</Table.Th></Table.Tr></Table.Thead>
         <Table.Tbody>
           {versions.map((each) => (
             <Table.Tr key={each.version}>
-              <Table.Td>{each.version}</Table.Td>
-              <Table.Td><Badge size="sm" variant="light" tt="none" color={COLOURS[each.state] ?? "gray"}>{t(`models.states.${each.state}`)}</Badge></Table.Td>
-              <Table.Td><Group gap={6} wrap="nowrap"><Progress value={each.weight} style={{ flex: 1 }} aria-label={`${t("models.weight")} ${each.version}`} /><Text size="xs">{Number(each.weight.toFixed(1))} %</Text></Group></Table.Td>
-              <Table.Td style={{ overflowWrap: "anywhere" }}>{each.engine}</Table.Td>
-              <Table.Td ta="right">{each.queued ?? "–"} / {each.running ?? "–"}</Table.Td>
+              <Table.Td data-label={t("models.version")}>{each.version}</Table.Td>
+              <Table.Td data-label={t("models.state")}><Badge size="sm" miw="max-content" variant="light" tt="none" color={COLOURS[each.state] ?? "gray"}>{t(`models.states.${each.state}`)}</Badge></Table.Td>
+              <Table.Td data-label={t("models.weight")}><Group gap={6} wrap="nowrap" w="100%"><Progress value={each.weight} style={{ flex: 1 }} aria-label={`${t("models.weight")} ${each.version}`} /><Text size="xs">{Number(each.weight.toFixed(1))} %</Text></Group></Table.Td>
+              <Table.Td data-label={t("models.engine")}>{each.engine}</Table.Td>
+              <Table.Td data-label={t("models.queue")} ta="right">{each.queued ?? "–"} / {each.running ?? "–"}</Table.Td>
             </Table.Tr>
           ))}
         </Table.Tbody>
       </Table>
+      </Table.ScrollContainer>
     </Stack>
   );
 }
+
+/** What the comparison says in figures; null where a person ended it, whose note stands for itself. */
+function whyAborted(rollout: Rollout, t: TFunction): string | null {
+  const { compared, margins } = rollout;
+  if (!rollout.is_automatic || !compared) return null;
+  const [ours, theirs] = [compared.canary, compared.stable];
+  const more = (ours.failure_rate ?? 0) - (theirs.failure_rate ?? 0);
+  if (more > margins.max_failure_rate_margin) return t("models.failedMore", { failed: ours.failed, jobs: ours.jobs, otherFailed: theirs.failed, otherJobs: theirs.jobs, margin: share(margins.max_failure_rate_margin) });
+  if (ours.run_s_p95 == null || theirs.run_s_p95 == null) return null;
+  return t("models.ranLonger", { p95: duration(ours.run_s_p95), other: duration(theirs.run_s_p95), margin: share(margins.max_p95_margin) });
+}
+const share = (value: number) => `${Number((value * 100).toFixed(1))} %`;
 
 function Example({ model }: { model: Model }) {
   const { t } = useTranslation();

@@ -21,6 +21,13 @@ export function duration(seconds: number): string {
   return i18n.t("time.h", { h: Math.floor(whole / 3600), m: Math.round((whole % 3600) / 60) });
 }
 
+export function figure(value: number): string {
+  return new Intl.NumberFormat(i18n.language, { maximumFractionDigits: value < 10 ? 2 : value < 100 ? 1 : 0 }).format(value);
+}
+
+/** A name of the API as a label: at_s is "At s" where nobody has said it better. */
+export const words = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
+
 export function when(at_s: number): string {
   return new Intl.DateTimeFormat(i18n.language, { dateStyle: "short", timeStyle: "medium" }).format(at_s * 1000);
 }

@@ -7,6 +7,8 @@ import { useTranslation } from "react-i18next";
 import { api, ask, type Job } from "../api/client";
 import { isOver } from "../api/jobs";
 import { Failed } from "../parts/failed";
+import { helps, saidReason } from "../parts/said";
+import { Told } from "../parts/told";
 
 export function Explain({ job }: { job: Job }) {
   const { t } = useTranslation();
@@ -17,6 +19,7 @@ export function Explain({ job }: { job: Job }) {
     enabled: open,
     refetchInterval: isOver(job) ? false : 3_000,
   });
+  const help = (reason: { code: string; helps?: string | null }) => (reason.helps ? (helps(reason.code, job.error?.retryable ?? null) ?? reason.helps) : null);
   return (
     <div>
       <Button variant="subtle" size="compact-sm" leftSection={<IconHelpCircle size={16} />} onClick={toggle} aria-expanded={open}>{t("explain.why")}</Button>
@@ -24,12 +27,12 @@ export function Explain({ job }: { job: Job }) {
         <Stack gap={6} pt="xs" pl="xs">
           {found.isPending && open && <Loader size="sm" />}
           {found.isError && <Failed error={found.error} />}
-          {found.data && <Text size="sm">{found.data.summary}</Text>}
+          {found.data?.reasons.length === 0 && <Text size="sm">{t("explain.nothing")}</Text>}
           <List size="sm" spacing={6}>
             {found.data?.reasons.map((reason) => (
               <List.Item key={reason.code}>
-                <Code>{reason.code}</Code> {reason.message}
-                {reason.helps && <Text size="xs" c="dimmed">{t("explain.helps", { what: reason.helps })}</Text>}
+                <Told said={saidReason(reason)} /> <Code>{reason.code}</Code>
+                {help(reason) && <Text size="xs" c="dimmed">{t("explain.helps", { what: help(reason) })}</Text>}
               </List.Item>
             ))}
           </List>

@@ -5,9 +5,11 @@ import { IconAdjustmentsHorizontal } from "@tabler/icons-react";
 import { useTranslation } from "react-i18next";
 import type { Inputs } from "../api/submit";
 import type { Field } from "../api/schema-fields";
+import { words } from "../parts/format";
 import { FileField } from "./files";
 
 type Props = {
+  model: string;
   fields: Field[];
   inputs: Inputs;
   files: Record<string, File[]>;
@@ -48,13 +50,14 @@ export function Form({ fields, ...rest }: Props) {
   );
 }
 
-function Control({ field, inputs, files, problems, disabled, onInput, onFiles }: Omit<Props, "fields"> & { field: Field }) {
+function Control({ field, model, inputs, files, problems, disabled, onInput, onFiles }: Omit<Props, "fields"> & { field: Field }) {
   const { t, i18n } = useTranslation();
   const value = inputs[field.name];
   const set = (next: unknown) => onInput(field.name, next === "" || next === null ? undefined : next);
   const label = t(`field.${field.name}`, { defaultValue: words(field.name) });
   // Descriptions are the engine's own; those that are known are in the catalogue too.
-  const description = (t(`help.${field.name}`, { defaultValue: i18n.language === "en" ? field.description : "" }) || field.description).replaceAll("`", "");
+  const known = i18n.language === "en" ? "" : t([`helpOf.${model}.${field.name}`, `help.${field.name}`], { defaultValue: "" });
+  const description = (known || field.description).replaceAll("`", "");
   const shared = { label, description, error: problems[field.name], disabled, required: field.required } as const;
   switch (field.kind) {
     case "file":
@@ -116,5 +119,4 @@ function Figure({ field, shared, value, set }: { field: Field; shared: Shared; v
 
 /** Ids of files of an earlier job. */
 const kept = (value: unknown): string[] => (Array.isArray(value) ? value.map(String) : value === undefined ? [] : [String(value)]);
-const words = (name: string) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
 const placeholder = (field: Field) => (field.examples[0] === undefined ? "" : String(field.examples[0]));

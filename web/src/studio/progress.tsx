@@ -1,11 +1,13 @@
 // A job on its way: what it does, how far it is, when it will be ready, and why it waits.
-import { Alert, Badge, Button, Code, Group, Progress, Stack, Text, Tooltip } from "@mantine/core";
+import { Alert, Badge, Button, Code, Group, Progress, Stack, Text, Tooltip, VisuallyHidden } from "@mantine/core";
 import { IconAlertTriangle, IconClock } from "@tabler/icons-react";
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 import type { Job } from "../api/client";
 import { isOver, useCancel } from "../api/jobs";
 import { duration } from "../parts/format";
+import { helps, type Said, saidReason } from "../parts/said";
+import { Told } from "../parts/told";
 import { Explain } from "./explain";
 
 const COLOURS: Record<string, string> = { queued: "gray", in_progress: "cyan", completed: "teal", failed: "red", cancelling: "orange", cancelled: "gray", expired: "orange" };
@@ -22,7 +24,7 @@ export function JobProgress({ job }: { job: Job }) {
   if (job.status === "failed" || job.status === "expired") return <Failure job={job} />;
   const share = (job.progress ?? 0) * 100;
   return (
-    <Stack gap="xs" role="status" aria-live="polite">
+    <Stack gap="xs">
       <Group justify="space-between">
         <Group gap="xs">
           <Status status={job.status} />
@@ -35,8 +37,8 @@ export function JobProgress({ job }: { job: Job }) {
           </Tooltip>
         )}
       </Group>
-      <Progress value={job.status === "in_progress" ? Math.max(share, 3) : 100} color={job.status === "queued" ? "gray" : "cyan"} striped={job.status !== "in_progress"} animated={!isOver(job)} size="lg" aria-label={t("job.progress")} />
-      {job.status === "queued" && <Text size="sm" c="dimmed">{job.waiting ? t(`waiting.${job.waiting.code}`, { defaultValue: job.waiting.message }) : job.ahead ? t("job.ahead", { count: job.ahead }) : t("job.next")}</Text>}
+      <Progress value={job.status === "in_progress" ? Math.max(share, 3) : 100} color={job.status === "queued" ? "gray.5" : "cyan"} striped={job.status !== "in_progress"} animated={!isOver(job)} size="lg" aria-label={t("job.progress")} />
+      {job.status === "queued" && <Text size="sm" c="dimmed">{job.waiting ? saidReason(job.waiting).text : job.ahead ? t("job.ahead", { count: job.ahead }) : t("job.next")}</Text>}
       {job.status === "queued" && <Explain job={job} />}
       {!isOver(job) && (
         <Button variant="subtle" color="gray" size="compact-sm" w="fit-content" loading={cancel.isPending} disabled={job.status === "cancelling"} onClick={() => cancel.mutate(job.id)}>{t("job.cancel")}</Button>
@@ -45,14 +47,27 @@ export function JobProgress({ job }: { job: Job }) {
   );
 }
 
+const HEARD_EVERY = 25; // per cent: a screen reader is no speedometer
+
+/** What a screen reader tells of the job: its state, its stage, each quarter of the way, and its end. */
+export function Heard({ job }: { job: Job }) {
+  const { t } = useTranslation();
+  const quarter = Math.floor(((job.progress ?? 0) * 100) / HEARD_EVERY) * HEARD_EVERY;
+  const runs = job.status === "in_progress";
+  const parts = [t(`status.${job.status}`, { defaultValue: job.status }), ...(runs && job.stage ? [t(`stage.${job.stage}`, { defaultValue: job.stage })] : []), ...(runs && quarter > 0 ? [`${quarter} %`] : [])];
+  return <VisuallyHidden role="status" aria-live="polite" data-testid="heard">{parts.join(", ")}</VisuallyHidden>;
+}
+
 function Failure({ job }: { job: Job }) {
   const { t } = useTranslation();
+  const error = job.error ?? (job.status === "expired" ? { code: "start_deadline", message: "", retryable: true } : null);
+  const why: Said = error ? saidReason(error) : { text: t("job.noReason"), own: null };
   return (
     <Alert color="red" icon={<IconAlertTriangle />} title={t(job.status === "expired" ? "job.expired" : "job.failed")}>
       <Stack gap={6}>
-        <Text size="sm">{job.error?.message ?? t("job.noReason")}</Text>
-        <Explain job={job} />
-        <Text size="xs" c="dimmed">{job.error && <Code>{job.error.code}</Code>} {job.attempt > 1 && t("job.attempts", { count: job.attempt })}</Text>
+        <div><Told said={why} /></div>
+        {error && <Text size="sm">{t("explain.helps", { what: helps(error.code, error.retryable) })}</Text>}
+        <Text size="xs" c="dimmed">{error && <Code>{error.code}</Code>} {job.attempt > 1 && t("job.attempts", { count: job.attempt })}</Text>
       </Stack>
     </Alert>
   );

@@ -3,8 +3,8 @@ import { Anchor, Badge, Button, Code, Group, Image, Stack, Table, Text } from "@
 import { IconDownload } from "@tabler/icons-react";
 import { useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
-import type { FileView, Job, Model } from "../api/client";
-import { bytes } from "../parts/format";
+import { apiKey, type FileView, type Job, type Model } from "../api/client";
+import { bytes, words } from "../parts/format";
 import { Compare } from "./compare";
 import { type Segment, Transcript } from "./transcript";
 
@@ -20,12 +20,13 @@ export function Results({ job, model, before, sound }: Props) {
   const segments = outputs.segments as Segment[] | undefined;
   return (
     <Stack>
-      {film ? <Film file={film[1]} poster={picture?.[1]} /> : picture && (before ? <Compare before={before} after={here(picture[1].url)} /> : <Picture file={picture[1]} />)}
+      {film ? <Film file={film[1]} poster={picture?.[1]} /> : picture && (before ? <Compare before={before} after={linkTo(picture[1])} /> : <Picture file={picture[1]} />)}
       {segments && <Transcript segments={segments} text={String(outputs.text ?? "")} sound={sound} />}
       <Group gap="xs">
+        {files.length > 0 && <Text size="sm" c="dimmed">{t("result.download")}</Text>}
         {files.map(([name, file]) => (
-          <Button key={`${name}-${file.id}`} component="a" href={here(file.url)} download={file.name ?? `${job.model}-${name}${ending(file.media_type)}`} variant={file === (film ?? picture)?.[1] ? "filled" : "default"} size="xs" leftSection={<IconDownload size={16} />}>
-            {t(`output.${name}`, { defaultValue: name.replaceAll("_", " ") })} · {bytes(file.bytes)}
+          <Button key={`${name}-${file.id}`} component="a" href={linkTo(file)} download={file.name ?? `${job.model}-${name}${ending(file.media_type)}`} variant={file === (film ?? picture)?.[1] ? "filled" : "default"} size="xs" leftSection={<IconDownload size={16} />}>
+            {t(`output.${name}`, { defaultValue: words(name) })} · {bytes(file.bytes)}
           </Button>
         ))}
       </Group>
@@ -35,7 +36,7 @@ export function Results({ job, model, before, sound }: Props) {
 }
 
 function Picture({ file }: { file: FileView }) {
-  return <Image className="checkerboard" src={here(file.url)} alt={file.name ?? ""} radius="md" mah="60vh" fit="contain" />;
+  return <Image className="checkerboard" src={linkTo(file)} alt={file.name ?? ""} radius="md" mah="60vh" fit="contain" />;
 }
 
 function Film({ file, poster }: { file: FileView; poster: FileView | undefined }) {
@@ -44,8 +45,8 @@ function Film({ file, poster }: { file: FileView; poster: FileView | undefined }
   const player = useRef<HTMLVideoElement>(null);
   if (unplayable) return <Text c="dimmed" size="sm">{t("result.unplayable", { kind: file.media_type })}</Text>;
   return (
-    <video ref={player} className="checkerboard" src={here(file.url)} {...(poster ? { poster: here(poster.url) } : {})} controls playsInline preload="metadata"
-      style={{ width: "100%", maxHeight: "60vh", borderRadius: 8 }} onError={() => setUnplayable(true)} aria-label={t("result.film")} />
+    <video ref={player} className="checkerboard" src={linkTo(file)} {...(poster ? { poster: linkTo(poster) } : {})} controls playsInline preload="metadata"
+      style={{ display: "block", maxWidth: "100%", maxHeight: "60vh", minWidth: 240, margin: "0 auto", borderRadius: 8 }} onError={() => setUnplayable(true)} aria-label={t("result.film")} />
   );
 }
 
@@ -69,8 +70,8 @@ function Facts({ outputs, model }: { outputs: Record<string, unknown>; model: Mo
           <Table.Tbody>
             {plain.map(([name, value]) => (
               <Table.Tr key={name}>
-                <Table.Td c="dimmed">{t(`output.${name}`, { defaultValue: name.replaceAll("_", " ") })}</Table.Td>
-                <Table.Td><Code>{typeof value === "number" ? Number(value.toFixed(3)) : String(value)}</Code></Table.Td>
+                <Table.Td c="dimmed">{t(`output.${name}`, { defaultValue: words(name) })}</Table.Td>
+                <Table.Td><Code>{typeof value === "number" ? Number(value.toFixed(3)) : typeof value === "boolean" ? t(value ? "result.yes" : "result.no") : String(value)}</Code></Table.Td>
               </Table.Tr>
             ))}
           </Table.Tbody>
@@ -96,6 +97,11 @@ export function here(url: string): string {
   return given.pathname.startsWith("/v1/") ? given.pathname + given.search : url;
 }
 
+/** Where an <img> or a download gets a file: they send no key, so with one the link is signed. */
+export function linkTo(file: FileView): string {
+  return here(apiKey.get() === null ? file.url : file.signed_url);
+}
+
 function ending(kind: string): string {
   const known: Record<string, string> = { "image/jpeg": ".jpg", "video/quicktime": ".mov", "application/x-subrip": ".srt", "text/plain": ".txt" };
   return known[kind] ?? `.${(kind.split("/")[1] ?? "bin").replace(/^x-/, "").split("+")[0]}`;
@@ -103,5 +109,6 @@ function ending(kind: string): string {
 
 export function Raw({ job }: { job: Job }) {
   const { t } = useTranslation();
+  if (apiKey.get() !== null) return null; // a link sends no key
   return <Anchor href={`/v1/jobs/${job.id}`} size="xs">{t("job.json")}</Anchor>;
 }

@@ -32,19 +32,19 @@ export function Keys({ keys, tenant }: { keys: Key[]; tenant: string | null }) {
       <Group justify="space-between"><Text size="sm" c="dimmed">{t("keys.lead")}</Text><Button size="xs" leftSection={<IconPlus size={16} />} onClick={form.open}>{t("keys.make")}</Button></Group>
       {revoke.isError && <Failed error={revoke.error} />}
       {newest.length === 0 ? <Paper withBorder p="xl"><Text ta="center" c="dimmed">{t("keys.none")}</Text></Paper> : (
-        <Table.ScrollContainer minWidth={720}>
+        <Table.ScrollContainer className="cards" type="native" minWidth={720}>
           <Table fz="sm" highlightOnHover>
             <Table.Thead><Table.Tr>{["id", "tenant", "name", "scopes", "state", "used", "expires"].map((name) => <Table.Th key={name}>{t(`keys.${name}`)}</Table.Th>)}<Table.Th aria-label={t("history.actions")} /></Table.Tr></Table.Thead>
             <Table.Tbody>
               {newest.map((key) => (
                 <Table.Tr key={key.id}>
-                  <Table.Td ff="monospace">{key.id}…</Table.Td>
-                  <Table.Td>{key.tenant}</Table.Td>
-                  <Table.Td>{key.name ?? "–"}</Table.Td>
-                  <Table.Td>{key.scopes.join(", ")}</Table.Td>
-                  <Table.Td><Badge variant="light" tt="none" color={COLOURS[key.state] ?? "gray"}>{t(`keys.${key.state}`)}</Badge></Table.Td>
-                  <Table.Td>{key.last_used_at ? when(Date.parse(key.last_used_at) / 1000) : t("keys.never")}</Table.Td>
-                  <Table.Td>{key.expires_at ? when(Date.parse(key.expires_at) / 1000) : "–"}</Table.Td>
+                  <Table.Td data-label={t("keys.id")} ff="monospace">{key.id}…</Table.Td>
+                  <Table.Td data-label={t("keys.tenant")}>{key.tenant}</Table.Td>
+                  <Table.Td data-label={t("keys.name")}>{key.name ?? "–"}</Table.Td>
+                  <Table.Td data-label={t("keys.scopes")}>{key.scopes.join(", ")}</Table.Td>
+                  <Table.Td data-label={t("keys.state")}><Badge variant="light" tt="none" color={COLOURS[key.state] ?? "gray"}>{t(`keys.${key.state}`)}</Badge></Table.Td>
+                  <Table.Td data-label={t("keys.used")}>{key.last_used_at ? when(Date.parse(key.last_used_at) / 1000) : t("keys.never")}</Table.Td>
+                  <Table.Td data-label={t("keys.expires")}>{key.expires_at ? when(Date.parse(key.expires_at) / 1000) : "–"}</Table.Td>
                   <Table.Td>{key.state === "valid" && <Button size="compact-xs" variant="subtle" color="red" onClick={() => setEnding(key)} aria-label={`${t("keys.revoke")} ${key.id}`}>{t("keys.revoke")}</Button>}</Table.Td>
                 </Table.Tr>
               ))}

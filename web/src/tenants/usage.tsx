@@ -1,14 +1,15 @@
 // What was used, by day and model, and how much of today's quotas is left.
 import "@mantine/charts/styles.css";
 import { BarChart } from "@mantine/charts";
-import { Group, Loader, Paper, Progress, SegmentedControl, SimpleGrid, Stack, Table, Text } from "@mantine/core";
+import { Group, Paper, Progress, SegmentedControl, SimpleGrid, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api, ask, type Schemas } from "../api/client";
 import i18n from "../i18n";
-import { Failed } from "../parts/failed";
 import { bytes, duration } from "../parts/format";
+import { useTitles } from "../parts/title";
+import { Loading } from "../parts/loading";
 
 type Row = Schemas["UsageRow"];
 type Quota = NonNullable<Schemas["UsageView"]["quota"]>;
@@ -30,8 +31,7 @@ export function Usage({ tenant }: { tenant: string | null }) {
     queryFn: () => ask(api.GET("/v1/usage", { params: { query: { since, ...(tenant ? { tenant } : {}) } } })),
     refetchInterval: 30_000,
   });
-  if (usage.isPending) return <Loader mx="auto" my="xl" />;
-  if (usage.isError) return <Failed error={usage.error} retry={() => void usage.refetch()} />;
+  if (usage.data === undefined) return <Loading query={usage} />;
   const { data, quota, total } = usage.data;
   return (
     <Stack>
@@ -79,6 +79,7 @@ function Fact({ name, value }: { name: string; value: string }) {
 
 function ByDay({ rows, since, days, measure }: { rows: Row[]; since: string; days: number; measure: Measure }) {
   const { t } = useTranslation();
+  const title = useTitles();
   const of = valueOf[measure];
   const name = (row: Row) => row.model ?? t("usage.noModel");
   const sums = new Map<string, number>();
@@ -94,7 +95,7 @@ function ByDay({ rows, since, days, measure }: { rows: Row[]; since: string; day
     for (const row of rows) if (row.day === day) { const key = shown.has(name(row)) ? name(row) : others; values[key] = Number(values[key] ?? 0) + of(row); }
     return values;
   });
-  const series = [...shown, ...(models.length > SHOWN ? [others] : [])].map((model, place) => ({ name: model, label: t(`model.${model}.title`, { defaultValue: model }), color: COLOURS[place]! }));
+  const series = [...shown, ...(models.length > SHOWN ? [others] : [])].map((model, place) => ({ name: model, label: model === others || model === t("usage.noModel") ? model : title(model), color: COLOURS[place]! }));
   const figure = (value: number) => (measure === "bytes" ? bytes(value) : new Intl.NumberFormat(i18n.language, { notation: "compact", maximumFractionDigits: 1 }).format(value));
   return (
     <Paper withBorder p="sm">
@@ -108,6 +109,7 @@ function ByDay({ rows, since, days, measure }: { rows: Row[]; since: string; day
 
 function ByModel({ rows }: { rows: Row[] }) {
   const { t } = useTranslation();
+  const title = useTitles();
   const groups = new Map<string, { tenant: string; model: string | null; jobs: number; completed: number; seconds: number; bytes: number }>();
   for (const row of rows) {
     const key = `${row.tenant} ${row.model ?? ""}`;
@@ -115,15 +117,15 @@ function ByModel({ rows }: { rows: Row[] }) {
     groups.set(key, { ...group, jobs: group.jobs + jobsOf(row), completed: group.completed + row.completed, seconds: group.seconds + row.seconds, bytes: group.bytes + row.uploaded_bytes });
   }
   return (
-    <Table.ScrollContainer minWidth={520}>
+    <Table.ScrollContainer className="cards" type="native" minWidth={520}>
       <Table fz="sm" highlightOnHover style={{ fontVariantNumeric: "tabular-nums" }}>
         <Table.Thead><Table.Tr><Table.Th>{t("tenants.tenant")}</Table.Th><Table.Th>{t("history.model")}</Table.Th>{["jobs", "completed", "seconds", "bytes"].map((name) => <Table.Th key={name} ta="right">{t(`usage.${name}`)}</Table.Th>)}</Table.Tr></Table.Thead>
         <Table.Tbody>
           {[...groups.values()].sort((a, b) => b.seconds - a.seconds).map((each) => (
             <Table.Tr key={`${each.tenant} ${each.model}`}>
-              <Table.Td>{each.tenant}</Table.Td>
-              <Table.Td>{each.model === null ? t("usage.noModel") : t(`model.${each.model}.title`, { defaultValue: each.model })}</Table.Td>
-              <Table.Td ta="right">{each.jobs}</Table.Td><Table.Td ta="right">{each.completed}</Table.Td><Table.Td ta="right">{duration(each.seconds)}</Table.Td><Table.Td ta="right">{bytes(each.bytes)}</Table.Td>
+              <Table.Td data-label={t("tenants.tenant")}>{each.tenant}</Table.Td>
+              <Table.Td data-label={t("history.model")}>{each.model === null ? t("usage.noModel") : title(each.model)}</Table.Td>
+              <Table.Td data-label={t("usage.jobs")} ta="right">{each.jobs}</Table.Td><Table.Td data-label={t("usage.completed")} ta="right">{each.completed}</Table.Td><Table.Td data-label={t("usage.seconds")} ta="right">{duration(each.seconds)}</Table.Td><Table.Td data-label={t("usage.bytes")} ta="right">{bytes(each.bytes)}</Table.Td>
             </Table.Tr>
           ))}
         </Table.Tbody>

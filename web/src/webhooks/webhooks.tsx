@@ -1,5 +1,5 @@
 // Where this tenant is told of its jobs' ends, what it was told, and telling it again.
-import { Alert, Anchor, Badge, Button, Checkbox, Code, Group, Loader, Modal, MultiSelect, Paper, Stack, Switch, Text, TextInput, Title } from "@mantine/core";
+import { Alert, Anchor, Badge, Button, Checkbox, Code, Group, Modal, MultiSelect, Paper, Stack, Switch, Text, TextInput, Title } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { notifications } from "@mantine/notifications";
 import { IconPlus } from "@tabler/icons-react";
@@ -10,8 +10,9 @@ import { useSearchParams } from "wouter";
 import { api, ask, type Schemas } from "../api/client";
 import { useModels } from "../api/jobs";
 import { Ask } from "../parts/ask";
-import { Failed } from "../parts/failed";
+import { Failed, tellFailure } from "../parts/failed";
 import { when } from "../parts/format";
+import { Loading } from "../parts/loading";
 import { Secret } from "../parts/secret";
 import { Deliveries } from "./deliveries";
 
@@ -30,8 +31,7 @@ export function Webhooks() {
         <div><Title order={1} size="h2">{t("nav.webhooks")}</Title><Text c="dimmed">{t("webhooks.lead")}</Text></div>
         <Button leftSection={<IconPlus size={16} />} onClick={form.open}>{t("webhooks.make")}</Button>
       </Group>
-      {hooks.isPending && <Loader mx="auto" my="xl" />}
-      {hooks.isError && <Failed error={hooks.error} retry={() => void hooks.refetch()} />}
+      {hooks.data === undefined && <Loading query={hooks} />}
       {hooks.data?.length === 0 && <Paper withBorder p="xl"><Text ta="center" c="dimmed">{t("webhooks.none")}</Text></Paper>}
       {hooks.data?.map((hook) => <One key={hook.id} hook={hook} onSecret={setSecret} />)}
       <Make opened={making} onClose={form.close} onMade={(made) => { form.close(); setSecret(made); void client.invalidateQueries({ queryKey: ["webhooks"] }); }} />
@@ -48,14 +48,13 @@ function One({ hook, onSecret }: { hook: Webhook; onSecret: (secret: string) => 
   const open = search.get("webhook") === hook.id;
   const path = { params: { path: { webhook_id: hook.id } } };
   const again = () => client.invalidateQueries({ queryKey: ["webhooks"] });
-  const tell = (error: unknown) => notifications.show({ color: "red", title: t("error.title"), message: (error as Error).message });
-  const done = { onError: tell, onSettled: () => { setAsked(null); void again(); } };
+  const done = { onError: tellFailure, onSettled: () => { setAsked(null); void again(); } };
   const enable = useMutation({ mutationFn: (enabled: boolean) => ask(api.PATCH("/v1/webhooks/{webhook_id}", { ...path, body: { enabled } })), ...done });
   const rotate = useMutation({ mutationFn: () => ask(api.POST("/v1/webhooks/{webhook_id}/rotate", path)), ...done, onSuccess: (made) => onSecret(made.secret) });
   const remove = useMutation({ mutationFn: () => ask(api.DELETE("/v1/webhooks/{webhook_id}", path)), ...done });
   const test = useMutation({
     mutationFn: () => ask(api.POST("/v1/webhooks/{webhook_id}/test", path)),
-    onError: tell,
+    onError: tellFailure,
     onSuccess: (told) => notifications.show({ color: told.delivered ? "teal" : "red", title: t(told.delivered ? "webhooks.reached" : "webhooks.notReached"), message: told.delivered ? t("webhooks.answered", { status: told.status ?? "", ms: Math.round(told.ms) }) : (told.error ?? `HTTP ${told.status ?? "–"}`) }),
   });
   return (

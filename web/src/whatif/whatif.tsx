@@ -1,5 +1,5 @@
 // Scaling policies tried on a trace before one trusts them: choose, watch, compare, copy the settings that won.
-import { Alert, Anchor, Button, Chip, Code, Grid, Group, Input, Loader, NumberInput, Paper, Progress, SegmentedControl, Select, Stack, Switch, Text, Title } from "@mantine/core";
+import { Alert, Anchor, Button, Chip, Code, Grid, Group, Input, NumberInput, Paper, Progress, SegmentedControl, Select, Stack, Switch, Text, Title } from "@mantine/core";
 import { Dropzone } from "@mantine/dropzone";
 import { IconPlayerPlay, IconUpload } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
@@ -7,15 +7,16 @@ import { useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { api, ask, type Job, type Model, Problem, read } from "../api/client";
-import { isOver, useJob, useModels } from "../api/jobs";
+import { isOver, SIMULATOR, useJob, useModels } from "../api/jobs";
 import { newKey, submit } from "../api/submit";
 import { Copy } from "../parts/copy";
 import { Failed } from "../parts/failed";
 import { bytes, when } from "../parts/format";
+import { Loading } from "../parts/loading";
+import { titleOf } from "../parts/title";
 import { JobProgress, Status } from "../studio/progress";
 import { Outcome } from "./outcome";
 
-export const SIMULATOR = "what-if";
 const POLICIES = ["tide", "queue", "utilization", "trisignal", "hpa", "keda", "kpa", "ray", "idle"];
 const FAMILIES = ["tide", "weekly", "flash", "onoff", "walk", "silence", "ramp", "steady", "hourly", "heavy", "clumps", "short", "long"];
 const SPANS_S: Record<string, number> = { "24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400 };
@@ -26,8 +27,7 @@ export function WhatIf() {
   const models = useModels();
   const [search] = useSearchParams();
   const job = useJob(search.get("job"));
-  if (models.isPending) return <Loader mx="auto" my="xl" />;
-  if (models.isError) return <Failed error={models.error} retry={() => void models.refetch()} />;
+  if (models.data === undefined) return <Loading query={models} />;
   const served = models.data.some((model) => model.name === SIMULATOR);
   const busy = job.data !== undefined && !isOver(job.data);
   return (
@@ -93,7 +93,7 @@ function Wish({ models, busy }: { models: Model[]; busy: boolean }) {
       setUpload(null);
     }
   };
-  const names = models.filter((each) => each.name !== SIMULATOR).map((each) => ({ value: each.name, label: t(`model.${each.name}.title`, { defaultValue: each.title }) }));
+  const names = models.filter((each) => each.name !== SIMULATOR).map((each) => ({ value: each.name, label: titleOf(t, each) }));
   return (
     <form onSubmit={(event) => { event.preventDefault(); void send(); }} noValidate>
       <Stack>
@@ -179,8 +179,7 @@ function traceOf(job: Job): string {
 
 function Found({ job }: { job: ReturnType<typeof useJob> }) {
   const { t } = useTranslation();
-  if (job.isPending) return <Loader mx="auto" my="xl" />;
-  if (job.isError) return <Failed error={job.error} retry={() => void job.refetch()} />;
+  if (job.data === undefined) return <Loading query={job} />;
   return (
     <Stack>
       {job.data.status === "completed" ? <Outcome job={job.data} /> : <JobProgress job={job.data} />}
