@@ -45,6 +45,8 @@ MATRIX: dict[str, tuple[Path | None, tuple[str, ...]]] = {
             "models.matting.versions.2026-11={accelerators=2.0, warm_up='auto'}",
             'kubernetes.models."speech@2"={image="registry.example.com/springtide/worker:0.2.0", gpu_memory_mb=9000}',
             "kubernetes.network.cloud_metadata=true",
+            "kubernetes.routes.speech={services={1='speech-1', 2='speech-2'}, weights={1=66.6, 2=33.4}, host='a.b'}",
+            "kubernetes.routes.matting={services={1='m-1', 2='m-2'}, weights={1=90, 2=10}, gateway='edge', port=81}",
         ),
     ),
     "distributed": (
@@ -244,7 +246,7 @@ def _references(each: Object, there: set[tuple[str, str]]) -> Iterator[str]:
     for rule in spec.get("rules", []):
         for path in rule.get("http", {}).get("paths", []):
             yield from needs("Service", path["backend"]["service"]["name"])
-        for backend in rule.get("backendRefs", []):
+        for backend in rule.get("backendRefs", []) if "matches" in rule else []:  # others are of people's own servers
             yield from needs("Service", backend["name"])
     yield from needs("Service", spec.get("serviceName"))
 

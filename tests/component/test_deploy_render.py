@@ -49,7 +49,7 @@ def test_every_object_has_the_shape_that_its_kind_has(made: Installation) -> Non
                 assert misshapen(each, version) == [], each["metadata"]["name"]
                 known += 1
             except Unknown:
-                assert each["kind"] in ("ScaledObject", "HTTPRoute", "PodMonitor", "TrainingRuntime")
+                assert each["kind"] in ("ScaledObject", "HTTPRoute", "VirtualService", "PodMonitor", "TrainingRuntime")
     for template in (one for each in render.objects(made) for one in templates(each)):
         metadata = {"name": "x", **template["metadata"]}
         assert misshapen({"apiVersion": "v1", "kind": "Pod", **template, "metadata": metadata}, "1.37") == []
@@ -105,10 +105,10 @@ def test_what_the_pods_read_is_a_configuration(made: Installation, tmp_path: Pat
 
 def test_custom_objects_have_the_shape_of_their_definitions(definitions: Callable[..., Any]) -> None:
     files = ("keda.sh_scaledobjects", "gateway.networking.k8s.io_httproutes", "monitoring.coreos.com_podmonitors")
-    problems = definitions(*files, "trainer.kubeflow.org_trainingruntimes")
-    kinds = {"ScaledObject", "HTTPRoute", "PodMonitor", "TrainingRuntime"}
+    problems = definitions(*files, "trainer.kubeflow.org_trainingruntimes", "istio")
+    kinds = {"ScaledObject", "HTTPRoute", "PodMonitor", "TrainingRuntime", "VirtualService"}
     seen: set[str] = set()
-    for name in ("production", "polled", "route", "trainjobs"):
+    for name in ("production", "polled", "route", "versions", "trainjobs"):
         for each in render.objects(installation(*MATRIX[name])):
             if each["kind"] in kinds:
                 assert problems(each) == []
@@ -190,6 +190,20 @@ def test_a_version_has_a_deployment_of_its_own_beside_its_model() -> None:
         installation(PRODUCTION, (*MATRIX["versions"][1], "kubernetes.scaling=hpa"))
 
 
+def test_weights_of_versions_are_rendered_as_routes() -> None:
+    objects = render.objects(installation(*MATRIX["versions"]))
+    route = of_kind(objects, "HTTPRoute")["springtide-route-matting"]["spec"]
+    assert route["rules"][0]["backendRefs"] == [
+        {"name": "m-1", "port": 81, "weight": 9000},
+        {"name": "m-2", "port": 81, "weight": 1000},
+    ]
+    service = of_kind(objects, "VirtualService")["springtide-route-speech"]["spec"]
+    assert [(one["destination"]["host"], one["weight"]) for one in service["http"][0]["route"]] == [
+        ("speech-1", 6660),
+        ("speech-2", 3340),
+    ]
+
+
 def test_who_starts_groups_of_processes_may_do_so_and_computes_nothing() -> None:
     objects = render.objects(installation(*MATRIX["distributed"]))
     pod = of_kind(objects, "Deployment")["springtide-worker-film"]["spec"]["template"]["spec"]
@@ -260,6 +274,9 @@ def test_autoscalers_and_the_adapter_agree_on_metrics() -> None:
         (("kubernetes.keda.fallback_replicas=7",), "fallback_replicas"),
         (("kubernetes.weights.image=a/b:1",), "image and claim"),
         (("models.speech={engine='synthetic', execution='distributed', group={runs_as='processes'}}",), "runs_as"),
+        (("kubernetes.routes.a={services={1='x'}, weights={1=90}, host='h'}",), "100 together"),
+        (("kubernetes.routes.a={services={1='x'}, weights={1=90, 2=10}, host='h'}",), "Service of version 2"),
+        (("kubernetes.routes.a={services={1='x'}, weights={1=100}}",), "either gateway"),
         (("models.speech",), "key=value"),
         (("server.port.x=1", "server.port=1", "server.port.y=1"), "port"),
     ],

@@ -272,6 +272,7 @@ async def test_keda_that_is_absent_or_not_ready(cluster: Cluster) -> None:
     assert of(await looked(cluster, **wanted), "definitions").health is Health.WELL
 
 
+ROUTE = {"services": {"1": "m-1"}, "weights": {"1": 100}}
 FILM = {"engine": "springtide.engines.synthetic.group:SyntheticGroup", "execution": "distributed"}
 
 
@@ -287,6 +288,8 @@ def definitions_of(models: dict[str, Any] | None = None, **kubernetes: Any) -> d
         ("podmonitors.monitoring.coreos.com", {"pod_monitors": True}),
         ("prometheusrules.monitoring.coreos.com", {"pod_monitors": True}),
         ("httproutes.gateway.networking.k8s.io", {"http_route": {"enabled": True, "gateway": "edge"}}),
+        ("virtualservices.networking.istio.io", {"routes": {M: {**ROUTE, "host": "m.example.com"}}}),
+        ("httproutes.gateway.networking.k8s.io", {"routes": {M: {**ROUTE, "gateway": "edge"}}}),
         ("localqueues.kueue.x-k8s.io", {"worker": {"queue": "gpus"}}),
         ("podgroups.scheduling.volcano.sh", {"worker": {"scheduler": "volcano"}}),
         ("pytorchjobs.kubeflow.org", {"models": {"film": FILM}}),

@@ -229,3 +229,22 @@ async def test_versions_that_take_different_inputs_are_not_mixed(tmp_path: Path)
         world.services.routing.units = {**world.services.units, ModelName(NEXT): changed}
         answer = await world.http.post(PATH, json={"version": "2"})
         assert (answer.status_code, answer.json()["code"]) == (409, "versions_differ")
+
+
+async def test_a_job_that_waited_for_an_aborted_version_says_why_another_does_it(tmp_path: Path) -> None:
+    async with two_versions(tmp_path, rollout(weight=100.0)) as world:
+        moved, failed = await world.submit(), await world.submit(NEXT)
+        assert (moved["model_version"], failed["model_version"]) == ("2", "2")
+        why = "6 of 6 jobs failed"
+        ends = rollout(revision=2, state=RolloutState.ABORTED, ended_at_s=world.services.clock.now_s() + 1, reason=why)
+        assert await world.services.ledger.rollouts.put_rollout(ends)  # type: ignore[attr-defined]  # it is SQL
+        await world.services.routing.refresh()
+        told = (await world.http.get(f"/v1/jobs/{moved['id']}/explain")).json()
+        [one] = [each for each in told["reasons"] if each["code"] == "rollout_aborted"]
+        assert f"aborted ({why})" in one["message"]
+        assert "version 1 does such jobs now" in one["message"]
+        assert told["reasons"][0]["code"] != "rollout_aborted", "what holds it up stands before"
+        pinned = (await world.http.get(f"/v1/jobs/{failed['id']}/explain")).json()["reasons"]
+        assert not [each for each in pinned if each["code"] == "rollout_aborted"], "who named a version gets it"
+        later = await world.submit()
+        assert later["model_version"] == "1"

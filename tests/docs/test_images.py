@@ -103,6 +103,17 @@ def test_what_runs_is_nobody_special_is_watched_and_holds_no_builder(path: Path)
         assert all("--from=build" in rest for word, rest in stage if word == "COPY")
 
 
+def test_hadolint_has_nothing_to_say() -> None:
+    """The linter itself, where it has a wheel; the rules above hold everywhere."""
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        pytest.skip("there is no wheel of hadolint for this machine")
+    done = subprocess.run([hadolint, "--no-color", *DOCKERFILES], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    bad = subprocess.run([hadolint, "-"], input="FROM python\nRUN cd /x\n", capture_output=True, text=True, timeout=60)
+    assert bad.returncode != 0 and "DL3006" in bad.stdout, "it would say so"
+
+
 def test_every_image_has_one_release_of_springtide_python_and_uv() -> None:
     text = "".join(path.read_text() for path in DOCKERFILES)
     assert len(set(re.findall(r"uv==([\d.]+)", text))) == 1

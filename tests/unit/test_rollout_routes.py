@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from springtide.deploy.rollouts import WHOLE, http_route, virtual_service
+from springtide.config import Config
+from springtide.deploy.installation import Installation
+from springtide.deploy.rollouts import WHOLE, configured, http_route, objects, virtual_service
 from springtide.domain.errors import ConfigError
 
 SERVICES = {"1": "matting-1", "2": "matting-2"}
@@ -48,3 +50,12 @@ def test_the_routes_have_the_shape_of_their_definitions(definitions: Callable[..
         virtual_service("matting", "matting.models.svc", SERVICES, weights),
     ):
         assert problems(made) == []
+
+
+def test_the_weights_of_now_go_into_the_object_that_is_rendered() -> None:
+    given = {"services": SERVICES, "weights": {"1": 100.0}, "host": "m.svc"}
+    to = Installation(Config(kubernetes={"routes": {"matting": given}}), {})
+    [rendered] = objects(to)
+    now = configured(to, "matting", to.settings.routes["matting"], {"1": 60.0, "2": 40.0})
+    assert {**now, "spec": None} == {**rendered, "spec": None}
+    assert [one["weight"] for one in now["spec"]["http"][0]["route"]] == [6000, 4000]

@@ -104,7 +104,10 @@ def abort(
 def route(
     model: ModelArgument,
     *,
-    service: Annotated[list[str], typer.Option(help="VERSION=NAME of a version's Service; repeatable.")],
+    service: Annotated[
+        list[str] | None,
+        typer.Option(help="VERSION=NAME of a version's Service; repeatable. Default: [kubernetes.routes.NAME]."),
+    ] = None,
     gateway: Annotated[str | None, typer.Option(help="An HTTPRoute of this Gateway.")] = None,
     host: Annotated[str | None, typer.Option(help="Or an Istio VirtualService of this host.")] = None,
     port: Annotated[int, typer.Option(help="Of the Services.")] = 80,
@@ -114,13 +117,22 @@ def route(
     """Print the weights of a model's versions as an HTTP route of a cluster, for model servers behind a mesh."""
     from springtide.cli.connecting import Where, connected
     from springtide.cli.orders import pairs
-    from springtide.deploy.rollouts import http_route, virtual_service
+    from springtide.deploy.installation import Installation
+    from springtide.deploy.rollouts import configured, http_route, virtual_service
     from springtide.deploy.yaml_text import to_yaml
     from springtide.domain.errors import ConfigError
 
-    services = {version: names[-1] for version, names in pairs(service).items()}
-    with connected(Where(url, config)) as client:
+    where = Where(url, config)
+    with connected(where) as client:
         weights = {each.version: each.weight for each in client.models.get(model).versions}
+    if service is None:
+        to = Installation(where.settings(), {})
+        given = to.settings.routes.get(model)
+        if given is None:
+            raise ConfigError(f"say --service VERSION=NAME, or write [kubernetes.routes.{model}] into the file")
+        print(to_yaml(configured(to, model, given, weights)), end="")
+        return
+    services = {version: names[-1] for version, names in pairs(service).items()}
     if (gateway is None) == (host is None):
         raise ConfigError("say either --gateway NAME or --host NAME")
     if gateway is not None:

@@ -223,6 +223,27 @@ class HttpRouteConfig(Section):
         return self
 
 
+class RouteConfig(Section):
+    """Weights of a model's versions as an HTTP route, for model servers of your own that are called past Springtide
+    (docs/rollouts.md). Jobs need none: they are parted where they enter."""
+
+    services: dict[str, str] = Field(description="The Service of each version, such as { 1 = 'matting-1' }.")
+    weights: dict[str, float] = Field(description="Per cent of each version, 100 together.")
+    gateway: str = Field(default="", description="An HTTPRoute of this Gateway.")
+    host: str = Field(default="", description="Or an Istio VirtualService of this host.")
+    port: int = Field(default=80, ge=1, le=65_535, description="Of the Services, for an HTTPRoute.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> RouteConfig:
+        if bool(self.gateway) == bool(self.host):
+            raise ValueError("say either gateway (an HTTPRoute) or host (a VirtualService)")
+        if unknown := sorted(self.weights.keys() - self.services.keys()):
+            raise ValueError(f"services: name the Service of version {', '.join(unknown)}")
+        if any(not 0 <= weight <= 100 for weight in self.weights.values()) or sum(self.weights.values()) != 100:
+            raise ValueError("weights: each of 0 to 100, and 100 together")
+        return self
+
+
 class NetworkConfig(Section):
     """Who may talk to whom."""
 
@@ -317,6 +338,9 @@ class KubernetesConfig(Section):
     trial: TrialConfig = Field(default_factory=TrialConfig, description="See [kubernetes.trial].")
     ingress: IngressConfig = Field(default_factory=IngressConfig, description="See [kubernetes.ingress].")
     http_route: HttpRouteConfig = Field(default_factory=HttpRouteConfig, description="See [kubernetes.http_route].")
+    routes: dict[str, RouteConfig] = Field(
+        default_factory=dict[str, RouteConfig], description="See [kubernetes.routes.NAME]."
+    )
     network: NetworkConfig = Field(default_factory=NetworkConfig, description="See [kubernetes.network].")
     quota: QuotaConfig = Field(default_factory=QuotaConfig, description="See [kubernetes.quota].")
     keda: KedaConfig = Field(default_factory=KedaConfig, description="See [kubernetes.keda].")

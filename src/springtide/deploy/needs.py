@@ -30,6 +30,7 @@ _OPERATOR = "install Kubeflow's training operator (v1), or set runs_as = trainjo
 _TRAINER = (
     "install Kubeflow's trainer (v2), which brings JobSet, or set runs_as = pytorchjob with the training operator"
 )
+_ISTIO = "install Istio, or route by the Gateway API (gateway)"
 _KUEUE = "install Kueue and make the LocalQueue, or take the queue out"
 _VOLCANO = "install Volcano and make the queue, or take it out"
 _RUNS = {
@@ -58,6 +59,13 @@ def _all(to: Installation) -> Iterator[Need]:
         cure = f"{_GATEWAY}use kubernetes.ingress"
         because = "kubernetes.http_route is enabled"
         yield Need(definition="httproutes.gateway.networking.k8s.io", because=because, cure=cure)
+    for model, route in given.routes.items():
+        because = f"kubernetes.routes.{model} is an {'HTTPRoute' if route.gateway else 'Istio VirtualService'}"
+        if route.gateway:
+            cure = f"{_GATEWAY}route with Istio (host)"
+            yield Need(definition="httproutes.gateway.networking.k8s.io", because=because, cure=cure)
+        else:
+            yield Need(definition="virtualservices.networking.istio.io", because=because, cure=_ISTIO)
     for group in to.groups:
         if group.runs_as is not None:
             cure, definitions = _RUNS[group.runs_as]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from springtide.deploy import control_plane, edges, groups, guards, monitors, pods, scaling, trial, workers
+from springtide.deploy import control_plane, edges, groups, guards, monitors, pods, rollouts, scaling, trial, workers
 from springtide.deploy.comments import why_of
 from springtide.deploy.installation import Installation, Object
 from springtide.deploy.yaml_text import to_yaml
@@ -25,7 +25,7 @@ def files(to: Installation) -> Files:
         "30-control-plane.yaml": control_plane.objects(to),
         "40-workers.yaml": [*workers.objects(to), *groups.objects(to)],
         "50-scaling.yaml": scaling.objects(to),
-        "60-network.yaml": [*guards.network(to), *edges.objects(to)],
+        "60-network.yaml": [*guards.network(to), *edges.objects(to), *rollouts.objects(to)],
         "70-monitoring.yaml": monitors.objects(to),
     }
     return {name: objects for name, objects in found.items() if objects}

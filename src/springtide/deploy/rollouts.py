@@ -7,12 +7,27 @@ server whose versions have a Service each. Weights are whole numbers out of 10,0
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from springtide.config.kubernetes import RouteConfig
+from springtide.deploy.installation import Installation, Object
 from springtide.domain.errors import ConfigError
+from springtide.fleet import labels
 
-Object = dict[str, Any]
 WHOLE = 10_000
+
+
+def objects(to: Installation) -> list[Object]:
+    """Of the weights in the file, by model."""
+    return [configured(to, model, given, given.weights) for model, given in to.settings.routes.items()]
+
+
+def configured(to: Installation, model: str, given: RouteConfig, weights: Mapping[str, float]) -> Object:
+    """The object of [kubernetes.routes.NAME], with the weights of the file or with those of now: the same one."""
+    if given.gateway:
+        one = http_route(model, given.gateway, given.services, weights, given.port)
+    else:
+        one = virtual_service(model, given.host, given.services, weights)
+    return {**one, "metadata": to.metadata(labels.object_name(to.name, "route", model), labels.WORKER)}
 
 
 def http_route(name: str, gateway: str, services: Mapping[str, str], weights: Mapping[str, float], port: int) -> Object:
@@ -59,7 +74,7 @@ def _parts(services: Mapping[str, str], weights: Mapping[str, float]) -> dict[st
     """Of WHOLE, what each version gets; the last one gets what rounding leaves. Raises ConfigError."""
     if missing := [version for version, weight in weights.items() if weight > 0 and version not in services]:
         raise ConfigError(f"name the Service of version {', '.join(missing)}: --service VERSION=NAME")
-    shown = [version for version in weights if version in services]
+    shown = sorted(version for version in weights if version in services)
     parts = {version: round(weights[version] * WHOLE / 100) for version in shown}
     parts[shown[-1]] += WHOLE - sum(parts.values())
     return parts

@@ -11,6 +11,7 @@ from springtide.domain.errors import SpringtideError
 from springtide.domain.ids import ModelName
 from springtide.domain.job import Job, JobError, JobStatus
 from springtide.domain.lease import LiveJob
+from springtide.domain.rollout import Rollout, RolloutState
 from springtide.gateway.disclosure import disclosed
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.schemas import ExplainedReason, ExplainView
@@ -43,6 +44,8 @@ HELPS = {
     "volume_not_mounted": "The operator mends the share of model files, or names another (`kubernetes.weights`).",
     "no_deployment": "The operator applies what `springtide deploy render` writes.",
     "scaling_refused": "The operator applies the Role that `springtide deploy render` writes.",
+    "rollout_aborted": "Nothing: it is the version that is tried which has to be mended; a job that failed there can be "
+    "retried: `POST /v1/jobs/{id}/retry`.",
     "model_removed": "The operator has to configure the model again; else cancel the job.",
     "start_deadline": "Submit it again with a later `start_deadline_s`, or none.",
     "not_in_queue": "Wait: it is on record, and the sweep puts it into the queue within a minute.",
@@ -87,8 +90,9 @@ class Explaining:
 
     async def _reasons(self, standing: Standing, status: JobStatus) -> list[ExplainedReason]:
         job, now_s = standing.job, self._services.clock.now_s()
+        taken_back = _taken_back(job, self._services.routing.rollout(job.model))
         if job.status.is_terminal:
-            return [_ended(job)]
+            return [_ended(job), *taken_back]
         if status is JobStatus.CANCELLING:
             return [_reason("cancelling", "it was asked to stop; its worker will say when it has")]
         waits = [await self._with_start(standing, one) for one in await self._standings.reasons(standing)]
@@ -102,7 +106,7 @@ class Explaining:
             found.append(_reason("start_deadline", message, {"left_s": round(left_s, 1)}))
         if not found and status is JobStatus.IN_PROGRESS:
             found = [_running(job, standing.live, now_s)]
-        return found
+        return found + taken_back
 
     async def _with_start(self, standing: Standing, waiting: Waiting) -> Waiting:
         """A cold start with its usual length, and how long it has been going."""
@@ -172,6 +176,22 @@ def _running(job: Job, live: LiveJob | None, now_s: float) -> ExplainedReason:
         figures["progress"] = live.fraction
         message += f"; {live.fraction:.0%} done{': ' + live.stage if live.stage else ''}"
     return _reason("running", message, figures)
+
+
+def _taken_back(job: Job, rollout: Rollout | None) -> list[ExplainedReason]:
+    """Of a job that came while a version was tried that was aborted since: why it is done where it is done."""
+    if rollout is None or rollout.state is not RolloutState.ABORTED or job.is_pinned:
+        return []
+    ended_at_s = rollout.ended_at_s if rollout.ended_at_s is not None else rollout.changed_at_s
+    if not rollout.started_at_s <= job.created_at_s <= ended_at_s:
+        return []
+    why = f"which was aborted ({rollout.reason or 'no reason was given'})"
+    if job.model_version == rollout.canary:
+        message = f"it went to version {rollout.canary}, a rollout {why}; version {rollout.stable} does such jobs now"
+    else:
+        message = f"it came during the rollout of version {rollout.canary}, {why}; what waited for that one is done "
+        message += f"by version {rollout.stable}"
+    return [_reason("rollout_aborted", message)]
 
 
 def _reason(code: str, message: str, figures: dict[str, float] | None = None) -> ExplainedReason:
