@@ -44,8 +44,8 @@ HELPS = {
     "volume_not_mounted": "The operator mends the share of model files, or names another (`kubernetes.weights`).",
     "no_deployment": "The operator applies what `springtide deploy render` writes.",
     "scaling_refused": "The operator applies the Role that `springtide deploy render` writes.",
-    "rollout_aborted": "Nothing: it is the version that is tried which has to be mended; a job that failed there can be "
-    "retried: `POST /v1/jobs/{id}/retry`.",
+    "rollout_aborted": "Nothing: the version that was tried has to be mended. A job that failed there may be retried: "
+    "`POST /v1/jobs/{id}/retry`.",
     "model_removed": "The operator has to configure the model again; else cancel the job.",
     "start_deadline": "Submit it again with a later `start_deadline_s`, or none.",
     "not_in_queue": "Wait: it is on record, and the sweep puts it into the queue within a minute.",
