@@ -19,15 +19,16 @@ from benchmarks.product import REAL, Installation, Running
 from benchmarks.report import OURS, Goal, Report
 
 PICTURE = REPOSITORY / "tests" / "data" / "portrait.jpg"
-PHOTO_SIZE = (3000, 4000)  # as telephones take them
+SIZES = {"export": (1224, 1632), "photo": (3000, 4000)}  # as telephones share them, and as they take them
 IMAGES = 12  # a round; the issue asks for ten
 ROUNDS = 2
 WARM_UP = 2
 TOGETHER = 20
 TURNS = 6
 ENGINE, BARE = f"{OURS} engine", "onnxruntime bare"
-LOOPS = {"portrait": "plain loop, 0.3 megapixels", "photo": "plain loop, 12 megapixels"}
-AT_ONCE = {"portrait": f"{OURS}, 20 at once, 0.3 megapixels", "photo": f"{OURS}, 20 at once, 12 megapixels"}
+MEGAPIXELS = {"portrait": "0.3", "export": "2", "photo": "12"}
+LOOPS = {kind: f"plain loop, {size} megapixels" for kind, size in MEGAPIXELS.items()}
+AT_ONCE = {kind: f"{OURS}, 20 at once, {size} megapixels" for kind, size in MEGAPIXELS.items()}
 GOALS = (
     Goal(metric="overhead_p50_ms", bound=40, at_least=False, what="added to the engine's own time, one at a time"),
     Goal(metric="cpu_s", bound=1.1, at_least=False, system=ENGINE, over=BARE, what="engine around the bare library"),
@@ -35,9 +36,12 @@ GOALS = (
         metric="pictures_per_s", bound=1.25, at_least=True, system=AT_ONCE["photo"], over=LOOPS["photo"],
         what="twenty photographs through the platform over a loop of the engine",
     ),
-    Goal(
-        metric="pictures_per_s", bound=1.25, at_least=True, system=AT_ONCE["portrait"], over=LOOPS["portrait"],
-        what="the same with small pictures, where there is little to overlap",
+    *(
+        Goal(
+            metric="pictures_per_s", bound=1.0, at_least=True, system=AT_ONCE[kind], over=LOOPS[kind],
+            what=f"the same with {MEGAPIXELS[kind]} megapixels, where the loop itself keeps nearly every core busy",
+        )
+        for kind in ("portrait", "export")
     ),
 )  # fmt: skip
 NOTES = (
@@ -46,7 +50,8 @@ NOTES = (
     "Overhead holds upload, checks, two fsynced commits, queue, transfer to the engine and back, both answers.",
     "The client is httpx on one kept-alive connection; its own time counts as overhead.",
     "Engine and bare library take turns in one process, on the portrait; ours also takes the background's colour out.",
-    "Twenty at once: from the first POST to the last byte of the last cut-out, four to a run in two lanes.",
+    "Twenty at once: from the first POST to the last byte of the last cut-out, side by side in two lanes.",
+    "cores_busy: processor time of the engine's process over wall; 2 over a loop's is all that overlap could gain on it.",
 )
 
 
@@ -56,7 +61,7 @@ def measure(plan: Plan) -> Report:
     rounds = 1 if plan.quick else min(plan.rounds, ROUNDS)
     home = Installation(plan.folder, REAL.format(name="matting", replicas=1) + "slots = 8\nbatch = 4\n")
     home.pull("matting")
-    pictures = {"portrait": PICTURE, "photo": _photo(plan.folder)}
+    pictures = {"portrait": PICTURE, **{kind: _resized(plan.folder, kind) for kind in SIZES}}
     _alone(report, rounds, quick=plan.quick)
     report.describe(
         OURS, f"`springtide up`, {PICTURE.name}, PNG out", durable="fsync before the 202 and before the result"
@@ -83,11 +88,12 @@ def measure(plan: Plan) -> Report:
     return report
 
 
-def _photo(folder: Path) -> Path:
-    """The portrait at a telephone's size: the network's work is the same, decoding and encoding are not."""
+def _resized(folder: Path, kind: str) -> Path:
+    """The portrait at another size: the network's work is the same, decoding and encoding are not."""
+    path = folder / f"{kind}.jpg"
     with Image.open(PICTURE) as picture:
-        picture.resize(PHOTO_SIZE, Image.Resampling.BICUBIC).save(folder / "photo.jpg", quality=92)
-    return folder / "photo.jpg"
+        picture.resize(SIZES[kind], Image.Resampling.BICUBIC).save(path, quality=92)
+    return path
 
 
 def _alone(report: Report, rounds: int, *, quick: bool) -> None:
@@ -126,7 +132,7 @@ def _at_once(server: Running, picture: Path, count: int) -> dict[str, float]:
     wall_s = time.perf_counter() - began
     assert all(sizes)
     cpu_s = sum(sum(one.cpu_times()[:2]) for one in engines) - cpu_s
-    return {"pictures_per_s": count / wall_s, "cpu_s_a_picture": cpu_s / count}
+    return {"pictures_per_s": count / wall_s, "cpu_s_a_picture": cpu_s / count, "cores_busy": cpu_s / wall_s}
 
 
 def _pictures(server: Running, count: int) -> dict[str, float]:
