@@ -51,7 +51,7 @@ NOTES = (
     "The client is httpx on one kept-alive connection; its own time counts as overhead.",
     "Engine and bare library take turns in one process, on the portrait; ours also takes the background's colour out.",
     "Twenty at once: from the first POST to the last byte of the last cut-out, side by side in two lanes.",
-    "cores_busy: processor time of the engine's process over wall; 2 over a loop's is all that overlap could gain on it.",
+    "cores_busy: the engine's processor time over wall; 2 over a loop's is all that overlap could gain on it.",
 )
 
 

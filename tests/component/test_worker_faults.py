@@ -24,7 +24,7 @@ from springtide.domain.job import JobStatus
 from springtide.domain.lease import LEASE_TTL_S, Lease, Outcome, Payload, WorkerState
 from springtide.policy.retry import RetrySettings
 from springtide.runtime.ids import new_job_id
-from springtide.worker import service, supervisor
+from springtide.worker import limits, service, supervisor
 
 
 def _code(outcome: Outcome) -> str:
@@ -185,7 +185,7 @@ async def test_what_a_crashed_job_left_in_its_folder_is_removed(tmp_path: Path) 
 async def test_a_run_past_its_limit_is_killed_and_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "TIMEOUT_GRACE_S", 0.05)
+    monkeypatch.setattr(limits, "TIMEOUT_GRACE_S", 0.05)
     async with World(tmp_path) as world:
         (job,) = await world.submit_many([{"do": "sleeps", "number": 60}], timeout_s=0.2)
         outcome = await world.outcome(job)
@@ -206,7 +206,7 @@ async def test_a_run_past_its_limit_that_heeds_the_stop_keeps_the_process(tmp_pa
 async def test_an_engine_that_never_gives_up_the_interpreter_lock_is_killed_at_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "TIMEOUT_GRACE_S", 0.05)
+    monkeypatch.setattr(limits, "TIMEOUT_GRACE_S", 0.05)
     async with World(tmp_path) as world:
         job_inputs = [{"do": "holds_the_lock", "path": str(tmp_path / "note")}]
         (job,) = await world.submit_many(job_inputs, timeout_s=0.2)
@@ -216,7 +216,7 @@ async def test_an_engine_that_never_gives_up_the_interpreter_lock_is_killed_at_i
 async def test_the_slow_one_of_a_batch_is_found_and_the_others_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "TIMEOUT_GRACE_S", 0.05)
+    monkeypatch.setattr(limits, "TIMEOUT_GRACE_S", 0.05)
     async with World(tmp_path, engine="worker_engines:Batched", slots=4, batch=4) as world:
         gate = tmp_path / "never"
         jobs = await world.submit_many([{"do": "ok"}, {"do": "gate", "path": str(gate)}, {"do": "ok"}], timeout_s=0.3)
@@ -678,7 +678,7 @@ async def test_a_ready_worker_knows_what_its_start_cost(tmp_path: Path) -> None:
 
 
 async def test_programs_an_engine_started_end_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "TIMEOUT_GRACE_S", 0.05)
+    monkeypatch.setattr(limits, "TIMEOUT_GRACE_S", 0.05)
     async with World(tmp_path) as world:
         note = tmp_path / "program"
         inputs = [{"do": "starts_a_program", "path": str(note)}]

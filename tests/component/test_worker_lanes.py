@@ -106,7 +106,8 @@ async def test_one_that_heeds_no_cancel_is_left_alone_until_its_neighbour_has_en
         deaf, good = await world.submit_many(
             [{"do": "gate", "path": str(tmp_path / "never")}, {"do": "gate", "path": str(gate)}], age_s=5.0
         )
-        await until(lambda: world.worker._attempts.running == 2)
+        await world.until_running(deaf)
+        await world.until_running(good)
         pid = world.worker.engine_pid
         await world.cancel(deaf)
         assert (await world.outcome(deaf)).status is JobStatus.CANCELLED

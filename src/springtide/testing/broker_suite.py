@@ -13,12 +13,14 @@ the protocol's verbs are used. Models used: `broker_cases.MODELS`.
 
 from __future__ import annotations
 
+from springtide.testing.broker_suite_cancel import CancelContract
 from springtide.testing.broker_suite_checkpoints import CheckpointContract
 from springtide.testing.broker_suite_discipline import DisciplineContract
 from springtide.testing.broker_suite_live import LiveContract
 from springtide.testing.broker_suite_orders import OrdersContract
 from springtide.testing.broker_suite_queue import QueueContract
 from springtide.testing.broker_suite_random import RandomContract
+from springtide.testing.broker_suite_reap import ReapContract
 from springtide.testing.broker_suite_reports import ReportsContract
 from springtide.testing.broker_suite_withdraw import WithdrawContract
 
@@ -28,6 +30,8 @@ __all__ = ["BrokerContract"]
 class BrokerContract(
     QueueContract,
     ReportsContract,
+    CancelContract,
+    ReapContract,
     LiveContract,
     CheckpointContract,
     RandomContract,

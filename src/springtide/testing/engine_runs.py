@@ -29,7 +29,8 @@ from springtide.runtime.clock import SystemClock
 from springtide.runtime.ids import new_blob_id, new_job_id
 from springtide.worker.frames import Made
 from springtide.worker.run import Ending, Run
-from springtide.worker.supervisor import EngineSpec, Supervisor
+from springtide.worker.supervised import EngineSpec
+from springtide.worker.supervisor import Supervisor
 
 BROKEN_SHARE = 3  # of a broken file only the first third is there
 RUN_TIMEOUT_S = 600.0

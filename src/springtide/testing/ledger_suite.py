@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
-from springtide.domain.errors import Conflict, InvalidInput, Unavailable
+from springtide.domain.errors import InvalidInput, Unavailable
 from springtide.domain.ids import JobId, ModelName, WorkerId, first_job_id_at
-from springtide.domain.job import Adopted, Checkpoint, JobError, JobStatus, Plan
-from springtide.ledger.protocol import Attempt, Inserted, JobFilter, Ledger, LiveRef, StoredBlob
+from springtide.domain.job import Adopted, JobError, JobStatus, Plan
+from springtide.ledger.protocol import Inserted, JobFilter, Ledger, LiveRef, StoredBlob
 from springtide.testing.ledger_cases import (
     ACME,
     GLOBEX,
@@ -25,17 +23,17 @@ from springtide.testing.ledger_cases import (
     blob_ref,
     ids,
     job,
-    loose,
     only,
     outcome,
     plan_step,
     running,
-    upload,
 )
 from springtide.testing.ledger_suite_batches import BatchContract
+from springtide.testing.ledger_suite_files import BlobContract
 from springtide.testing.ledger_suite_history import HistoryContract
 from springtide.testing.ledger_suite_keys import KeysContract
 from springtide.testing.ledger_suite_orders import OrdersContract
+from springtide.testing.ledger_suite_outcomes import OutcomeContract, RunningContract
 from springtide.testing.ledger_suite_pipelines import PipelineContract
 from springtide.testing.ledger_suite_rollouts import RolloutContract
 from springtide.testing.ledger_suite_webhooks import WebhookContract
@@ -190,198 +188,6 @@ class InsertContract:
         assert results == [[Inserted(job(n), True)] for n in (0, 1, 3, 4)]
 
 
-class OutcomeContract:
-    """How jobs go on and end."""
-
-    async def test_a_completed_job_carries_its_result(self, ledger: Ledger, reopen: Reopen) -> None:
-        await ledger.insert([job(1)])
-        end = outcome(job(1), JobStatus.COMPLETED)
-        assert await ledger.record([end]) == [True]
-        found = await only(await reopen(), job(1))
-        assert found == job(
-            1,
-            status=JobStatus.COMPLETED,
-            attempt=1,
-            worker=end.worker,
-            started_at_s=end.started_at_s,
-            finished_at_s=end.finished_at_s,
-            outputs=end.outputs,
-            output_files=end.output_files,
-            used_s=50.0,
-        )
-
-    async def test_the_first_terminal_outcome_wins(self, ledger: Ledger) -> None:
-        for number, first in enumerate(sorted({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})):
-            given = job(number)
-            await ledger.insert([given])
-            assert await ledger.record([outcome(given, first)]) == [True]
-            ended, history = await only(ledger, given), await ledger.attempts(given.id)
-            for later in (
-                JobStatus.COMPLETED,
-                JobStatus.FAILED,
-                JobStatus.CANCELLED,
-                JobStatus.EXPIRED,
-                JobStatus.QUEUED,
-            ):
-                assert await ledger.record([outcome(given, later, finished_at_s=NOW_S + 999)]) == [False]
-            assert await only(ledger, given) == ended
-            assert await ledger.attempts(given.id) == history
-
-    async def test_the_first_terminal_outcome_wins_also_within_one_batch(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1), job(2)])
-        batch = [
-            outcome(job(1), JobStatus.FAILED),
-            outcome(job(2), JobStatus.COMPLETED),
-            outcome(job(1), JobStatus.COMPLETED),
-            outcome(job(2), JobStatus.COMPLETED),
-        ]
-        assert await ledger.record(batch) == [True, True, False, False]
-        assert [(await only(ledger, job(n))).status for n in (1, 2)] == [JobStatus.FAILED, JobStatus.COMPLETED]
-
-    async def test_outcomes_of_unknown_jobs_are_false_and_harmless(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        batch = [
-            outcome(job(9), JobStatus.FAILED),
-            outcome(job(8), JobStatus.QUEUED),
-            outcome(job(1), JobStatus.FAILED),
-        ]
-        assert await ledger.record(batch) == [False, False, True]
-        assert await ledger.attempts(job(9).id) == []
-        assert await ledger.attempts(job(8).id) == []
-
-    async def test_an_attempt_that_failed_is_kept_and_the_job_goes_on(self, ledger: Ledger, reopen: Reopen) -> None:
-        await ledger.insert([job(1)])
-        await ledger.record_running([running(job(1), 1)])
-        assert await ledger.record([outcome(job(1), JobStatus.QUEUED)]) == [False]
-        found = await only(ledger, job(1))
-        assert (found.status, found.attempt, found.finished_at_s, found.error) == (JobStatus.QUEUED, 1, None, None)
-        assert await ledger.record([outcome(job(1), JobStatus.FAILED, attempt=2)]) == [True]
-        ledger = await reopen()
-        assert await ledger.attempts(job(1).id) == [
-            Attempt(
-                job=job(1).id,
-                attempt=attempt,
-                worker=f"w{attempt}",
-                started_at_s=NOW_S + 50 + attempt,
-                finished_at_s=NOW_S + 100 + attempt,
-                error=JobError(code="crashed", message=f"attempt {attempt}", details={"signal": 11}),
-            )
-            for attempt in (1, 2)
-        ]
-        found = await only(ledger, job(1))
-        assert (found.status, found.attempt) == (JobStatus.FAILED, 2)
-        assert found.error == JobError(code="crashed", message="attempt 2", details={"signal": 11})
-
-    async def test_a_retry_and_its_success_in_one_batch_keep_their_order(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        batch = [
-            outcome(job(1), JobStatus.QUEUED, 1),
-            outcome(job(1), JobStatus.QUEUED, 2),
-            outcome(job(1), JobStatus.COMPLETED, 3),
-        ]
-        assert await ledger.record(batch) == [False, False, True]
-        assert await ledger.record(batch) == [False, False, False]
-        assert [each.attempt for each in await ledger.attempts(job(1).id)] == [1, 2]
-        found = await only(ledger, job(1))
-        assert (found.status, found.attempt, found.worker) == (JobStatus.COMPLETED, 3, "w3")
-
-    async def test_a_success_or_an_expiry_adds_no_attempt(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1), job(2)])
-        await ledger.record([outcome(job(1), JobStatus.COMPLETED), outcome(job(2), JobStatus.EXPIRED, 0)])
-        assert await ledger.attempts(job(1).id) == []
-        assert await ledger.attempts(job(2).id) == []
-
-    async def test_a_job_cancelled_while_queued_never_had_an_attempt(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        assert await ledger.record([outcome(job(1), JobStatus.CANCELLED, 0)]) == [True]
-        found = await only(ledger, job(1))
-        assert (found.status, found.attempt, found.worker, found.started_at_s) == (JobStatus.CANCELLED, 0, None, None)
-        assert await ledger.attempts(job(1).id) == []
-
-    async def test_a_cancelled_attempt_is_on_record(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        await ledger.record([outcome(job(1), JobStatus.CANCELLED, 1)])
-        assert [each.attempt for each in await ledger.attempts(job(1).id)] == [1]
-
-    async def test_a_late_retry_does_not_undo_a_newer_attempt(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        await ledger.record_running([running(job(1), 2, "second")])
-        assert await ledger.record([outcome(job(1), JobStatus.QUEUED, 1)]) == [False]
-        found = await only(ledger, job(1))
-        assert (found.status, found.attempt, found.worker) == (JobStatus.IN_PROGRESS, 2, "second")
-        assert [each.attempt for each in await ledger.attempts(job(1).id)] == [1], "that it was lost is still true"
-
-    async def test_concurrent_outcomes_of_one_job_have_one_winner(self, ledger: Ledger) -> None:
-        await ledger.insert([job(n) for n in range(10)])
-        ends = [outcome(job(n % 10), (JobStatus.COMPLETED, JobStatus.FAILED)[n % 2]) for n in range(40)]
-        results = await asyncio.gather(*(ledger.record([end]) for end in ends))
-        assert sum(won for (won,) in results) == 10
-
-
-class RunningContract:
-    """Notes of who runs what."""
-
-    async def test_a_running_job_shows_attempt_worker_and_start(self, ledger: Ledger, reopen: Reopen) -> None:
-        await ledger.insert([job(1)])
-        await ledger.record_running([running(job(1), 1)])
-        found = await only(await reopen(), job(1))
-        assert found == job(1, status=JobStatus.IN_PROGRESS, attempt=1, worker=WorkerId("w"), started_at_s=NOW_S + 51)
-
-    async def test_a_job_keeps_its_newest_checkpoint_until_it_ends(self, ledger: Ledger) -> None:
-        async def kept() -> Checkpoint | None:
-            found = (await ledger.get([job(1).id]))[0]
-            assert found is not None
-            return found.checkpoint
-
-        first = Checkpoint(file=blob_ref(50))
-        second = Checkpoint(file=blob_ref(51), older=(blob_ref(50).id,))
-        third = Checkpoint(file=blob_ref(52))
-        await ledger.insert([job(1)])
-        assert await kept() is None
-        await ledger.record_running([running(job(1), 1, checkpoint=first)])
-        assert await kept() == first
-        await ledger.record_running([running(job(1), 1, checkpoint=second)])
-        await ledger.record_running([running(job(1), 1)])
-        assert await kept() == second
-        await ledger.record([outcome(job(1), JobStatus.QUEUED)])
-        assert await kept() == second
-        await ledger.record([outcome(job(1), JobStatus.QUEUED, attempt=2, checkpoint=third)])
-        assert await kept() == third
-        await ledger.record([outcome(job(1), JobStatus.COMPLETED, attempt=3, checkpoint=third)])
-        assert await kept() is None
-
-    async def test_a_note_never_touches_a_job_that_ended(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        await ledger.record([outcome(job(1), JobStatus.COMPLETED)])
-        ended = await only(ledger, job(1))
-        await ledger.record_running([running(job(1), 1), running(job(1), 2)])
-        assert await only(ledger, job(1)) == ended
-
-    async def test_an_older_note_changes_nothing(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        await ledger.record_running([running(job(1), 3, "third"), running(job(1), 2, "second")])
-        await ledger.record_running([running(job(1), 1, "first")])
-        found = await only(ledger, job(1))
-        assert (found.attempt, found.worker) == (3, "third")
-
-    async def test_a_late_note_of_an_attempt_that_ended_changes_nothing(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        await ledger.record([outcome(job(1), JobStatus.QUEUED, 1)])
-        await ledger.record_running([running(job(1), 1)])
-        assert (await only(ledger, job(1))).status is JobStatus.QUEUED
-
-    async def test_an_attempt_given_back_and_taken_anew_shows_its_new_worker(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1)])
-        await ledger.record_running([running(job(1), 1, "drained")])
-        await ledger.record_running([running(job(1), 1, "next")])
-        assert (await only(ledger, job(1))).worker == "next"
-
-    async def test_unknown_jobs_are_passed_over(self, ledger: Ledger) -> None:
-        await ledger.record_running([running(job(1), 1)])
-        await ledger.record_running([])
-        assert await ledger.get([job(1).id]) == [None]
-
-
 class ListContract:
     """Pages."""
 
@@ -434,124 +240,6 @@ class ListContract:
         assert [LiveRef(one.id, one.queue, one.created_at_s) for one in found] == first
         assert ids(await ledger.live(after=first[-1].id, limit=4, created_before_s=NOW_S + 100)) == [7, 8]
         assert ids(await ledger.live(after=None, limit=9, created_before_s=NOW_S + 3)) == [0, 2]
-
-
-class BlobContract:
-    """Blobs on record."""
-
-    async def test_blobs_survive_and_unknown_ones_are_none(self, ledger: Ledger, reopen: Reopen) -> None:
-        first = StoredBlob(ref=blob_ref(1), tenant=ACME, created_at_s=NOW_S)
-        second = StoredBlob(ref=blob_ref(2, name=None), tenant=GLOBEX, created_at_s=NOW_S + 1)
-        await ledger.put_blobs([first, second])
-        ledger = await reopen()
-        assert await ledger.get_blobs([second.ref.id, blob_ref(3).id, first.ref.id]) == [second, None, first]
-        assert await ledger.get_blobs([]) == []
-
-    async def test_a_job_notes_its_files_in_its_own_commit_under_its_tenant(self, ledger: Ledger) -> None:
-        asked = job(1, tenant=GLOBEX, input_files=(blob_ref(1), blob_ref(2)))
-        await ledger.insert([asked])
-        await ledger.record([outcome(asked, JobStatus.COMPLETED)])
-        stored = await ledger.get_blobs([blob_ref(1).id, blob_ref(2).id, blob_ref(99).id])
-        assert stored == [
-            StoredBlob(ref=blob_ref(1), tenant=GLOBEX, created_at_s=asked.created_at_s),
-            StoredBlob(ref=blob_ref(2), tenant=GLOBEX, created_at_s=asked.created_at_s),
-            StoredBlob(ref=blob_ref(99), tenant=GLOBEX, created_at_s=NOW_S + 101),
-        ]
-
-    async def test_files_of_an_outcome_that_came_too_late_are_not_noted(self, ledger: Ledger) -> None:
-        asked = job(1, input_files=())
-        await ledger.insert([asked])
-        await ledger.record([outcome(asked, JobStatus.CANCELLED)])
-        await ledger.record([outcome(asked, JobStatus.COMPLETED, attempt=2)])
-        assert await ledger.get_blobs([blob_ref(99).id]) == [None]
-
-    async def test_a_blob_is_loose_until_a_job_has_it(self, ledger: Ledger) -> None:
-        await ledger.put_blobs([loose(1, NOW_S), loose(2, NOW_S + 1), loose(3, NOW_S + 2)])
-        assert await ledger.loose_blobs(before_s=NOW_S + 1.5, limit=9) == [blob_ref(1).id, blob_ref(2).id]
-        assert await ledger.loose_blobs(before_s=NOW_S + 9, limit=1) == [blob_ref(1).id]
-        await ledger.insert([job(1, input_files=(blob_ref(1),)), job(2, input_files=(blob_ref(1), blob_ref(3)))])
-        assert await ledger.loose_blobs(before_s=NOW_S + 9, limit=9) == [blob_ref(2).id]
-        await ledger.drop_blobs([blob_ref(1).id, blob_ref(2).id])  # the first has jobs: it stays
-        assert [blob and blob.ref for blob in await ledger.get_blobs([blob_ref(1).id, blob_ref(2).id])] == [
-            blob_ref(1),
-            None,
-        ]
-
-    async def test_a_job_that_was_there_already_takes_no_files(self, ledger: Ledger) -> None:
-        await ledger.insert([job(1, idempotency_key="once", input_files=())])
-        await ledger.insert([job(2, idempotency_key="once", input_files=(blob_ref(2),))])
-        assert await ledger.get_blobs([blob_ref(2).id]) == [None]
-
-    async def test_ended_jobs_are_forgotten_with_their_attempts_and_living_ones_are_not(self, ledger: Ledger) -> None:
-        jobs = [job(number) for number in range(1, 6)]
-        await ledger.insert(jobs)
-        await ledger.record([outcome(each, JobStatus.FAILED) for each in jobs[:4]])
-        await ledger.record([outcome(jobs[4], JobStatus.QUEUED)])
-        await ledger.record([outcome(job(7), JobStatus.FAILED)])  # never inserted
-        ended = await ledger.ended(before_s=NOW_S + 101.5, after=None, limit=3)
-        assert ended == [each.id for each in jobs[:3]]
-        assert await ledger.ended(before_s=NOW_S + 101.5, after=ended[-1], limit=3) == [jobs[3].id]
-        assert await ledger.ended(before_s=NOW_S + 101, after=None, limit=3) == []
-        await ledger.forget([each.id for each in jobs], loose_since_s=0.0)
-        left = await ledger.get([each.id for each in jobs])
-        assert [each and each.id for each in left] == [None, None, None, None, jobs[4].id]
-        assert await ledger.attempts(jobs[0].id) == []
-        assert len(await ledger.attempts(jobs[4].id)) == 1
-
-    async def test_a_forgotten_jobs_files_are_loose_unless_another_job_has_them(self, ledger: Ledger) -> None:
-        first, second = job(1, input_files=(blob_ref(1), blob_ref(2))), job(2, input_files=(blob_ref(2),))
-        await ledger.insert([first, second])
-        await ledger.record([outcome(first, JobStatus.COMPLETED), outcome(second, JobStatus.FAILED)])
-        await ledger.forget([first.id], loose_since_s=NOW_S - 7)
-        assert set(await ledger.loose_blobs(before_s=NOW_S, limit=9)) == {blob_ref(1).id, blob_ref(99).id}
-        await ledger.forget([second.id, first.id], loose_since_s=NOW_S - 5)
-        assert await ledger.loose_blobs(before_s=NOW_S - 6, limit=9) != [blob_ref(2).id]
-        assert blob_ref(2).id in await ledger.loose_blobs(before_s=NOW_S, limit=9)
-
-    async def test_many_files_at_once_are_noted(self, ledger: Ledger) -> None:
-        await ledger.insert(
-            [job(n, input_files=tuple(blob_ref(10 * n + k) for k in range(10)), inputs={}) for n in range(1, 121)]
-        )
-        stored = await ledger.get_blobs([blob_ref(n).id for n in range(10, 1210)])
-        assert all(stored)
-
-    async def test_an_upload_is_kept_until_it_is_dropped(self, ledger: Ledger, reopen: Reopen) -> None:
-        await ledger.put_upload(upload(1))
-        await ledger.put_upload(upload(2, name=None, media_type=None, sha256=None))
-        ledger = await reopen()
-        assert await ledger.get_upload(upload(1).id) == upload(1)
-        assert await ledger.get_upload(upload(3).id) is None
-        assert await ledger.stale_uploads(expired_before_s=NOW_S + 60.5, limit=9) == [upload(1).id]
-        assert await ledger.stale_uploads(expired_before_s=NOW_S + 99, limit=9) == [upload(1).id, upload(2).id]
-        await ledger.drop_uploads([upload(1).id, upload(3).id])
-        assert await ledger.get_upload(upload(1).id) is None
-
-    async def test_an_upload_becomes_a_loose_blob_in_one_step(self, ledger: Ledger) -> None:
-        await ledger.put_upload(upload(1))
-        await ledger.finish_upload(loose(1, NOW_S))
-        assert await ledger.get_upload(upload(1).id) is None
-        assert await ledger.get_blobs([blob_ref(1).id]) == [loose(1, NOW_S)]
-        await ledger.put_upload(upload(1))
-        with pytest.raises(Conflict):
-            await ledger.finish_upload(loose(1, NOW_S + 1))
-        assert await ledger.get_upload(upload(1).id) == upload(1)
-
-    async def test_of_several_that_claim_an_upload_one_gets_it(self, ledger: Ledger) -> None:
-        one = upload(1).id
-        await ledger.put_upload(upload(1))
-        claims = await asyncio.gather(*(ledger.claim_upload(one, NOW_S, stale_before_s=0.0) for _ in range(5)))
-        assert sum(claims) == 1
-        assert not await ledger.claim_upload(one, NOW_S + 50, stale_before_s=NOW_S)
-        assert await ledger.claim_upload(one, NOW_S + 50, stale_before_s=NOW_S + 1)  # its claimant crashed
-        await ledger.release_upload(one)
-        assert await ledger.claim_upload(one, NOW_S + 50, stale_before_s=0.0)
-        assert not await ledger.claim_upload(upload(2).id, NOW_S, stale_before_s=0.0)
-
-    async def test_a_blob_never_changes_once_on_record(self, ledger: Ledger) -> None:
-        first = StoredBlob(ref=blob_ref(1), tenant=ACME, created_at_s=NOW_S)
-        await ledger.put_blobs([first])
-        await ledger.put_blobs([StoredBlob(ref=blob_ref(1, bytes=3), tenant=GLOBEX, created_at_s=NOW_S)])
-        assert await ledger.get_blobs([first.ref.id]) == [first]
 
 
 class LedgerSuite(

@@ -10,7 +10,7 @@ import msgspec
 
 from springtide.domain.ids import JobId
 from springtide.domain.job import JobError
-from springtide.worker.frames import MOST_TOGETHER, Made
+from springtide.worker.frames import MOST_TOGETHER, Made, Problem, TaskResult
 
 UNSEEN_MAX = 3  # a job whose child keeps dying before it is seen to begin is to blame after all
 
@@ -57,6 +57,35 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     unbegun: bool = False  # it never began, or was caught in another one's end: dispatch it again
     has_folder: bool = True  # its folder may be there
     lingers: bool = False  # its batch runs on; `on_ghost` tells when its folder is no longer in use
+
+
+def ending_of(run: Run, result: TaskResult) -> Ending:
+    """How a run ended that its process has told of."""
+    if result.outputs is not None:
+        outputs = msgspec.msgpack.decode(result.outputs)
+        return Ending(
+            run=run,
+            run_s=result.run_s,
+            outputs=outputs,
+            outputs_bytes=len(result.outputs),
+            files=tuple(result.files),
+            has_folder=result.has_folder,
+        )
+    error = None if result.problem is None else _job_error(result.problem)
+    if result.cancelled and run.stop is Stop.TIMED_OUT:
+        error = timed_out(run)
+    return Ending(
+        run=run,
+        run_s=result.run_s,
+        error=error,
+        cancelled=result.cancelled and error is None,
+        unbegun=result.unbegun,
+        has_folder=result.has_folder,
+    )
+
+
+def _job_error(problem: Problem) -> JobError:
+    return JobError(code=problem.code, message=problem.message, retryable=problem.retryable, details=problem.details)
 
 
 def endings_after_death(runs: list[Run], running: tuple[int, ...], error: JobError) -> list[Ending]:

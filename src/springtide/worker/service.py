@@ -41,7 +41,8 @@ from springtide.worker.place import Place
 from springtide.worker.reporter import Reporter
 from springtide.worker.scratch import Scratch
 from springtide.worker.settings import WorkerSettings as WorkerSettings
-from springtide.worker.supervisor import EngineSpec, StartChild, Supervisor
+from springtide.worker.supervised import EngineSpec, StartChild
+from springtide.worker.supervisor import Supervisor
 from springtide.worker.transfer import Transfer
 from springtide.worker.usage import Measure
 from springtide.worker.waiting import first_of, stop_task
