@@ -160,6 +160,23 @@ class TestTwoProcesses:
         assert server.ask("EXISTS", f"{{p:{MODEL}}}:half") == b":0\r\n"
         assert server.ask("XLEN", f"{{p:{MODEL}}}:out") == b":0\r\n"
 
+    async def test_a_wait_that_is_called_off_takes_no_wake_up_from_another(
+        self, broker: RedisBroker, another: RedisBroker
+    ) -> None:
+        line = broker._link._wait_line  # pyright: ignore[reportPrivateUsage]  # waits are on a line of their own
+        assert line is not None
+        while line._open is None:  # pyright: ignore[reportPrivateUsage]
+            assert await broker.wake(MODEL, ANN, for_work=True, wait_s=0.001) == WakeUp()
+        ann = asyncio.create_task(broker.wake(MODEL, ANN, for_work=True, wait_s=SOON_S))
+        await let_waits_begin(broker)
+        bob = asyncio.create_task(another.wake(MODEL, BOB, for_work=True, wait_s=SOON_S))
+        await let_waits_begin(another)
+        ann.cancel()
+        await asyncio.wait([ann])
+        await let_waits_begin(broker)
+        await broker.enqueue([ticket("a")], T0)
+        assert await bob == WakeUp(work=True)
+
     @pytest.mark.parametrize("size", [1, 100, 300])
     async def test_the_record_of_a_new_job_is_the_same_whoever_makes_it(
         self, broker: Broker, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch, size: int

@@ -181,7 +181,7 @@ class RedisBroker:
         doorbells = [f"{_tag(model)}:cx:{worker}"]
         if for_work:
             doorbells.append(f"{_tag(model)}:wake")
-        found = await self._link.wait(lambda client: client.blpop(doorbells, timeout=max(wait_s, 0.001)), wait_s)
+        found = await self._link.pop(doorbells, wait_s, is_usual=for_work)
         if found is None:
             return WakeUp()
         if found[0].decode() == doorbells[0]:

@@ -1,4 +1,5 @@
-"""A short way for scripts: one connection that carries many calls at once, past the client library's layers.
+"""A short way for scripts, and for an idle worker's wait: a connection past the client library's layers, which carries
+many calls at once.
 
 The library takes some 150 µs of processor for a call (pool, retries, telemetry of its own), and a job waits for
 four of them. It still makes the connection, so addresses, passwords, TLS and Sentinels stay its business, and it hands
@@ -41,17 +42,26 @@ class ScriptLine:
 
     async def evaluate(self, sha: str, tag: str, args: Sequence[Arg], within_s: float) -> Any:
         """The reply of a script that the server knows. Raises LineBroken."""
+        opened = self._there()
+        return _plain(opened, await opened.call(_pack(("EVALSHA", sha, 1, tag, *args)), within_s))
+
+    async def wait(self, command: tuple[Arg, ...], within_s: float) -> Any:
+        """The reply of a command that waits, on a line that has nothing else to do meanwhile. Called off, it ends the
+        line: the server must not give anything to nobody. Raises LineBroken."""
+        opened = self._there()
+        if opened.is_busy:
+            raise LineBroken
+        try:
+            return _plain(opened, await opened.call(_pack(command), within_s))
+        except asyncio.CancelledError:
+            opened.drop()
+            raise
+
+    def _there(self) -> _Open:
         if self._open is None or self._open.is_lost:
             self._open_soon()
             raise LineBroken
-        reply = await self._open.call(_pack(("EVALSHA", sha, 1, tag, *args)), within_s)
-        if isinstance(reply, hiredis.HiredisError):
-            if not str(reply).startswith(
-                "NOSCRIPT"
-            ):  # a replica now, or not for this user: find out anew who is master
-                self._open.drop()
-            raise LineBroken
-        return reply
+        return self._open
 
     async def close(self) -> None:
         self._is_closed = True
@@ -74,6 +84,14 @@ class ScriptLine:
             await asyncio.sleep(AGAIN_S)
 
 
+def _plain(opened: _Open, reply: Any) -> Any:
+    if isinstance(reply, hiredis.HiredisError):
+        if not str(reply).startswith("NOSCRIPT"):  # a replica now, or not for this user: find out anew who is master
+            opened.drop()
+        raise LineBroken
+    return reply
+
+
 class _Open(asyncio.Protocol):
     """The connection while it lasts: replies come in the order of the calls."""
 
@@ -86,6 +104,10 @@ class _Open(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.is_lost = self._transport.is_closing()
         self._transport.set_protocol(self)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._waiting)
 
     async def call(self, command: bytes, within_s: float) -> Any:
         future: asyncio.Future[Any] = self._loop.create_future()

@@ -32,6 +32,7 @@ T = TypeVar("T")
 Arg = str | bytes | int | float
 
 CALL_TIMEOUT_S = 5.0  # all tries of one call together
+SHORTEST_WAIT_S = 0.001  # to the server 0 is for ever
 LINE_SHARE = 0.6  # of that: then the line counts as broken, and there is time for another connection
 MAX_CALLS = 32  # at once from one process, each on a connection of its own; more callers wait for one
 OLDEST_SERVER = (7, 0)  # before it XAUTOCLAIM gives holes for deleted entries
@@ -77,6 +78,7 @@ class RedisLink:
         self._clients = redis_clients.single(url)
         self._free = asyncio.Semaphore(MAX_CALLS)
         self._line: ScriptLine | None = ScriptLine(self._clients.connect)
+        self._wait_line: ScriptLine | None = ScriptLine(self._clients.connect)
 
     async def open(self) -> None:
         """Connect, and look at what kind of server it is."""
@@ -97,9 +99,11 @@ class RedisLink:
         await self.wait(lambda client: client.initialize(), 0.0)
 
     async def close(self) -> None:
-        line, self._line = self._line, None
-        if line is not None:
-            await line.close()
+        lines = self._line, self._wait_line
+        self._line = self._wait_line = None
+        for line in lines:
+            if line is not None:
+                await line.close()
         for client in self._clients.owned:
             try:
                 await client.aclose()
@@ -115,6 +119,19 @@ class RedisLink:
         """Run one blocking command, on a connection of its own for as long as it waits."""
         async with self._translated(wait_s + CALL_TIMEOUT_S):
             return await command(self._clients.waits)
+
+    async def pop(self, lists: Sequence[str], wait_s: float, *, is_usual: bool) -> tuple[bytes, bytes] | None:
+        """Of the first of these lists that holds something its name and its first element, waited for.
+
+        is_usual: the wait is rarely called off: it may have the line that one call at a time has."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + wait_s
+        if is_usual and self._wait_line is not None:
+            command = ("BLPOP", *lists, f"{max(wait_s, SHORTEST_WAIT_S):.3f}")
+            with contextlib.suppress(LineBroken):
+                return await self._wait_line.wait(command, wait_s + LINE_SHARE * CALL_TIMEOUT_S)
+        left_s = max(ends_at - loop.time(), SHORTEST_WAIT_S)
+        return await self.wait(lambda client: client.blpop(list(lists), timeout=left_s), left_s)
 
     async def run(self, name: str, tag: str, args: Sequence[Arg]) -> Any:
         """Run a script on the keys of one hash tag. Loads it where the server does not have it (any more)."""
