@@ -9,7 +9,7 @@ from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
 from springtide.domain.job import BlobRef, Checkpoint, Job, JobError, JobStatus, Plan, PlanStep, Priority
 from springtide.domain.lease import LiveJob, Outcome
 from springtide.domain.model import FileField
-from springtide.ledger.protocol import Ledger, PendingUpload, StoredBlob
+from springtide.ledger.protocol import Ledger, LiveRef, PendingUpload, StoredBlob
 
 Reopen = Callable[[], Awaitable[Ledger]]
 
@@ -110,7 +110,7 @@ def running(of: Job, attempt: int, worker: str = "w", checkpoint: Checkpoint | N
     )
 
 
-def ids(jobs: Sequence[Job]) -> list[int]:
+def ids(jobs: Sequence[Job | LiveRef]) -> list[int]:
     """The numbers the jobs were made from."""
     return [int(each.id[4:], 16) for each in jobs]
 
