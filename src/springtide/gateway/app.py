@@ -164,6 +164,7 @@ def create_app(services: GatewayServices) -> Litestar:
     application.guard(entrance)
     application.measure(requests)
     application.shorten("/v1/jobs", submit, Permission.SUBMIT)
+    application.shorten_socket("/v1/live", live_socket)
     return application
 
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from litestar import Litestar, Request
 from litestar.config.app import AppConfig
-from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.handlers import ASGIRouteHandler, BaseRouteHandler, HTTPRouteHandler
 from litestar.params import QueryParameter
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
@@ -43,6 +43,7 @@ class Application(Litestar):
     """
 
     _short: Mapping[str, tuple[ShortHandler, Permission]] = {}
+    _sockets: Mapping[str, Any] = {}
     _access: Access
     _requests: Requests
 
@@ -58,6 +59,10 @@ class Application(Litestar):
         """Call the function of a POST route straight away where a request asks for nothing but its path."""
         self._short = {**self._short, path: (handler.fn, needed)}
 
+    def shorten_socket(self, path: str, handler: ASGIRouteHandler) -> None:
+        """The same for a WebSocket: each client would hold six coroutines of the router's for as long as it listens."""
+        self._sockets = {**self._sockets, path: handler.fn}
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
             await super().__call__(scope, receive, send)
@@ -70,14 +75,21 @@ class Application(Litestar):
         elif method == "HEAD":
             await _answer_head(super().__call__, scope, receive, send)
         elif caller is None or caller.key is None:
-            await super().__call__(scope, receive, send)
+            await self._routed(scope, receive, send)
         else:
             guarded = Guarded(scope, receive, send)
             unwatch = self._access.keyring.watch(caller.key, guarded.end)
             try:
-                await super().__call__(scope, guarded.receive, guarded.send)
+                await self._routed(scope, guarded.receive, guarded.send)
             finally:
                 unwatch()
+
+    def _routed(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        socket = self._sockets.get(scope["path"]) if scope["type"] == "websocket" else None
+        if socket is None:
+            return super().__call__(scope, receive, send)
+        scope["app"] = scope["litestar_app"] = self
+        return socket(scope, receive, send)
 
     async def _answer(self, function: ShortHandler, needed: Permission, *, scope: Any, receive: Any, send: Any) -> None:
         scope["app"] = scope["litestar_app"] = self
