@@ -256,6 +256,23 @@ def test_a_trace_of_jobs_is_read_and_written_as_it_is(tmp_path: Path) -> None:
     assert (list(again.run_s), list(again.predicted_s)) == ([2.0, 4.0], [2.0, 4.0])
 
 
+def test_jobs_out_of_order_are_put_in_order_with_all_that_is_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.csv"
+    path.write_text("t,seconds,tenant,model\n9.5,3,b,m\n2.5,1,a,n\n4.5,-1,a,n\n\n4.5,2,b,m\n,7,a,m\n1.5,8,b\n")
+    jobs = read_trace(path, Reading(by_model=True))
+    assert (list(jobs.at_s), list(jobs.run_s)) == ([0.0, 1.0, 3.0, 8.0], [8.0, 1.0, 2.0, 3.0])
+    assert [jobs.tenants[i] for i in jobs.tenant] == ["b", "a", "b", "b"]
+    assert [jobs.models[i] for i in jobs.model] == ["model", "n", "m", "m"]
+    assert "1 left out that never ran" in jobs.note
+
+
+def test_of_few_jobs_it_says_that_they_prove_little() -> None:
+    few = compare(jobs_of((0.0, 5.0)), ["static-1"], Objective(), Setup(lead_in_s=600.0), with_bound=False)
+    assert few.subtitle.startswith("1 job in 0 seconds")
+    assert few.summary.endswith("Little is proved by 1 job: for a share of 99 % take 500 or more.")
+    assert few.outcomes[0].utilization <= 1.0
+
+
 def test_predictions_of_a_trace_without_any_are_learnt_from_the_past_only(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("t,seconds,model\n" + "".join(f"{i}.5,{10 + 40 * (i % 2)},m{i % 2}\n" for i in range(60)))
@@ -276,15 +293,21 @@ def test_a_trace_of_rates_becomes_jobs_at_that_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a,b\n1,2\n", "no column of times"),
-        ("t,seconds\n1,later\n", "cannot be read as a trace"),
+        ("", "odd.csv is empty; its first line names the columns"),
+        ("a,b\n1,2\n", "no column of times.* are: a, b"),
+        ("t;seconds\n1;2\n", "no column of times.*separated by commas, are: t;seconds"),
+        ("t,seconds\n1,2\nsoon,2\n", "odd.csv, line 3: t is 'soon', and should be seconds, or a date"),
+        ("t,seconds\n\n1,later\n", "odd.csv, line 3: seconds is 'later', and should be a number"),
+        ("t,seconds\n1,inf\n", "line 2: seconds is 'inf'"),
+        ("t,seconds\nnan,1\n", "line 2: t is 'nan'"),
+        ("t,seconds\n1,2,\xff\n", "not a text in UTF-8"),
         ("t,seconds\n", "no jobs"),
         ("t,count\n0,5\n", "two lines"),
     ],
 )
 def test_a_trace_that_makes_no_sense_says_what_is_missing(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "odd.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(ConfigError, match=says):
         read_trace(path)
 

@@ -39,6 +39,7 @@ def test_policies_are_compared_in_a_table_as_json_and_as_a_report(tmp_path: Path
     assert page.count("<svg") == 5
     assert "http" not in page.replace("http-equiv", ""), "it loads nothing from anywhere"
     assert "<script" not in page
+    assert "Springtide&#x27;s default" in page, "a reader need not know what a policy's name means"
 
 
 def test_tuning_prints_lines_that_the_configuration_takes() -> None:
@@ -54,7 +55,9 @@ def test_tuning_prints_lines_that_the_configuration_takes() -> None:
         (("simulate", "invent:weather"), "tide, weekly"),
         ((*TRACE, "--objective", "soon"), "wait=30s:0.99"),
         ((*TRACE, "--cold-start", "long"), "90s, 30m"),
+        ((*TRACE, "--cold-start", "40s~wide"), "40s~0.3"),
         ((*TRACE, "--policies", "magic"), "no policy is called"),
+        ((*TRACE, "--policies", " , "), "no policy is named"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_would(arguments: tuple[str, ...], says: str) -> None:

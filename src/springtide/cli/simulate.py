@@ -19,7 +19,7 @@ from rich.table import Column, Table
 from springtide.cli.retry import seconds
 from springtide.config import Config
 from springtide.domain.errors import ConfigError, InvalidInput
-from springtide.sim.pool.compare import LEAD_IN_S, Comparison, Objective, Told, compare
+from springtide.sim.pool.compare import LEAD_IN_S, Comparison, Objective, Told, compare, hours
 from springtide.sim.pool.engine import Setup
 from springtide.sim.pool.families import invent
 from springtide.sim.pool.jobs import Jobs
@@ -61,6 +61,8 @@ def run_simulation(wish: Wish) -> None:
             _say_tuned(tune(jobs, objective, setup, told=told), as_json=wish.as_json)
             return
         names = [name.strip() for name in wish.policies.split(",") if name.strip()]
+        if not names:
+            raise ConfigError("no policy is named; write --policies tide,hpa,kpa,ray")
         comparison = compare(jobs, names, objective, setup, told=told)
     if wish.html is not None:
         _write(wish.html, page(comparison))
@@ -89,8 +91,10 @@ def _jobs(wish: Wish) -> Jobs:
 
 
 def _setup(wish: Wish) -> Setup:
-    spread, _, cv = wish.cold_start.partition("~")
-    weather = Weather(cold_start_s=_span(spread), cold_start_cv=float(cv) if cv else 0.0)
+    mean, _, cv = wish.cold_start.partition("~")
+    if cv and re.fullmatch(r"\d*\.?\d+", cv) is None:
+        raise ConfigError(f"a spread is written 40s~0.3, a share of the mean, not {wish.cold_start!r}")
+    weather = Weather(cold_start_s=_span(mean), cold_start_cv=float(cv) if cv else 0.0)
     return Setup(weather=weather, accelerators=wish.accelerators, seed=wish.seed, lead_in_s=LEAD_IN_S)
 
 
@@ -146,7 +150,7 @@ def _show(comparison: Comparison) -> None:
         colour = "green" if one.attained >= comparison.share else "red"
         table.add_row(
             one.policy,
-            f"{one.replica_hours:,.0f}" if one.replica_hours >= 1000 else f"{one.replica_hours:.1f}",
+            hours(one.replica_hours),
             f"{one.replica_hours / comparison.bound_hours:.2f}" if comparison.bound_hours else "-",
             f"{one.utilization:.0%}",
             *(_wait(wait_s) for wait_s in (one.wait_mean_s, one.wait_p50_s, one.wait_p95_s, one.wait_p99_s)),

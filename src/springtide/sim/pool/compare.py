@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -16,6 +17,7 @@ from springtide.sim.pool.jobs import Jobs
 from springtide.sim.pool.outcome import Outcome
 
 Told = Callable[[str, float], None]
+LATE_JOBS_TO_TELL = 5.0  # that the objective allows: with fewer, a single burst is the verdict
 LEAD_IN_S = 600.0  # ten windows of what reacts slowest by default (Knative's stable one)
 
 
@@ -54,24 +56,38 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def subtitle(self) -> str:
         return (
-            f"{self.jobs:,} jobs in {self.span_s / 86_400:.2g} days, mean load {self.load:.3g} replicas, "
-            f"cold start {self.cold_start_s:g} s; objective: {self.share * 100:.4g} % of jobs begin "
-            f"within {self.wait_s:g} s"
+            f"{_jobs(self.jobs)} in {span(self.span_s)}, mean load {self.load:.3g} replicas, cold start "
+            f"{self.cold_start_s:g} s; objective: {self.share * 100:.4g} % of jobs begin within {self.wait_s:g} s"
         )
 
     @property
     def summary(self) -> str:
-        """One sentence, as true as the figures."""
+        """A sentence or two, as true as the figures."""
+        return f"{self._found}{self._doubt}"
+
+    @property
+    def _doubt(self) -> str:
+        """Where one job more or less would change the verdict."""
+        if self.jobs * (1 - self.share) >= LATE_JOBS_TO_TELL:
+            return ""
+        least = math.ceil(LATE_JOBS_TO_TELL / (1 - self.share) - 1e-9)
+        return (
+            f" Little is proved by {_jobs(self.jobs)}: for a share of {100 * self.share:.4g} % take {least:,} or more."
+        )
+
+    @property
+    def _found(self) -> str:
         best = self.best
         if best is None:
             nearest = max(self.outcomes, key=lambda one: one.attained)
             return f"No policy keeps the objective here; {nearest.policy} comes nearest with {nearest.attained:.2%}."
         others = [one for one in self.kept if one is not best]
-        said = f"{best.policy} keeps the objective ({best.attained:.2%}) for {best.replica_hours:,.0f} replica hours"
+        said = f"{best.policy} keeps the objective ({best.attained:.2%}) for {hours(best.replica_hours)} replica hours"
         if not others:
             return f"{said}; no other policy here keeps it."
-        less = 1 - best.replica_hours / others[0].replica_hours
-        return f"{said}, {less:.0%} less than the next that does ({others[0].policy}, {others[0].replica_hours:,.0f})."
+        less = 1 - best.replica_hours / max(others[0].replica_hours, 1e-9)
+        told = f"{less:.0%} less than" if less >= 0.005 else "as many as"
+        return f"{said}, {told} the next that does ({others[0].policy}, {hours(others[0].replica_hours)})."
 
     @property
     def _tuned(self) -> str:
@@ -130,6 +146,23 @@ def compare(
         bound_hours=bound,
         outcomes=tuple(outcomes),
     )
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count:,} jobs"
+
+
+def hours(value: float) -> str:
+    """Replica hours for a reader: three figures, and whole ones from a thousand on."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+
+
+def span(seconds: float) -> str:
+    """A length of time for a reader."""
+    for size_s, word in ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * size_s:
+            return f"{seconds / size_s:.3g} {word}"
+    return f"{seconds:.3g} seconds"
 
 
 def _part(told: Told, name: str, part: tuple[int, int], share: float) -> None:

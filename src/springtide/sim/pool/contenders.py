@@ -42,6 +42,26 @@ PEERS: dict[str, Callable[[], Contender]] = {
     "idle": IdleTimeout,
 }
 OWN = ("tide", "queue", "utilization", "trisignal")
+MEANINGS = {
+    "tide": "Springtide's default: what waits and a quantile of what will come over a cold start, against what the "
+    "replicas there can do",
+    "queue": "Springtide's rule of so many jobs a replica",
+    "utilization": "Springtide's rule of so large a share of time in use",
+    "trisignal": "Springtide's rule of memory, latency and queue",
+    "hpa": "the Kubernetes HorizontalPodAutoscaler at 70 % of replicas busy, never fewer than one",
+    "hpa-queue": "the Kubernetes HorizontalPodAutoscaler at five jobs a replica, never fewer than one",
+    "keda": "KEDA with its defaults: from and to zero by the queue, between by five jobs a replica",
+    "kpa": "Knative's autoscaler with its defaults: 0.7 jobs a replica over a minute, six seconds in a panic",
+    "ray": "Ray Serve with its defaults: two requests in flight a replica, up after 30 s, down after 600 s",
+    "idle": "a replica for each job that finds none, gone after so long idle (60 s unless said), as on serverless GPUs",
+    "static": "always so many replicas",
+}
+
+
+def meaning(name: str) -> str:
+    """What a policy of this name is, for whoever reads a report."""
+    kind = name.partition("-")[0]
+    return MEANINGS.get(name) or MEANINGS.get(name.removesuffix("-tuned")) or MEANINGS.get(kind, "")
 
 
 def named(name: str, wait_s: float, share: float, weather: Weather) -> Contender:

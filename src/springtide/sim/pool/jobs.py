@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -40,13 +42,17 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
 def led_in(jobs: Jobs, lead_s: float) -> Jobs:
     """The same jobs, all later by `lead_s`, and before them once more those of its first seconds."""
     first = bisect_left(jobs.at_s, lead_s)
+
+    def with_lead(kind: str, column: Sequence[float] | Sequence[int]) -> array[Any]:
+        return array(kind, column[:first]) + array(kind, column)
+
     return msgspec.structs.replace(
         jobs,
-        at_s=[*jobs.at_s[:first], *(at_s + lead_s for at_s in jobs.at_s)],
-        run_s=[*jobs.run_s[:first], *jobs.run_s],
-        predicted_s=[*jobs.predicted_s[:first], *jobs.predicted_s],
-        model=[*jobs.model[:first], *jobs.model],
-        tenant=[*jobs.tenant[:first], *jobs.tenant],
+        at_s=array("d", jobs.at_s[:first]) + array("d", (at_s + lead_s for at_s in jobs.at_s)),
+        run_s=with_lead("d", jobs.run_s),
+        predicted_s=with_lead("d", jobs.predicted_s),
+        model=with_lead("l", jobs.model),
+        tenant=with_lead("l", jobs.tenant),
         origin_s=jobs.origin_s - lead_s,
     )
 

@@ -114,7 +114,7 @@ class Recorder:
             jobs=len(counted),
             replica_hours=billed_s / 3600,
             work_hours=work_s / 3600,
-            utilization=work_s / billed_s if billed_s else 0.0,
+            utilization=min(1.0, work_s / billed_s) if billed_s else 0.0,  # the last runs outlast the bill
             wait_mean_s=sum(ended) / len(ended) if ended else 0.0,
             wait_p50_s=quantile(0.5),
             wait_p90_s=quantile(0.9),

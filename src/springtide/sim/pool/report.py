@@ -9,7 +9,8 @@ from html import escape
 
 from springtide.report.charts import Line, chart, legend
 from springtide.report.page import COLOURS, INK_BLUE, document, section, time_ticks
-from springtide.sim.pool.compare import Comparison
+from springtide.sim.pool.compare import Comparison, hours
+from springtide.sim.pool.contenders import meaning
 from springtide.sim.pool.outcome import Outcome, Row
 
 
@@ -33,6 +34,7 @@ def page(comparison: Comparison) -> str:
         ),
         section("Late jobs", "Jobs an hour that waited for longer than the objective.", _late(comparison)),
         section("How long jobs waited", "Share of jobs that began within so many seconds.", _waits(comparison)),
+        section("Who is compared", "", _contenders(comparison)),
         section("How this was made", "", f"<p>{escape(comparison.described)}</p>"),
     ]
     return document(title, subtitle=comparison.subtitle, lead=comparison.summary, body=cards)
@@ -53,9 +55,9 @@ def _table(comparison: Comparison) -> str:
     head = (
         "policy",
         "replica hours",
-        f"begin within {comparison.wait_s:g} s",
-        "× bound",
-        "in use",
+        f"begin within {comparison.wait_s:g}\u00a0s",
+        "×\u00a0bound",
+        "in\u00a0use",
         "wait mean",
         "wait P50",
         "wait P95",
@@ -67,13 +69,21 @@ def _table(comparison: Comparison) -> str:
     return f"<table><tr>{''.join(f'<th>{escape(one)}</th>' for one in head)}</tr>{rows}</table>"
 
 
+def _contenders(comparison: Comparison) -> str:
+    rows = "".join(
+        f'<tr><td>{escape(one.policy)}</td><td class="words">{escape(meaning(one.policy))}</td></tr>'
+        for one in comparison.outcomes
+    )
+    return f"<table>{rows}</table>"
+
+
 def _row(comparison: Comparison, one: Outcome) -> str:
     kept = one.attained >= comparison.share
     wide = 70 * one.replica_hours / max(1e-9, *(other.replica_hours for other in comparison.outcomes))
     ratio = f"{one.replica_hours / comparison.bound_hours:.2f}" if comparison.bound_hours else "–"
     cells = (
         escape(one.policy),
-        f'<i class="cost{" ok" if kept else ""}" style="width:{wide:.0f}px"></i>{one.replica_hours:,.1f}',
+        f'<i class="cost{" ok" if kept else ""}" style="width:{wide:.0f}px"></i>{hours(one.replica_hours)}',
         f'<span class="{"kept" if kept else "missed"}">{one.attained:.2%}</span>',
         ratio,
         f"{one.utilization:.0%}",
@@ -144,7 +154,7 @@ def _waits(comparison: Comparison) -> str:
     worst = min((one.within[0][1] for one in comparison.outcomes if one.within), default=0.0)
     bottom = min(0.9, int(worst * 10) / 10)  # a line at 100 % needs room below it
     ticks = [(comparison.wait_s * step, f"{comparison.wait_s * step:g} s") for step in range(6)]
-    marks = [(comparison.wait_s, f"objective: {comparison.share:.1%} here")]
+    marks = [(comparison.wait_s, f"objective: {100 * comparison.share:.4g} % here")]
     return legend(lines) + chart(
         _front(lines), x_ticks=ticks, figure=lambda share: f"{share:.0%}", top=1.0, bottom=bottom, marks=marks
     )

@@ -8,11 +8,9 @@ jobs says so.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+import math
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,12 +20,13 @@ from springtide.domain.errors import ConfigError
 from springtide.sim.pool.arrivals import Sizes, renewal, sized
 from springtide.sim.pool.chance import Chance, seeded
 from springtide.sim.pool.jobs import Jobs
+from springtide.sim.pool.table import Table, first_of
 
-TIMES = ("arrival_s", "arrival", "at_s", "t", "time_s", "time", "timestamp", "created_at")
 SECONDS = ("seconds", "run_s", "service_s", "duration_s", "duration")
 TENANTS = ("tenant", "group", "user")
 RATES = ("rate_rps", "rate", "count", "requests", "generative_requests", "qps")
 LEARN_AFTER = 5  # runs of a kind before its own mean counts for much
+NEVER_RAN = frozenset({"CANCELED", "CANCELLED", "EXPIRED", "QUEUED"})
 DEFAULT_LOAD = 8.0  # mean busy replicas for a trace that does not tell its run times
 
 
@@ -45,22 +44,19 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_trace(path: Path, reading: Reading | None = None) -> Jobs:
-    """The jobs of a file. Raises ConfigError with the file, the line and what to do where it cannot be read."""
+    """The jobs of a file. Raises ConfigError with the file, the line and what to do where it cannot be read.
+
+    It is read line by line, and kept in columns of numbers: 70 bytes a job, 250 MB for a file of 100 MB.
+    """
     reading = reading or Reading()
-    columns, rows = _table(path)
-    time = _first(columns, TIMES)
-    if time is None:
-        raise ConfigError(f"{path.name} has no column of times; name one of {', '.join(TIMES)}")
+    table = Table(path)
     name = path.name.removesuffix(".gz").removesuffix(".csv")
     chance = seeded(name, reading.seed)
-    rate = _first(columns, RATES)
-    try:
-        if rate is not None and _first(columns, SECONDS) is None:
-            jobs = _from_rates(name, [(_time(r[time]), r) for r in rows if r[time]], rate, reading, chance)
-        else:
-            jobs = _from_jobs(name, columns, [(_time(r[time]), r) for r in rows if r[time]], reading, chance)
-    except ValueError as error:
-        raise ConfigError(f"{path.name} cannot be read as a trace: {error}") from error
+    rate = first_of(table.columns, RATES)
+    if rate is not None and first_of(table.columns, SECONDS) is None:
+        jobs = _from_rates(name, table, rate, reading, chance)
+    else:
+        jobs = _from_jobs(name, table, reading, chance)
     if not len(jobs):
         raise ConfigError(f"{path.name} has no jobs in the part that was asked for")
     return jobs
@@ -69,57 +65,98 @@ def read_trace(path: Path, reading: Reading | None = None) -> Jobs:
 # --- job traces -------------------------------------------------------------------------------------------------------
 
 
-def _from_jobs(
-    name: str, columns: Sequence[str], rows: list[tuple[float, dict[str, str]]], reading: Reading, chance: Chance
-) -> Jobs:
-    seconds, tenant = _first(columns, SECONDS), _first(columns, TENANTS)
-    kept = sorted(_window(_runnable(rows, seconds), reading), key=lambda pair: pair[0])
-    origin_s = kept[0][0] if kept else 0.0
-    time = _first(columns, TIMES) or ""
-    if kept and not any("." in row[time] for _, row in kept):  # told in whole seconds: spread within them
-        kept = sorted(((at_s + chance.random(), row) for at_s, row in kept), key=lambda pair: pair[0])
-    at_s = [(at - origin_s) / reading.faster for at, _ in kept]
-    if seconds is None:
-        return _guessed(name, at_s, reading, chance)
-    run_s = [float(row[seconds]) for _, row in kept]
-    predicted = [row.get("predicted_s") or "" for _, row in kept]
-    predicted_s = [float(one) for one in predicted] if all(predicted) else _learnt([row for _, row in kept], run_s)
-    models, model = _numbered([row.get("model") or "model" for _, row in kept]) if reading.by_model else ((), ())
-    tenants, who = _numbered([row[tenant] for _, row in kept]) if tenant else ((), ())
+class _Columns:
+    """Jobs as they stand in the file; words by their numbers."""
+
+    def __init__(self) -> None:
+        self.at_s, self.run_s, self.predicted_s = array("d"), array("d"), array("d")  # predicted NaN: not told
+        self.model, self.tenant, self.kind = array("l"), array("l"), array("l")
+        self.models: dict[str, int] = {}
+        self.tenants: dict[str, int] = {}
+        self.kinds: dict[tuple[str, str, str], int] = {}  # model, images, task
+        self.never_ran = 0
+        self.in_whole_seconds = True
+
+    def sort(self) -> None:
+        """By arrival; models and tenants numbered as they come."""
+        if all(earlier <= later for earlier, later in pairwise(self.at_s)):
+            return
+        order = sorted(range(len(self.at_s)), key=self.at_s.__getitem__)
+        self.at_s, self.run_s, self.predicted_s = (
+            array("d", map(column.__getitem__, order)) for column in (self.at_s, self.run_s, self.predicted_s)
+        )
+        self.kind = array("l", map(self.kind.__getitem__, order))
+        self.model, self.models = _renumbered(map(self.model.__getitem__, order), self.models)
+        if self.tenants:
+            self.tenant, self.tenants = _renumbered(map(self.tenant.__getitem__, order), self.tenants)
+
+
+def _renumbered(column: Iterable[int], names: dict[str, int]) -> tuple[array[int], dict[str, int]]:
+    words, numbers = list(names), dict[str, int]()
+    return array("l", [numbers.setdefault(words[old], len(numbers)) for old in column]), numbers
+
+
+def _from_jobs(name: str, table: Table, reading: Reading, chance: Chance) -> Jobs:
+    found = _jobs_of(table, reading)
+    found.sort()
+    origin_s = found.at_s[0] if found.at_s else 0.0
+    if found.in_whole_seconds:  # spread within them
+        found.at_s = array("d", [at_s + chance.random() for at_s in found.at_s])
+        found.sort()
+    at_s = array("d", [(at_s - origin_s) / reading.faster for at_s in found.at_s])
+    left_out = f"; {found.never_ran} left out that never ran" if found.never_ran else ""
+    if first_of(table.columns, SECONDS) is None:
+        return _guessed(name, at_s, reading, chance, note=left_out)
+    is_told = not any(map(math.isnan, found.predicted_s))
     jobs = Jobs(
         name=name,
         at_s=at_s,
-        run_s=run_s,
-        predicted_s=predicted_s,
-        model=model,
-        models=models or ("model",),
-        tenant=who,
-        tenants=tenants or ("default",),
-        note="run times as recorded" + ("" if all(predicted) else "; predictions learnt from earlier jobs of a kind"),
+        run_s=found.run_s,
+        predicted_s=found.predicted_s if is_told else _learnt(found),
+        model=found.model if reading.by_model else (),
+        models=tuple(found.models) if reading.by_model else ("model",),
+        tenant=found.tenant if found.tenants else (),
+        tenants=tuple(found.tenants) or ("default",),
+        note="run times as recorded"
+        + ("" if is_told else "; predictions learnt from earlier jobs of a kind")
+        + left_out,
         origin_s=origin_s,
         day_s=86_400.0 / reading.faster,
     )
     return jobs if reading.load is None else scaled(jobs, reading.load, chance)
 
 
-def _runnable(rows: list[tuple[float, dict[str, str]]], seconds: str | None) -> list[tuple[float, dict[str, str]]]:
-    """Without jobs that never ran: no run time, or a status that says cancelled."""
-    return [
-        (at_s, row)
-        for at_s, row in rows
-        if (seconds is None or (row[seconds] and float(row[seconds]) > 0))
-        and row.get("status", "").upper() not in {"CANCELED", "CANCELLED", "EXPIRED", "QUEUED"}
-    ]
+def _jobs_of(table: Table, reading: Reading) -> _Columns:
+    """Those of the window that ran: no run time, or a status that says cancelled, and it did not."""
+    found = _Columns()
+    seconds, tenant = first_of(table.columns, SECONDS), first_of(table.columns, TENANTS)
+    for row in table.rows(since_s=reading.since_s, until_s=reading.until_s):
+        run_s = row.number(seconds) if seconds is not None else 1.0
+        if not run_s or run_s <= 0 or row.text("status").upper() in NEVER_RAN:
+            found.never_ran += 1
+            continue
+        predicted_s = row.number("predicted_s")
+        found.at_s.append(row.at_s)
+        found.run_s.append(run_s)
+        found.predicted_s.append(math.nan if predicted_s is None else predicted_s)
+        found.in_whole_seconds = found.in_whole_seconds and row.in_whole_seconds
+        model = row.text("model")
+        found.model.append(found.models.setdefault(model or "model", len(found.models)))
+        kind = (model, row.text("images"), row.text("task"))
+        found.kind.append(found.kinds.setdefault(kind, len(found.kinds)))
+        if tenant is not None:
+            found.tenant.append(found.tenants.setdefault(row.text(tenant), len(found.tenants)))
+    return found
 
 
-def _guessed(name: str, at_s: list[float], reading: Reading, chance: Chance) -> Jobs:
+def _guessed(name: str, at_s: Sequence[float], reading: Reading, chance: Chance, *, note: str) -> Jobs:
     """Times without run times: those are drawn, and jobs left out until the load is what is asked for."""
     load = reading.load or DEFAULT_LOAD
     there = len(at_s) * reading.sizes.mean_s / max(at_s[-1], 1.0) if at_s else 0.0
     kept = at_s if there <= load else [at for at in at_s if chance.random() < load / there]
     note = (
         f"run times drawn: mean {reading.sizes.mean_s:g} s; "
-        f"{len(kept)} of {len(at_s)} arrivals kept for a load of {load:g}"
+        f"{len(kept)} of {len(at_s)} arrivals kept for a load of {load:g}{note}"
     )
     return sized(name, kept, reading.sizes, chance=chance, note=note)
 
@@ -145,37 +182,35 @@ def scaled(jobs: Jobs, load: float, chance: Chance) -> Jobs:
     )
 
 
-def _learnt(rows: list[dict[str, str]], run_s: list[float]) -> list[float]:
+def _learnt(jobs: _Columns) -> array[float]:
     """What could have been predicted at the time: means of earlier jobs of the same model, task and size, shrunk."""
-    kinds: dict[tuple[str, ...], list[float]] = {}
-    predicted: list[float] = []
-    for row, run in zip(rows, run_s, strict=True):
-        model = row.get("model", "")
-        keys = ((), (model,), (model, row.get("images", ""), row.get("task", "")))
+    kinds = list(jobs.kinds)
+    seen: dict[object, list[float]] = {}  # of all, of each model, of each kind: sum and count
+    predicted = array("d")
+    for kind, run in zip(jobs.kind, jobs.run_s, strict=True):
         guess = 30.0  # nothing is known yet: half a minute
-        for key in keys:
-            total, count = kinds.get(key, (0.0, 0.0))
-            guess = (total + LEARN_AFTER * guess) / (count + LEARN_AFTER)
-        predicted.append(guess)
-        for key in keys:
-            entry = kinds.setdefault(key, [0.0, 0.0])
+        entries = [seen.setdefault(key, [0.0, 0.0]) for key in (None, kinds[kind][0], kind)]
+        for entry in entries:
+            guess = (entry[0] + LEARN_AFTER * guess) / (entry[1] + LEARN_AFTER)
             entry[0] += run
             entry[1] += 1
+        predicted.append(guess)
     return predicted
 
 
 # --- rate traces ------------------------------------------------------------------------------------------------------
 
 
-def _from_rates(
-    name: str, rows: list[tuple[float, dict[str, str]]], column: str, reading: Reading, chance: Chance
-) -> Jobs:
-    kept = _window(rows, reading)
+def _from_rates(name: str, table: Table, column: str, reading: Reading, chance: Chance) -> Jobs:
+    kept = [
+        (row.at_s, max(0.0, row.number(column) or 0.0), row.number("rate_weighted_cv"))
+        for row in table.rows(since_s=reading.since_s, until_s=reading.until_s)
+    ]
     if len(kept) < 2:
-        raise ValueError("a rate trace needs two lines at least")
+        raise ConfigError(f"{name} has the column {column}, so it is a trace of rates; that needs two lines at least")
     start_s = kept[0][0]
-    times_s = [(at_s - start_s) / reading.faster for at_s, _ in kept]
-    shape = [max(0.0, float(row[column] or 0.0)) for _, row in kept]
+    times_s = [(at_s - start_s) / reading.faster for at_s, _, _ in kept]
+    shape = [one for _, one, _ in kept]
     widths = [later - earlier for earlier, later in pairwise(times_s)]
     if column in {"count", "requests"}:
         shape = [one / width for one, width in zip(shape, [*widths, widths[-1]], strict=True) if width > 0]
@@ -183,7 +218,7 @@ def _from_rates(
     load = reading.load or DEFAULT_LOAD
     mean = sum(shape) / len(shape)
     rates = [one / max(mean, 1e-12) * load / reading.sizes.mean_s for one in shape]
-    cvs = sorted(float(row["rate_weighted_cv"]) for _, row in kept if row.get("rate_weighted_cv"))
+    cvs = sorted(cv for _, _, cv in kept if cv)
     cv = reading.cv or (min(2.5, cvs[len(cvs) // 2]) if cvs else 1.0)
     at_s = renewal(times_s, rates, cv=cv, chance=chance)
     note = f"arrivals drawn from rates scaled to a load of {load:g}, gaps of cv {cv:.2g}; run times drawn"
@@ -191,45 +226,7 @@ def _from_rates(
     return msgspec.structs.replace(jobs, origin_s=start_s, day_s=86_400.0 / reading.faster)
 
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        with _opened(path) as text:
-            reader = csv.DictReader(text)
-            rows = list(reader)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"the trace {path} cannot be read: {error}") from error
-    return [column.strip() for column in reader.fieldnames or []], rows
-
-
-def _opened(path: Path) -> io.TextIOWrapper:
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _first(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in columns), None)
-
-
-def _time(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return datetime.fromisoformat(text).timestamp()
-
-
-def _window(rows: list[tuple[float, dict[str, str]]], reading: Reading) -> list[tuple[float, dict[str, str]]]:
-    until_s = reading.until_s if reading.until_s is not None else float("inf")
-    return [(at_s, row) for at_s, row in rows if reading.since_s <= at_s < until_s]
-
-
-def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
-    numbers: dict[str, int] = {}
-    column = [numbers.setdefault(name, len(numbers)) for name in names]
-    return tuple(numbers), column
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def lines(jobs: Jobs) -> Iterator[str]:
