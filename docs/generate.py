@@ -179,6 +179,7 @@ def render_openapi() -> str:
 if __name__ == "__main__":
     import chart_files  # beside this file
     import cli_page
+    import life_page
     import metrics_page
     import monitoring_files
     import sync_client
@@ -192,3 +193,4 @@ if __name__ == "__main__":
     sync_client.write()
     chart_files.write()
     cli_page.write()
+    life_page.write()

@@ -176,14 +176,15 @@ def test_a_constant_load_settles_and_stays(name: str, busy: int, per_look: int) 
 
 def test_the_bound_that_changed_a_wish_is_named() -> None:
     crowd = PoolView(now_s=1.0, waiting=500, waiting_s=500 * 60.0, arrived=500, arrived_s=30_000.0, arrived_s2=1.8e6)
-    for bounds, reason, replicas in (
-        (Bounds(max_replicas=3), Reason.CEILING, 3),
-        (Bounds(budget=2), Reason.BUDGET, 2),
-        (Bounds(min_replicas=5), Reason.FLOOR, 5),
+    for bounds, reason, replicas, said in (
+        (Bounds(max_replicas=3), Reason.CEILING, 3, "max_replicas is 3"),
+        (Bounds(budget=2), Reason.BUDGET, 2, "the fleet has room for 2"),
+        (Bounds(min_replicas=5), Reason.FLOOR, 5, "min_replicas is 5"),
     ):
         view = crowd if reason is not Reason.FLOOR else PoolView(now_s=1.0, waiting=0)
         advice, _ = tide.decide(view, None, tide.TideSettings(bounds=bounds))
         assert (advice.reason, advice.replicas) == (reason, replicas)
+        assert advice.message.endswith(f"; {said}"), "the sentence speaks of the wish, and of what came of it"
 
 
 def test_money_for_the_day_is_kept_to() -> None:

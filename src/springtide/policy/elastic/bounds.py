@@ -13,6 +13,14 @@ DAY_S = 86_400.0
 STALE_AFTER_S = 30.0  # three controllers' rounds missed in a row and the figures tell of another time
 
 
+_BOUND_BY = {  # for an operator, after what was wished for
+    Reason.CEILING: "max_replicas is {}",
+    Reason.FLOOR: "min_replicas is {}",
+    Reason.BUDGET: "the fleet has room for {}",
+    Reason.COST: "the day's replica hours are spent but for {}",
+}
+
+
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of one model's pool."""
 
@@ -66,4 +74,7 @@ def bounded(wish: int, advice: Advice, *, bounds: Bounds, purse: Purse | None = 
         replicas, reason = least, Reason.FLOOR
     if replicas == advice.replicas and wish == advice.wish and reason is advice.reason:
         return advice
-    return msgspec.structs.replace(advice, replicas=replicas, wish=wish, reason=reason)
+    message = advice.message
+    if message and reason in _BOUND_BY:
+        message = f"{message}; {_BOUND_BY[reason].format(replicas)}"
+    return msgspec.structs.replace(advice, replicas=replicas, wish=wish, reason=reason, message=message)
