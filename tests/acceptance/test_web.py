@@ -58,6 +58,9 @@ def test_a_picture_becomes_a_cut_out_compared_with_what_it_was(page: Page, tmp_p
 
 def test_a_word_of_a_transcript_is_a_place_in_the_sound(page: Page, tmp_path: Path) -> None:
     choose(page, "Speech recognition")
+    page.get_by_role("button", name="Try it with an example").click()
+    page.get_by_role("button", name="Remove speech.ogg").click()
+    expect(page.get_by_label(re.compile("^Prompt"))).to_have_value("")
     give(page, "Sound", DATA / "en.wav")
     start(page)
     transcript = page.get_by_label("Transcript")

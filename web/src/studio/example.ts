@@ -25,7 +25,7 @@ export async function exampleOf(model: Model, fields: Field[], sentences: Record
     const file = new File([await (await read(`/assets/examples/${name}`)).blob()], name, { type });
     files[field.name] = field.many ? Array<File>(LEAST).fill(file) : [file];
   }
-  const asked = fields.filter((field) => field.name in sentences).map((field) => [field.name, sentences[field.name]]);
+  const asked = fields.filter((field) => field.name in sentences && (field.required || BY_WORDS.has(model.name))).map((field) => [field.name, sentences[field.name]]);
   return { files, inputs: { ...TEXTS[model.name], ...Object.fromEntries(asked) } };
 }
 

@@ -1,9 +1,10 @@
 // A job on its way: what it does, how far it is, when it will be ready, and why it waits.
 import { Alert, Badge, Button, Code, Group, Progress, Stack, Text, Tooltip, VisuallyHidden } from "@mantine/core";
 import { IconAlertTriangle, IconClock } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
-import type { Job } from "../api/client";
+import { api, ask, type Job } from "../api/client";
 import { isOver, useCancel } from "../api/jobs";
 import { duration } from "../parts/format";
 import { helps, type Said, saidReason } from "../parts/said";
@@ -14,7 +15,7 @@ const COLOURS: Record<string, string> = { queued: "gray", in_progress: "cyan", c
 
 export function Status({ status }: { status: string }) {
   const { t } = useTranslation();
-  return <Badge variant="light" color={COLOURS[status] ?? "gray"} tt="none">{t(`status.${status}`, { defaultValue: status })}</Badge>;
+  return <Badge variant="light" color={COLOURS[status] ?? "gray"} tt="none" miw="max-content">{t(`status.${status}`, { defaultValue: status })}</Badge>;
 }
 
 export function JobProgress({ job }: { job: Job }) {
@@ -61,11 +62,15 @@ export function Heard({ job }: { job: Job }) {
 function Failure({ job }: { job: Job }) {
   const { t } = useTranslation();
   const error = job.error ?? (job.status === "expired" ? { code: "start_deadline", message: "", retryable: true } : null);
+  // The first reason is the error itself; what else there is to say of it, such as a version that was taken back, follows.
+  const found = useQuery({ queryKey: ["explain", job.id, job.status], queryFn: () => ask(api.GET("/v1/jobs/{job_id}/explain", { params: { path: { job_id: job.id } } })) });
+  const more = found.data?.reasons.slice(1) ?? [];
   const why: Said = error ? saidReason(error) : { text: t("job.noReason"), own: null };
   return (
     <Alert color="red" icon={<IconAlertTriangle />} title={t(job.status === "expired" ? "job.expired" : "job.failed")}>
       <Stack gap={6}>
         <div><Told said={why} /></div>
+        {more.map((reason) => <div key={reason.code}><Told said={saidReason(reason)} /></div>)}
         {error && <Text size="sm">{t("explain.helps", { what: helps(error.code, error.retryable) })}</Text>}
         <Text size="xs" c="dimmed">{error && <Code>{error.code}</Code>} {job.attempt > 1 && t("job.attempts", { count: job.attempt })}</Text>
       </Stack>

@@ -59,7 +59,7 @@ function Facts({ outputs, model }: { outputs: Record<string, unknown>; model: Mo
   return (
     <Stack gap={6}>
       <Group gap="xs">
-        {typeof outputs.model === "string" && <Badge variant="light" color="gray" tt="none">{outputs.model}</Badge>}
+        {typeof outputs.model === "string" && outputs.model !== "none" && <Badge variant="light" color="gray" tt="none">{outputs.model}</Badge>}
         {typeof outputs.license === "string" && <Badge variant="light" color="gray" tt="none">{outputs.license}</Badge>}
         {outputs.generative === true && <Badge variant="light" color="orange" tt="none">{t("result.generative")}</Badge>}
         {model?.commercial_use === "no" && <Badge variant="light" color="red" tt="none">{t("models.nonCommercial")}</Badge>}

@@ -141,7 +141,7 @@ function Workbench({ model, jobId, from }: { model: Model; jobId: string | null;
               {error !== null && <Failed error={error} />}
               {!busy && <Forecast model={model} inputs={inputs} files={files} complete={needed.length === 0} />}
               {upload !== null && <Progress value={upload * 100} aria-label={t("studio.uploading")} animated />}
-              <Button type="submit" size="md" h="auto" mih={42} py={8} styles={{ label: { whiteSpace: "normal" } }} leftSection={<IconPlayerPlay size={18} />} disabled={busy || needed.length > 0} loading={upload !== null}>
+              <Button type="submit" size="md" h="auto" mih={42} py={8} styles={{ label: { whiteSpace: "normal", lineHeight: 1.3 } }} leftSection={<IconPlayerPlay size={18} />} disabled={busy || needed.length > 0} loading={upload !== null}>
                 {needed.length > 0 ? t("studio.missing", { what: needed.join(t("studio.comma")) }) : t("studio.submit")}
               </Button>
             </Stack>
