@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from springtide.domain.ids import JobId
+from springtide.domain.ids import JobId, step_id
 from springtide.telemetry.trace_ids import span_id_of
 from springtide.testing.collector import Collector
 from springtide.testing.media_makers import video_without_sound
@@ -62,5 +62,22 @@ def test_a_job_is_one_trace_from_the_callers_request_to_the_record(tmp_path: Pat
         own = collector.wait_for(other["id"].removeprefix("job_"), {"job synthetic", "run", "stage work"})
         assert own["job synthetic"].parent == ""
         assert own["stage work"].parent == own["run"].span_id
+        both = {**made, "then": [{"model": "synthetic", "inputs": {"seconds": 0.1}}]}
+        pipeline = server.http.post("/v1/jobs", json=both, headers={"Prefer": "wait=60"}).json()
+        assert pipeline["status"] == "completed", pipeline
+        _see_a_pipeline(JobId(pipeline["id"]), collector)
     finally:
         server.close()
+
+
+def _see_a_pipeline(pipeline: JobId, collector: Collector) -> None:
+    """One root, below it the pipeline's own way in and a job for each step, below those what is theirs."""
+    trace = pipeline.removeprefix("job_")
+    whole, step = "job synthetic > synthetic", "job synthetic"
+    found = collector.wait_for_all(trace, {"accept": 1, whole: 1, step: 2, "run": 2, "record": 2})
+    parents = {span.span_id: span.parent for span in found if span.name in (whole, step, "accept")}
+    root = span_id_of(pipeline)
+    steps = [span_id_of(step_id(pipeline, place)) for place in range(2)]
+    assert parents == {root: "", **dict.fromkeys([*steps, span_id_of(pipeline, "accept")], root)}
+    [around] = [span for span in found if span.span_id == root]
+    assert all(around.start_ns - 2e6 <= span.start_ns <= span.end_ns <= around.end_ns + 2e6 for span in found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections import Counter
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -70,6 +72,19 @@ class Collector:
                 return names <= found.keys()
 
             assert self._arrived.wait_for(is_whole, timeout_s), f"only {sorted(found)} of {sorted(names)} came"
+            return found
+
+    def wait_for_all(self, trace_id: str, counts: Mapping[str, int], *, timeout_s: float = 30.0) -> list[Span]:
+        """All spans of one trace, once there are so many of each name. Raises AssertionError."""
+        with self._arrived:
+            found: list[Span] = []
+
+            def is_whole() -> bool:
+                found[:] = [span for span in self._spans.values() if span.trace_id == trace_id]
+                there = Counter(span.name for span in found)
+                return all(there[name] >= count for name, count in counts.items())
+
+            assert self._arrived.wait_for(is_whole, timeout_s), f"only {Counter(span.name for span in found)} came"
             return found
 
     def _take(self, raw: bytes) -> None:
