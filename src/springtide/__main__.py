@@ -12,6 +12,6 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["rank"]:
         from springtide.cli.rank_main import main
     else:
-        from springtide.cli.main import main
+        from springtide.cli.entry import main
 
     main()

@@ -30,7 +30,7 @@ WORKER = "import sys, springtide.cli.worker_main, springtide.worker.service"
 def test_what_gateway_up_and_worker_load_before_anybody_asks_for_anything(tmp_path: Path) -> None:
     file = tmp_path / "springtide.toml"
     file.write_text(f'[server]\nport = 0\ndata_dir = "{tmp_path / "data"}"\n[models.synthetic]\nengine = "synthetic"\n')
-    not_here = {GATEWAY: {"typer"}, UP: {"litestar", "sqlalchemy", "uvicorn", "psutil"}, WORKER: {"pydantic"}}
+    not_here = {GATEWAY: {"typer"}, UP: {"typer", "litestar", "sqlalchemy", "uvicorn", "psutil"}, WORKER: {"pydantic"}}
     for program, more in not_here.items():
         done = subprocess.run(
             [sys.executable, "-c", f"{program}\nprint(*sys.modules)"],

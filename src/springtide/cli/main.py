@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import sys
@@ -70,9 +69,7 @@ def up(
     supervised: SupervisedOption = False,
 ) -> None:
     """Start everything on this machine. Ctrl-C drains and stops it."""
-    from springtide.cli.folder import taken_by_up
-    from springtide.cli.up import GatewayProcess, run_up
-    from springtide.config import load_config
+    from springtide.cli.up import up as start
 
     if config is not None:
         os.environ["SPRINGTIDE_CONFIG"] = str(config.absolute())
@@ -80,21 +77,8 @@ def up(
         os.environ["SPRINGTIDE_SERVER__HOST"] = host
     if port is not None:
         os.environ["SPRINGTIDE_SERVER__PORT"] = str(port)
-    first = GatewayProcess.begin()  # it takes the longest: let it load while this process reads its own settings
-    with contextlib.ExitStack() as stack:
-        try:
-            settings = load_config(config)
-            stack.enter_context(taken_by_up(settings.server.data_dir))
-        except SpringtideError:
-            first.abandon()
-            _config(config)  # where this is what is wrong, it tells all of it
-            raise
-
-        def on_ready(url: str) -> None:
-            models = ", ".join(settings.models)
-            print(f"\n  Springtide is up at {url}\n  Models: {models}    Ctrl-C stops it.\n", flush=True)
-
-        _run("springtide", lambda stop: run_up(settings, stop, first, on_ready), supervised=supervised)
+    if code := start(supervised=supervised):
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from springtide.cli.process import CONFIG_EXIT, set_up_logging
+from springtide.cli.process import CONFIG_EXIT, run_role, set_up_logging
 from springtide.domain.errors import ConfigError, SpringtideError
 
 if TYPE_CHECKING:
@@ -31,6 +31,42 @@ GATEWAY_STOP_S = 15.0  # open connections, then what is not on record yet
 ALONE_AFTER_S = 1.0  # a signal to a whole group reaches its processes one after another
 FIRST_RESTART_S = 0.2
 MOST_RESTART_S = 10.0
+
+
+def main() -> None:
+    """`springtide up` without options: the same as by the command line's own module, whose parser is 4 MB that would be
+    held for as long as it runs."""
+    try:
+        sys.exit(up(supervised=False))
+    except SpringtideError as error:
+        from springtide.cli.exits import exit_code
+
+        print(f"springtide: {error.message}", file=sys.stderr)
+        sys.exit(exit_code(error))
+
+
+def up(*, supervised: bool) -> int:
+    """Start everything, as variables and the configuration say, and run until told to stop; returns the exit code.
+    Raises ConfigError that tells all that is wrong."""
+    from springtide.cli import build
+    from springtide.cli.folder import taken_by_up
+    from springtide.config import load_config
+
+    first = GatewayProcess.begin()  # it takes the longest: let it load while this process reads its own settings
+    with contextlib.ExitStack() as stack:
+        try:
+            settings = load_config()
+            stack.enter_context(taken_by_up(settings.server.data_dir))
+        except SpringtideError:
+            first.abandon()
+            build.load()  # where this is what is wrong, it tells all of it
+            raise
+
+        def on_ready(url: str) -> None:
+            models = ", ".join(settings.models)
+            print(f"\n  Springtide is up at {url}\n  Models: {models}    Ctrl-C stops it.\n", flush=True)
+
+        return run_role("springtide", lambda stop: run_up(settings, stop, first, on_ready), supervised=supervised)
 
 
 class GatewayProcess:
