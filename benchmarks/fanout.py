@@ -39,6 +39,7 @@ SECONDS = 10.0
 CLIENTS = 1000
 EVENTS_PER_S = 5  # of each job, so that each client is told five things a second
 BEAT_EVERY_S = 5.0
+LEASED_WITHIN_S = 30.0
 MODEL, WORKER = ModelName("synthetic"), WorkerId("benchmark-1")
 EACH = "springtide, a job each"
 KILLED = "springtide, gateway killed"
@@ -125,7 +126,9 @@ def _round(plan: Plan, folder: Path, count: int) -> dict[str, float]:
 def _killed_round(plan: Plan, folder: Path, count: int) -> dict[str, float]:
     folder.mkdir(parents=True)
     with valkey_server(dir=str(folder)) as valkey, contextlib.ExitStack() as stack:
-        home = Installation(folder, f'[broker]\nurl = "{valkey.url}"\n{SYNTHETIC}', port=free_port())
+        # The controller must not start a worker: the jobs are this benchmark's to lease.
+        unworked = SYNTHETIC.replace("_replicas = 1", "_replicas = 0")
+        home = Installation(folder, f'[broker]\nurl = "{valkey.url}"\n{unworked}', port=free_port())
         first = contextlib.ExitStack()
         server = first.enter_context(home.gateway())
         stack.enter_context(home.process("controller"))
@@ -195,7 +198,10 @@ async def _tell(broker: Broker, count: int, *, seconds: float, each_s: int) -> N
     await broker.start()
     try:
         leases: list[Lease] = []
+        late_s = time.monotonic() + LEASED_WITHIN_S
         while len(leases) < count:
+            if time.monotonic() > late_s:
+                raise RuntimeError(f"{len(leases)} of {count} jobs were leased in {LEASED_WITHIN_S:.0f} s")
             leases += await broker.lease(MODEL, WORKER, count, time.time())
         slots = [leases[first::10] for first in range(10)]  # one tenth of the jobs each fiftieth of a second
         rounds = round(seconds * each_s)
