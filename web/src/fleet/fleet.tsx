@@ -12,7 +12,7 @@ import { type Figures, figureName, said, saidReason, shown } from "../parts/said
 import { titleOf } from "../parts/title";
 import { Operate } from "./operate";
 import { Timeline } from "./timeline";
-import { type Used, usedBy, useWorkers, Workers } from "./workers";
+import { COLOURS, type Used, usedBy, useWorkers, Workers } from "./workers";
 
 const SPANS_S = { "1h": 3600, "6h": 21_600, "24h": 86_400 } as const;
 type Span = keyof typeof SPANS_S;
@@ -67,8 +67,6 @@ function Tile({ model, used, active, onChoose }: { model: Model; used: Used | nu
     </UnstyledButton>
   );
 }
-
-export const COLOURS = { ready: "teal", busy: "cyan", starting: "yellow", draining: "orange", unloaded: "gray", failing: "red" } as const;
 
 function Story({ model }: { model: Model }) {
   const { t } = useTranslation();

@@ -9,7 +9,8 @@ import { placeOf } from "../api/jobs";
 import { Ask } from "../parts/ask";
 import { tellFailure } from "../parts/failed";
 import { bytes, duration } from "../parts/format";
-import { COLOURS } from "./fleet";
+
+export const COLOURS = { ready: "teal", busy: "cyan", starting: "yellow", draining: "orange", unloaded: "gray", failing: "red" } as const;
 
 type Worker = Schemas["WorkerRow"];
 
