@@ -113,7 +113,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 PATIENCE_MS = 90_000  # a cold start of an engine on a busy machine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives an event loop runs here, which no test with a loop of its own can bear
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests of the page, with a microphone that hums."""
     from playwright.sync_api import expect, sync_playwright  # here, so that tests without a browser do not load it
