@@ -56,7 +56,7 @@ async def test_a_server_whose_dependencies_answer_is_ready(world: World) -> None
 
 async def test_an_engine_that_does_not_load_is_named_and_the_server_is_ready_all_the_same(world: World) -> None:
     await world.does_not_load("sketch")
-    reason = {"code": "load_failed", "message": "OSError: no device: 'x'"}
+    reason = {"code": "load_failed", "message": "OSError: no device: 'x'", "figures": {}}
     ready = await world.http.get("/readyz")
     assert (ready.status_code, ready.json()["not_loading"]) == (200, {"sketch": reason})
     figures = {item["name"]: item["live"] for item in (await world.http.get("/v1/models")).json()["data"]}
