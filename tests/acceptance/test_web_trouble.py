@@ -11,21 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from .conftest import Server, opened
+from .test_rollout import CONFIG as CANARY
 from .test_rollout import ENGINE
 
 pytestmark = [pytest.mark.xdist_group("web"), pytest.mark.timeout(300)]
-CONFIG = """
-[models.synthetic]
-engine = "synthetic"
-slots = 64
-batch = 64
-
-[models.synthetic.versions.2]
-engine = "failing:Failing"
-slots = 1
-batch = 1
-max_attempts = 1
-
+CONFIG = f"""
+{CANARY}
 [models.burst]
 engine = "synthetic"
 max_replicas = 3
