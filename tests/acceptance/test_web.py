@@ -5,6 +5,7 @@ Needs Chromium (Debian's `chromium`, or $CHROMIUM) and the built page; says so a
 
 from __future__ import annotations
 
+import base64
 import re
 import zipfile
 from pathlib import Path
@@ -237,3 +238,18 @@ def test_who_has_a_key_sees_and_keeps_results_of_their_tenant(browser: Browser, 
         start(page)
         until(page, "[...document.querySelectorAll('img[alt=After]')].some(image => image.naturalWidth === 512)")
         assert picture(saved(page, "^Result", tmp_path)).size == (512, 512)
+
+
+PASTE = """encoded => {
+  const bytes = Uint8Array.from(atob(encoded), letter => letter.charCodeAt(0));
+  const pasted = new DataTransfer();
+  pasted.items.add(new File([bytes], "from-the-clipboard.jpg", { type: "image/jpeg" }));
+  window.dispatchEvent(new ClipboardEvent("paste", { clipboardData: pasted }));
+}"""
+
+
+def test_a_pasted_picture_is_taken_as_a_dropped_one_is(page: Page) -> None:
+    choose(page, "Matting")
+    expect(page.get_by_text("from-the-clipboard.jpg")).to_have_count(0)
+    page.evaluate(PASTE, base64.b64encode((DATA / "portrait.jpg").read_bytes()).decode())
+    expect(page.get_by_text("from-the-clipboard.jpg").first).to_be_visible()
