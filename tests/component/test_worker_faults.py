@@ -373,7 +373,7 @@ async def test_a_cancelled_job_whose_batch_broke_is_not_run_again(tmp_path: Path
         first, broken, third = await world.submit_many(inputs)
         await world.until_running(first)
         await world.cancel(third)
-        await until(lambda: any(attempt.is_cancelled for attempt in world.worker._attempts._attempts.values()))
+        await until(lambda: any(attempt.is_cancelled for attempt in world.worker._attempts._books))
         gate.touch()
         assert (await world.outcome(third)).status is JobStatus.CANCELLED
         assert (await world.outcome(first)).status is JobStatus.COMPLETED
@@ -741,6 +741,6 @@ async def test_a_lease_that_is_lost_before_its_files_are_fetched_leaves_nothing_
         attempts = world.worker._attempts
         attempts.accept([lease])
         attempts.drop(lease.id)
-        await until(lambda: not attempts._tasks)
+        await until(lambda: not attempts._errands._tasks)
         assert (attempts.occupied, attempts.held()) == (0, [])
         gc.collect()  # a coroutine that nobody awaited complains here

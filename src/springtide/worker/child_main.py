@@ -30,7 +30,6 @@ from springtide.engines import signing
 from springtide.engines.catalog import check_license, load_engine
 from springtide.engines.protocol import Engine
 from springtide.runtime.lifeline import die_with
-from springtide.worker import preload
 from springtide.worker.child_desk import Desk
 from springtide.worker.child_lanes import Lanes
 from springtide.worker.child_runs import Groups
@@ -45,9 +44,9 @@ from springtide.worker.frames import (
     ToChild,
     Withdraw,
 )
+from springtide.worker.inherited import found, ignore_signal
 from springtide.worker.outbox import Outbox
 from springtide.worker.outcome import describe_load_failure
-from springtide.worker.preload import ignore_signal
 
 READ_BYTES = 1 << 18
 
@@ -145,7 +144,7 @@ class _EngineProcess:
         """What runs the loaded engine; None where it does not load, which the worker has been told."""
         started = time.monotonic()
         try:
-            engine_type = preload.found.get(order.engine_reference) or load_engine(order.engine_reference)
+            engine_type = found.get(order.engine_reference) or load_engine(order.engine_reference)
             engine = engine_type(order.settings, Path(order.weights_folder))
             check_license(engine, accepted=order.accept_non_commercial)
             _check_sharing(engine)

@@ -24,7 +24,7 @@ import msgspec
 
 from springtide.worker.child_entry import enter
 from springtide.worker.frames import MOST_TOGETHER, SharedRunning
-from springtide.worker.preload import VARIABLE
+from springtide.worker.inherited import PRELOAD
 from springtide.worker.tracker import pretend
 
 WARNINGS = "PYTHONWARNINGS"
@@ -51,7 +51,7 @@ def launch(engine_reference: str, theirs: socket.socket) -> Launched:
     process = context.Process(target=enter, args=(theirs, stderr, running), daemon=False)
     with theirs, stderr, _one_at_a_time, _no_main():
         before = os.environ.get(WARNINGS)
-        os.environ[VARIABLE] = json.dumps({"sys_path": sys.path, "engine": engine_reference})
+        os.environ[PRELOAD] = json.dumps({"sys_path": sys.path, "engine": engine_reference})
         os.environ[WARNINGS] = f"{before},{QUIET_TRACKER}" if before else QUIET_TRACKER
         try:
             pretend()
@@ -60,7 +60,7 @@ def launch(engine_reference: str, theirs: socket.socket) -> Launched:
             ours.close()
             raise
         finally:
-            del os.environ[VARIABLE]
+            del os.environ[PRELOAD]
             if before is None:
                 del os.environ[WARNINGS]
             else:

@@ -14,23 +14,14 @@ import os
 import signal
 import sys
 import warnings
-from types import FrameType
-from typing import TYPE_CHECKING, Any
 
 from springtide.runtime.memory import give_back
-
-if TYPE_CHECKING:
-    from springtide.engines.protocol import Engine
-
-VARIABLE = "SPRINGTIDE_PRELOAD"  # JSON: {"sys_path": [...], "engine": "reference"}
-
-
-found: dict[str, type[Engine[Any, Any]]] = {}  # by reference: looking an engine up by name costs 25 ms, once
+from springtide.worker.inherited import PRELOAD, found, ignore_signal
 
 
 def preload() -> None:
-    """Import what the engine named by `VARIABLE` wants to find imported."""
-    order = json.loads(os.environ.pop(VARIABLE, "null"))
+    """Import what the engine named by the variable `PRELOAD` wants to find imported."""
+    order = json.loads(os.environ.pop(PRELOAD, "null"))
     if not order:
         return
     # Ctrl-C and a service manager's SIGTERM go to every process of the group: only the worker may act on them. Handlers
@@ -51,10 +42,6 @@ def preload() -> None:
     gc.collect()
     give_back()
     gc.freeze()  # or the first collection in each child would touch, and so copy, every page they share
-
-
-def ignore_signal(number: int, frame: FrameType | None) -> None:
-    """What is done about signals meant for the worker: nothing."""
 
 
 preload()
