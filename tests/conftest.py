@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,12 @@ pytest.register_assert_rewrite("springtide.testing")
 # Where it is set, each of the hundreds of processes that tests start compiles all it imports anew: 1 s of processor.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell makes its background jobs, and nohup all, ignore these, and so would whatever tests start and send them to.
+# With a function of our own for them nothing changes here, and programs started from here begin with the usual ones.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 if TYPE_CHECKING:
     from springtide.testing.s3 import S3Server

@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-READY_S = 60.0
+READY_S = 180.0  # on a busy machine
 DATA = Path(__file__).parents[1] / "data"
 
 
@@ -44,7 +44,7 @@ class Server:
                 start_new_session=True,
             )
         self.url = self._wait()
-        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=300, trust_env=False)
 
     def _wait(self) -> str:
         note = self.folder / "data" / "server.json"
@@ -68,7 +68,7 @@ class Server:
             cwd=cwd or self.folder,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=300,
             stdin=subprocess.DEVNULL,
         )
 
@@ -80,7 +80,7 @@ class Server:
 
     def finished(self, job: str) -> dict[str, Any]:
         """The job once it has ended, by its own event stream."""
-        with self.http.stream("GET", f"/v1/jobs/{job}/events", timeout=150) as response:
+        with self.http.stream("GET", f"/v1/jobs/{job}/events", timeout=300) as response:
             for _ in response.iter_lines():
                 pass
         return dict(self.http.get(f"/v1/jobs/{job}").json())

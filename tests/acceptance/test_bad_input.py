@@ -13,7 +13,7 @@ from springtide.testing.media_makers import BAD_PICTURES, BAD_SOUNDS, ODD_PICTUR
 
 from .conftest import DATA, Server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("acceptance")
 
 
 @pytest.mark.parametrize("name", BAD_PICTURES)

@@ -16,7 +16,7 @@ from springtide.testing import media_makers as makers
 
 from .conftest import DATA, Server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("acceptance")
 
 PORTRAIT = DATA / "portrait.jpg"
 CONSENT = "The portrait is in the public domain; 本人同意。"

@@ -4,7 +4,6 @@ thirty lines that starts the containers of each PyTorchJob as processes."""
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import pytest
 from springtide.fleet.gangs import Runs
 from springtide.fleet.rights import as_triples, gang_rights
 from springtide.testing.kubernetes import KubernetesDouble, ThreadedDouble, threaded_double
+from springtide.testing.servers import free_port
 
 from .conftest import Server
 from .test_distributed import CONFIG, PROMPT
@@ -48,9 +48,7 @@ class Operator:
 
     def _run_job(self, name: str, replicas: dict[str, Any], uid: str) -> list[int]:
         roles = ["Master"] + ["Worker"] * replicas["Worker"]["replicas"]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
         codes: list[int] = []
         ranks: list[subprocess.Popen[bytes]] = []
         for rank, role in enumerate(roles):

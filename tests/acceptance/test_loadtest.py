@@ -31,7 +31,7 @@ def test_a_failover_on_a_server_of_its_own_loses_nothing_and_leaves_nothing_behi
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     told = json.loads(done.stdout)
     assert [one["kept"] for one in told["verdicts"]] == [True, True, False], done.stderr

@@ -15,7 +15,7 @@ from springtide.media.film import opened_film
 
 from .conftest import DATA, Server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("acceptance")
 
 MARK = {"model": "watermark", "inputs": {"image": {"$from": "cutout"}, "text": "Springtide", "size": 0.6}}
 

@@ -12,11 +12,11 @@ import pytest
 
 from .conftest import DATA, Server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("acceptance")
 
 
 def _again(server: Server, command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(shlex.split(command), env=server.env, capture_output=True, text=True, timeout=150)
+    return subprocess.run(shlex.split(command), env=server.env, capture_output=True, text=True, timeout=300)
 
 
 def test_a_poison_job_says_of_each_attempt_how_it_ended_and_crashes_again_by_itself(
@@ -45,7 +45,7 @@ def test_a_job_with_a_file_runs_again_without_the_server(server: Server, tmp_pat
     assert written.returncode == 0, written.stderr
     assert len(list((tmp_path / job / "files").iterdir())) == 1
     again = subprocess.run(
-        shlex.split(written.stdout), env=server.env, cwd=tmp_path, capture_output=True, text=True, timeout=150
+        shlex.split(written.stdout), env=server.env, cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert again.returncode == 0, again.stderr
     assert Path(json.loads(again.stdout)["cutout"]["path"]).stat().st_size > 1000

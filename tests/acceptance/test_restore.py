@@ -12,7 +12,7 @@ from springtide.testing import media_makers as makers
 
 from .conftest import DATA, Server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("acceptance")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from springtide.testing.servers import NoServer
 
 from .conftest import DATA, Server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("acceptance")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from springtide.testing.collector import Collector
 from springtide.testing.prometheus import PrometheusServer, prometheus_server
 from springtide.testing.servers import NoServer, free_port, valkey_server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.xdist_group("acceptance")
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yaml"
 CONFIG = """
 [models.synthetic]
@@ -57,7 +57,7 @@ class Installation:
         config = folder / "springtide.toml"
         config.write_text(CONFIG)
         self.log = folder / "log.txt"
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60, trust_env=False)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=300, trust_env=False)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SPRINGTIDE_")}
         self._environment = {
             **kept,

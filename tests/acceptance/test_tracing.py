@@ -14,7 +14,7 @@ from springtide.testing.media_makers import video_without_sound
 
 from .conftest import Server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.xdist_group("acceptance")
 CONFIG = """
 [models.thumbnail]
 engine = "thumbnail"

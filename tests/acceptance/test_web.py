@@ -21,7 +21,7 @@ from springtide.engines.samples import FOLDER as SAMPLES
 from .conftest import DATA, Server, opened, until
 from .web_steps import choose, give, more, saved, start
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]  # one server, and its engines start once
+pytestmark = pytest.mark.xdist_group("acceptance")  # one server, and its engines start once
 SMALL = 96  # px: a face of a few seconds' work less
 
 

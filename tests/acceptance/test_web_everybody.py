@@ -14,7 +14,7 @@ from springtide.gateway.web import PATHS
 from .conftest import Server, opened
 from .web_steps import tab_to
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]  # one server, and its engines start once
+pytestmark = pytest.mark.xdist_group("acceptance")  # one server, and its engines start once
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = {"width": 390, "height": 844}
 

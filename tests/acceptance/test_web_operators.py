@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from .conftest import Server
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]  # one server, and its engines start once
+pytestmark = pytest.mark.xdist_group("acceptance")  # one server, and its engines start once
 
 
 @pytest.fixture

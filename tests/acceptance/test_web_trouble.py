@@ -14,7 +14,7 @@ from .conftest import Server, opened
 from .test_rollout import CONFIG as CANARY
 from .test_rollout import ENGINE
 
-pytestmark = [pytest.mark.xdist_group("web"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("web")
 CONFIG = f"""
 {CANARY}
 [models.burst]

@@ -64,7 +64,7 @@ class World:
         await self.broker.enqueue(tickets, now_s)
 
     async def replicas(self, wanted: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.cluster.replicas() != wanted:
                 await asyncio.sleep(0.01)
 
@@ -118,7 +118,7 @@ async def test_where_keda_scales_it_is_told_and_the_scale_is_not_written(world: 
             wire.IsActiveResponse.FromString,
         )
         stream = ask(wire.ScaledObjectRef(name="m", namespace="default", scalerMetadata={"model": M}))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await world.submit(6)
             while not (await stream.read()).result:
                 pass  # nothing was wished before

@@ -24,7 +24,7 @@ Objects = dict[tuple[str, str], dict[str, Any]]
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([helm(), *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([helm(), *arguments], capture_output=True, text=True, timeout=300)
 
 
 def templated(values: Path, *arguments: str, namespace: str = "springtide") -> list[dict[str, Any]]:

@@ -296,11 +296,11 @@ def test_variables_of_this_machine_do_not_reach_the_cluster(monkeypatch: pytest.
 
 def test_the_command_writes_files_and_takes_away_what_is_not_wished_any_more(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "springtide", "deploy", "render", "-f", str(PRODUCTION), "-o", str(tmp_path / "m")]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     assert (tmp_path / "m" / "50-scaling.yaml").exists()
     (tmp_path / "m" / "notes.yaml").write_text("mine")
     told = subprocess.run(
-        [*command, "--set", "kubernetes.scaling=springtide"], check=True, capture_output=True, timeout=60, text=True
+        [*command, "--set", "kubernetes.scaling=springtide"], check=True, capture_output=True, timeout=300, text=True
     )
     assert not (tmp_path / "m" / "50-scaling.yaml").exists()
     assert (tmp_path / "m" / "notes.yaml").exists()

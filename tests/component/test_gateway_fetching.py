@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import AsyncGenerator
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from gateway_world import World, gateway_world, soon
-from web_servers import WebServer, answering, endless, silent, trickling, web_server
+from web_servers import Got, WebServer, answering, endless, silent, trickling, web_server
 
 from springtide.domain.ids import JobId
 from springtide.egress.client import Egress
@@ -117,9 +118,10 @@ async def test_a_redirect_to_the_inside_is_not_followed(world: World, web: WebSe
 
 
 async def test_a_body_that_never_ends_or_never_comes_leaves_nothing(tmp_path: Path, web: WebServer) -> None:
-    async with gateway_world(tmp_path, fetch_s=0.2) as world:
+    async with gateway_world(tmp_path) as world:
         web.reply = endless
         await refused(world, web.url(), "url_too_large", status=413)
+    async with gateway_world(tmp_path, fetch_s=0.2) as world:
         for reply in (trickling, silent):
             web.reply = reply
             await refused(world, web.url(), "url_timed_out")
@@ -174,14 +176,21 @@ async def test_a_batch_fetches_too_and_a_wrong_item_takes_no_other_along(world: 
 
 
 async def test_a_tenant_cannot_hold_the_gateway_with_slow_servers(tmp_path: Path, web: WebServer) -> None:
-    web.by_path["/slow"] = silent
-    async with gateway_world(tmp_path, max_tenant_fetches=1, fetch_s=0.5) as world:
+    enough = asyncio.Event()
+
+    async def slow_reply(got: Got, writer: asyncio.StreamWriter) -> None:
+        await enough.wait()
+        await answering(404)(got, writer)
+
+    web.by_path["/slow"] = slow_reply
+    async with gateway_world(tmp_path, max_tenant_fetches=1) as world:
         slow = await soon(submit(world, {"picture": web.url("/slow")}))
         await web.wait_for(1)
         busy = await submit(world, {"picture": web.url("/quick.png")})
         assert (busy.status_code, busy.json()["code"]) == (429, "too_many_fetches") and busy.headers["retry-after"]
         assert (await submit(world, {}, model="synthetic")).status_code == 202
-        assert (await slow).json()["code"] == "url_timed_out"
+        enough.set()
+        assert (await slow).json()["code"] == "url_bad_answer"
         assert (await submit(world, {"picture": web.url("/quick.png")})).status_code == 202
 
 

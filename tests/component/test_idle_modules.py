@@ -37,7 +37,7 @@ def test_what_gateway_up_and_worker_load_before_anybody_asks_for_anything(tmp_pa
             env={"SPRINGTIDE_CONFIG": str(file), "PYTHONPATH": ":".join(sys.path)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         loaded = set(done.stdout.split())

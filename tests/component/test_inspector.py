@@ -160,6 +160,7 @@ async def test_a_hang_is_cut(tmp_path: Path) -> None:
     with pytest.raises(BadMedia, match=r"within 0\.2 s") as caught:
         await service.inspect(order(tmp_path, "hang"), PICTURE)
     assert caught.value.code == "broken_media"
+    service._timeout_s = 60.0  # what is well may take its time on a busy machine
     assert await service.inspect(order(tmp_path, "ok"), PICTURE)
     await service.stop()
 

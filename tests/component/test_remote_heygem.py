@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import socket
 import urllib.error
 import wave
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from springtide.engines.remote.engine import Call
 from springtide.engines.remote.heygem import Heygem
 from springtide.media.film import FilmWriter, opened_film
 from springtide.testing import media_makers as makers
+from springtide.testing.servers import free_port
 
 CONSENT = "I am the person shown and heard."
 
@@ -109,24 +109,18 @@ def test_a_video_goes_as_it_is_and_the_label_is_on_the_result(
     assert int(first.max()) > 150, "the first frame was black: that is the label"
 
 
-def test_files_go_by_url_where_no_folder_is_shared(service: HeygemDouble, tmp_path: Path, free_port: int) -> None:
+def test_files_go_by_url_where_no_folder_is_shared(service: HeygemDouble, tmp_path: Path) -> None:
+    port = free_port()
     engine = engine_of(
-        service, lend_url=f"http://127.0.0.1:{free_port}", lend_bind="127.0.0.1", files_url=f"{service.url}/data"
+        service, lend_url=f"http://127.0.0.1:{port}", lend_bind="127.0.0.1", files_url=f"{service.url}/data"
     )
     output = run(engine, Line(tmp_path / "job"))
     assert output.frames == 25
     [order] = service.submitted
-    assert order["audio_url"].startswith(f"http://127.0.0.1:{free_port}/")
+    assert order["audio_url"].startswith(f"http://127.0.0.1:{port}/")
     assert len(order["audio_url"].split("/")[3]) == 32, "nobody can guess it"
     with pytest.raises(urllib.error.URLError):  # and after the end nobody is there
         service._read(order["audio_url"])
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 PASSING: dict[str, dict[str, list[str]]] = {

@@ -50,7 +50,7 @@ class InCluster:
 
     async def settle(self) -> None:
         """The fleet has acted, and seen what came of it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.fleet._acts or self.fleet._errands or not await self._has_seen_all():
                 await asyncio.sleep(0.002)
 

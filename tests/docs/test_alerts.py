@@ -175,16 +175,20 @@ def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() 
 
 def test_each_alert_fires_when_it_should_and_not_when_it_should_not(tmp_path: Path) -> None:
     promtool = _promtool()
-    (tmp_path / "alerts.yaml").write_text(json.dumps(groups()))
-    units = [
-        _unit(name, figures, case.minutes, fires=fires)
-        for name, case in CASES.items()
-        for figures, fires in ((case.fires, True), (case.quiet, False))
-    ]
-    told = {"rule_files": ["alerts.yaml"], "evaluation_interval": "1m", "tests": units}
-    (tmp_path / "tests.yaml").write_text(json.dumps(told))
-    done = subprocess.run([promtool, "test", "rules", "tests.yaml"], cwd=tmp_path, capture_output=True, timeout=120)
+    for name, case in CASES.items():
+        alone = {"groups": [{**group, "rules": _of(name, group["rules"])} for group in groups()["groups"]]}
+        (tmp_path / f"{name}.rules").write_text(json.dumps(alone))  # with all the others it takes ten times the time
+        units = [_unit(name, case.fires, case.minutes, fires=True), _unit(name, case.quiet, case.minutes, fires=False)]
+        told = {"rule_files": [f"{name}.rules"], "evaluation_interval": "1m", "tests": units}
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(told))
+    files = [f"{name}.yaml" for name in CASES]
+    done = subprocess.run([promtool, "test", "rules", *files], cwd=tmp_path, capture_output=True, timeout=500)
     assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
+
+
+def _of(name: str, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """That alert, and what is recorded for any."""
+    return [rule for rule in rules if rule.get("alert", name) == name]
 
 
 def test_the_rule_file_is_one_that_prometheus_reads() -> None:
@@ -245,7 +249,7 @@ def test_the_dashboards_expressions_are_promql(tmp_path: Path) -> None:
     ]
     rules = [{"record": f"q:{n}", "expr": query} for n, query in enumerate(queries)]
     (tmp_path / "queries.yaml").write_text(json.dumps({"groups": [{"name": "q", "rules": rules}]}))
-    done = subprocess.run([promtool, "check", "rules", "queries.yaml"], cwd=tmp_path, capture_output=True, timeout=60)
+    done = subprocess.run([promtool, "check", "rules", "queries.yaml"], cwd=tmp_path, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
 
 

@@ -81,7 +81,7 @@ def test_a_users_program_is_typed(tmp_path: Path) -> None:
     (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict", "include": ["program.py"]}')
     words = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=170)
+    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
 
     found = json.loads(done.stdout)["generalDiagnostics"]
     revealed = [one["message"].split('"')[-2] for one in found if one["severity"] == "information"]

@@ -17,7 +17,9 @@ import httpx
 import psutil
 import pytest
 
-DEADLINE_S = 90.0
+from .pausing import VARIABLE
+
+DEADLINE_S = 240.0  # of a condition that always comes: only a busy machine, or a defect, takes so long
 CONFIG = """
 [server]
 port = 0
@@ -90,19 +92,19 @@ class World:
         accepted: list[str] = []
         for _ in range(count):
             body = {"model": "synthetic", "inputs": {"seconds": seconds, "steps": 5}}
-            response = httpx.post(f"{self.url}/v1/jobs", json=body, timeout=10)
+            response = httpx.post(f"{self.url}/v1/jobs", json=body, timeout=60)
             assert response.status_code == 202, response.text
             accepted.append(response.json()["id"])
         return accepted
 
     def statuses(self) -> dict[str, str]:
         """Every job on record with its state, read from the ledger's own file."""
-        with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=10)) as connection:
+        with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=60)) as connection:
             return dict(connection.execute("SELECT id, status FROM jobs").fetchall())
 
     def attempts(self) -> dict[str, int]:
         """The number of the last attempt of every job, as far as it is on record."""
-        with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=10)) as connection:
+        with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=60)) as connection:
             return dict(connection.execute("SELECT id, attempt FROM jobs").fetchall())
 
     def done(self) -> int:
@@ -125,6 +127,17 @@ class World:
             with contextlib.suppress(psutil.NoSuchProcess):
                 found += [process for process in [root, *root.children(recursive=True)] if _role(process) == role]
         return found
+
+    def one(self, role: str) -> psutil.Process:
+        """A process of that role, as soon as there is one."""
+        found: list[psutil.Process] = []
+
+        def is_there() -> bool:
+            found[:] = self.find(role)
+            return bool(found)
+
+        self.wait_for(is_there, f"a {role}")
+        return found[0]
 
     def everything(self) -> list[psutil.Process]:
         found: list[psutil.Process] = []
@@ -151,20 +164,20 @@ class World:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         for process in self.started:
-            process._popen.wait(10)
+            process._popen.wait(60)
         self.log.close()
 
 
 def _role(process: psutil.Process) -> str:
     try:
         command = process.cmdline()
-    except psutil.Error:
+        words = " ".join(command)
+        if "-m springtide" in words:
+            return command[command.index("springtide") + 1]
+        if "forkserver" in words and any("forkserver" in " ".join(parent.cmdline()) for parent in process.parents()):
+            return "child"
+    except psutil.Error:  # of it, or of a parent
         return "gone"
-    words = " ".join(command)
-    if "-m springtide" in words:
-        return command[command.index("springtide") + 1]
-    if "forkserver" in words and any("forkserver" in " ".join(parent.cmdline()) for parent in process.parents()):
-        return "child"
     return "other"
 
 
@@ -175,10 +188,21 @@ def world(tmp_path: Path) -> Iterator[World]:
     one.close()
 
 
+@pytest.fixture
+def pause(world: World, tmp_path: Path) -> Path:
+    """While it is there no run gets to its end: whoever removes it knows what was done before."""
+    world.config.write_text(world.config.read_text().replace('engine = "synthetic"', 'engine = "pausing:Pausing"'))
+    path = tmp_path / "pause"
+    path.touch()
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    world.environment |= {"PYTHONPATH": paths, VARIABLE: str(path)}
+    return path
+
+
 def kill(process: psutil.Process) -> None:
-    process.send_signal(signal.SIGKILL)
-    with contextlib.suppress(psutil.TimeoutExpired):
-        process.wait(10)
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
 
 
 def is_alive(process: psutil.Process) -> bool:

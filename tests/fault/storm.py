@@ -126,8 +126,7 @@ class Storm(World):
         """The process of a role; "child" is an engine's process, "gateway" and "worker" may be children of `up`."""
         if name in self._roles:
             return self._roles[name]
-        self.wait_for(lambda: bool(self.find(name)), f"a {name}")
-        return self.find(name)[0]
+        return self.one(name)
 
     def wait_until_ended(self, count: int) -> None:
         self.wait_for(lambda: self._ended() >= count, f"{count} jobs to end")
@@ -290,13 +289,13 @@ class EmbeddedStorm(Storm):
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         try:
-            with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=10)) as connection:
+            with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=60)) as connection:
                 return connection.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
             raise OSError(str(error)) from error
 
     def watch_ends(self) -> None:
-        with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=10)) as connection:
+        with contextlib.closing(sqlite3.connect(self.data / "springtide.db", timeout=60)) as connection:
             connection.executescript(WATCH_SQLITE)
 
 

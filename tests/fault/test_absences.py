@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -11,11 +12,9 @@ import httpx
 import pytest
 
 from springtide.domain.lease import LEASE_TTL_S
-from springtide.testing.servers import NoServer, ValkeyServer, valkey_server
+from springtide.testing.servers import NoServer, ValkeyServer, free_port, valkey_server
 
 from .conftest import World, is_alive, kill
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_started_while_the_broker_is_down_everything_works_once_it_is_there(
     started = [world.start(*command.split()) for command in commands]
     world.wait_ready()
     accepted = world.submit(2)  # on record: the queue will hear of them
-    ready = httpx.get(f"{world.url}/readyz", timeout=10)
+    ready = httpx.get(f"{world.url}/readyz", timeout=60)
     assert (ready.status_code, ready.json()["broker"]) == (503, "unavailable")
     world.wait_for(lambda: world.whole_log().count("the broker is not there yet") >= len(started), "all to say so")
     server.start()
@@ -82,24 +81,21 @@ def test_told_to_stop_while_the_broker_is_down_they_stop(world: World, server: V
 
 
 def test_a_gateway_that_cannot_come_back_for_long_interrupts_nothing(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    up = world.start("up", "--port", str(port))
-    world.wait_ready()
-    [running] = world.submit(1, seconds=25)
-    world.wait_for(lambda: world.attempts() == {running: 1}, "the start to be on record")
-    [gateway] = world.find("gateway")
-    with socket.socket() as squatter:
-        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kill(gateway)
-        squatter.bind(("127.0.0.1", port))
-        squatter.listen()
-        time.sleep(LEASE_TTL_S + 5)
-        assert is_alive(up)
-    world.wait_until_done(1)
-    assert world.attempts() == {running: 1}
-    assert "Address already in use" in world.whole_log()
-    assert "lease lost" not in world.whole_log()
-    world.close()
+    port = free_port()
+    with contextlib.closing(World(tmp_path)) as world:
+        up = world.start("up", "--port", str(port))
+        world.wait_ready()
+        [running] = world.submit(1, seconds=25)
+        world.wait_for(lambda: world.attempts() == {running: 1}, "the start to be on record")
+        gateway = world.one("gateway")
+        with socket.socket() as squatter:
+            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kill(gateway)
+            squatter.bind(("127.0.0.1", port))
+            squatter.listen()
+            time.sleep(LEASE_TTL_S + 5)
+            assert is_alive(up)
+        world.wait_until_done(1)
+        assert world.attempts() == {running: 1}
+        assert "Address already in use" in world.whole_log()
+        assert "lease lost" not in world.whole_log()

@@ -68,7 +68,7 @@ def test_jobs_of_engines_that_never_load_end_with_the_reason_and_say_it_meanwhil
     assert reasons[-1]["code"] == "engine_not_loading"
     assert "RuntimeError: no such device" in reasons[-1]["message"]
     assert str(broken.config.parent) not in json.dumps(told)
-    ready = httpx.get(f"{broken.url}/readyz", timeout=10)
+    ready = httpx.get(f"{broken.url}/readyz", timeout=60)
     assert (ready.status_code, ready.json()["not_loading"]["raising"]["code"]) == (200, "load_failed")
     assert _story(broken, exiting)[-1][0] == "failed"
     for job, message in ((raising, "RuntimeError: no such device"), (exiting, "exit code 3 while it loaded")):
@@ -89,19 +89,19 @@ def test_a_job_whose_model_was_taken_out_says_so_after_the_restart_and_can_be_ca
     broken.config.write_text(broken.config.read_text().partition("[models.parked]")[0])
     broken.up()
     assert _job(broken, job)["waiting"]["code"] == "model_removed"
-    answer = httpx.post(f"{broken.url}/v1/jobs/{job}/cancel", timeout=10)
+    answer = httpx.post(f"{broken.url}/v1/jobs/{job}/cancel", timeout=60)
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
     assert _story(broken, job)[-1][0] == "cancelled"
 
 
 def _submit(world: World, model: str) -> str:
-    answer = httpx.post(f"{world.url}/v1/jobs", json={"model": model}, timeout=10)
+    answer = httpx.post(f"{world.url}/v1/jobs", json={"model": model}, timeout=60)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
 
 def _job(world: World, job: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{world.url}/v1/jobs/{job}", timeout=10).json())
+    return dict(httpx.get(f"{world.url}/v1/jobs/{job}", timeout=60).json())
 
 
 def _story(world: World, job: str) -> list[tuple[str, dict[str, Any]]]:

@@ -11,7 +11,6 @@ from springtide.testing.servers import NoServer, ValkeyServer, valkey_server
 
 from .conftest import World, kill
 
-pytestmark = pytest.mark.timeout(300)
 JOBS = 20
 
 
@@ -39,8 +38,7 @@ def roles(tmp_path: Path, server: ValkeyServer) -> Iterator[World]:
 def test_a_killed_role_loses_no_job(roles: World, victim: str) -> None:
     accepted = roles.submit(JOBS)
     roles.wait_until_done(5)
-    roles.wait_for(lambda: bool(roles.find(victim)), f"a {victim}")
-    kill(roles.find(victim)[0])
+    kill(roles.one(victim))
     if victim in {"gateway", "controller"}:
         roles.start(victim)
     roles.wait_until_done(JOBS)

@@ -16,7 +16,6 @@ from springtide.testing.servers import NoServer, valkey_server
 
 from .conftest import World, kill
 
-pytestmark = pytest.mark.timeout(300)
 JOBS = 300  # more than a page of those that are moved together
 CANARY = """
 [models.synthetic.versions.2]
@@ -62,7 +61,7 @@ def submit(client: httpx.Client, url: str) -> tuple[str, str]:
 
 
 def on_version(world: World, version: str) -> int:
-    with contextlib.closing(sqlite3.connect(world.data / "springtide.db", timeout=10)) as connection:
+    with contextlib.closing(sqlite3.connect(world.data / "springtide.db", timeout=60)) as connection:
         query = "SELECT count(*) FROM jobs WHERE model_version = ?"
         return int(connection.execute(query, (version,)).fetchone()[0])
 
@@ -73,7 +72,7 @@ def test_kills_while_the_jobs_of_an_aborted_version_move_lose_none(world: World,
     first = str(world.url)
     second = second_gateway(world, tmp_path / "second")
     accepted: list[str] = []
-    with httpx.Client(timeout=20) as client:
+    with httpx.Client(timeout=60) as client:
 
         def follows(url: str, version: str) -> bool:
             job, went_to = submit(client, url)
@@ -99,6 +98,6 @@ def test_kills_while_the_jobs_of_an_aborted_version_move_lose_none(world: World,
     world.wait_until_done(len(accepted))
     world.assert_each_completed_once(accepted)
     assert on_version(world, "2") == 0
-    told = httpx.get(f"{second}/v1/jobs/{accepted[JOBS // 2]}/explain", timeout=10).json()
+    told = httpx.get(f"{second}/v1/jobs/{accepted[JOBS // 2]}/explain", timeout=60).json()
     [one] = [each for each in told["reasons"] if each["code"] == "rollout_aborted"]
     assert "aborted (a test)" in one["message"]

@@ -17,7 +17,7 @@ from springtide.testing.servers import NoServer, ValkeyServer, valkey_server
 from .conftest import kill
 from .storm import JOBS, EmbeddedStorm, FilesStorm, ServersStorm, frozen, small_disk
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

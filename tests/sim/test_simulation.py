@@ -49,11 +49,11 @@ def test_the_same_seed_gives_the_same_run_in_another_process(tmp_path: Path) -> 
     traces: list[bytes] = []
     for hash_seed in "1", "2":  # sets of text in another order
         path = tmp_path / hash_seed
-        command = [sys.executable, "-m", "springtide.sim", "--seed", "7", "--hours", "0.1", "--trace", str(path)]
+        command = [sys.executable, "-m", "springtide.sim", "--seed", "7", "--hours", "0.05", "--trace", str(path)]
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True, stdout=subprocess.DEVNULL)
         traces.append(path.read_bytes())
     assert traces[0] == traces[1]
-    assert traces[0].count(b"\n") > 500
+    assert traces[0].count(b"\n") > 400
 
 
 def test_another_seed_gives_another_run() -> None:

@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Generator
@@ -215,10 +216,20 @@ def find_valkey() -> str:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on, and that is ours as long as this process lives.
+
+    On Linux a socket stays bound to it, so that no other program is given it, neither to listen on nor for a connection
+    out: not before its server listens, not while that is down. Servers that set SO_REUSEADDR, as servers do, may listen
+    on it again and again. Elsewhere it is free at this moment, and no more."""
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind(("127.0.0.1", 0))
+    port = int(keeper.getsockname()[1])
+    if sys.platform == "linux":
+        keeper.detach()
+    else:
+        keeper.close()
+    return port
 
 
 def _command(*words: str) -> bytes:
