@@ -14,9 +14,10 @@ from springtide.domain.job import Job, JobError
 from springtide.domain.lease import Completion
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World]:
+@pytest.fixture(params=[False, True], ids=["one of several recorders", "the only recorder"])
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncGenerator[World]:
     async with gateway_world(tmp_path) as made:
+        made.services.ends.are_all = request.param
         yield made
 
 
@@ -67,7 +68,41 @@ async def test_only_what_made_the_end_on_record_is_told(world: World) -> None:
     assert await broker.complete(lease.model, lease.worker, [done], world.services.clock.now_s()) == [True]
     [job] = await ledger.get([lease.id])
     assert job is not None
-    with world.services.ends.listening(job) as heard:
-        await ledger.record(await broker.read_outcomes(10))  # another recorder was first
-        await world.record()
-        assert heard.job() is None
+    heard = world.services.ends.listen(job)
+    await ledger.record(await broker.read_outcomes(10))  # another recorder was first
+    await world.record()
+    assert heard.job() is None
+    world.services.ends.leave(heard)
+
+
+async def test_a_wait_for_a_new_job_hears_that_it_was_cancelled(world: World) -> None:
+    asked = world.http.post("/v1/jobs", json={"model": "synthetic"}, headers={"prefer": "wait=10"})
+    posting = asyncio.create_task(asked)
+    while not (listed := (await world.http.get("/v1/jobs")).json()["data"]):
+        await asyncio.sleep(0)
+    await world.http.post(f"/v1/jobs/{listed[0]['id']}/cancel")
+    await world.record()
+    answer = await posting
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+
+
+async def test_who_repeats_a_request_hears_of_an_end_that_was_told_before(world: World) -> None:
+    headers = {"prefer": "wait=10", "idempotency-key": "k"}
+    job = (await world.http.post("/v1/jobs", json={"model": "synthetic"}, headers={"idempotency-key": "k"})).json()
+    ledger_insert = world.services.ledger.insert
+
+    async def insert(jobs: Any) -> Any:
+        found = await ledger_insert(jobs)
+        lease = await world.lease()
+        await world.complete(lease, {})  # between the look at the record and the wait
+        return found
+
+    world.services.ledger.insert = insert  # type: ignore[method-assign] - for this test's own ledger
+    answer = await world.http.post("/v1/jobs", json={"model": "synthetic"}, headers=headers)
+    assert (answer.status_code, answer.json()["id"], answer.json()["status"]) == (200, job["id"], "completed")
+
+
+async def test_a_wait_that_is_over_answers_with_the_job_as_it_is(world: World) -> None:
+    headers = {"prefer": "wait=1"}
+    answer = await world.http.post("/v1/jobs", json={"model": "synthetic"}, headers=headers)
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")

@@ -81,7 +81,8 @@ async def run_gateway(
     from springtide.gateway.server import serve
     from springtide.telemetry.metrics import Metrics
 
-    clock, ends, closing = SystemClock(), HeardEnds(), stop if parted is None else parted
+    clock, closing = SystemClock(), stop if parted is None else parted
+    ends = HeardEnds(are_all=build.is_embedded(config))
     metrics = Metrics()
     folder.make(config.server.data_dir)
     set_up_logging("gateway", build.telemetry(config))

@@ -11,6 +11,7 @@ visitor's own machine, neither by a request of its own (`Origin`) nor by a name 
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -65,6 +66,7 @@ class Access:
         self._clock = clock
         self._keyless = keyless
         self._callers: dict[str, tuple[ApiKey, Caller]] = {}
+        self._keyless_caller: Caller | None = None  # the last one
 
     def admit(self, scope: Any, needed: Scope) -> Caller:
         """Let a request through that needs this, and count it. Raises Unauthorized, Forbidden, Refused."""
@@ -109,10 +111,13 @@ class Access:
                 "`springtide keys create`."
             )
         tenant = self._tenancy.of(headers)
-        if self._keyless is Keyless.USUAL:
-            return Caller(tenant=tenant, scopes=USUAL_SCOPES)
-        _check_local(headers)
-        return Caller(tenant=tenant, scopes=ALL_SCOPES)
+        if self._keyless is Keyless.LOCAL:
+            _check_local(headers)
+        last = self._keyless_caller
+        if last is None or last.tenant is not tenant:
+            scopes = ALL_SCOPES if self._keyless is Keyless.LOCAL else USUAL_SCOPES
+            last = self._keyless_caller = Caller(tenant=tenant, scopes=scopes)
+        return last
 
     def _holder(self, sent: bytes) -> Caller:
         key = self.keyring.find(sent)
@@ -162,13 +167,18 @@ def _wrong_key() -> Unauthorized:
 def _check_local(headers: RawHeaders) -> None:
     for name, value in headers:
         if name == b"host":
-            if _LOOPBACK.fullmatch(value.decode("latin-1")) is None:
+            if not _is_loopback(value):
                 raise _not_local(f"it was called {value.decode('latin-1')[:64]!r}")
         elif name == b"origin":
             if _LOOPBACK.fullmatch(urlsplit(value.decode("latin-1")).netloc) is None:
                 raise _not_local("the request comes from a page elsewhere")
         elif name in _FORWARDED:
             raise _not_local("the request came through a proxy")
+
+
+@functools.lru_cache(maxsize=64)  # a machine has few names
+def _is_loopback(host: bytes) -> bool:
+    return _LOOPBACK.fullmatch(host.decode("latin-1")) is not None
 
 
 def _not_local(why: str) -> Unauthorized:

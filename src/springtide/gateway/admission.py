@@ -77,8 +77,10 @@ class Admission:
 
     async def check(self, model: ModelName, tenant: Tenant, *, look_again: bool = True) -> None:
         """Raises Refused (queue_full) where a job may not wait now. look_again: not without newer figures."""
-        queue = self._queues.setdefault(model, _Queue())
-        queue.see(await self._outlook.view(model))
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = _Queue()
+        queue.see(self._outlook.fresh(model) or await self._outlook.view(model))
         refusal = self._refusal(queue, model, tenant)
         if refusal is not None and look_again:
             queue.see(await self._outlook.look_again(model))

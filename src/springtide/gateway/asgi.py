@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 from litestar import Litestar, Request
@@ -94,11 +94,11 @@ class Application(Litestar):
     async def _answer(self, function: ShortHandler, needed: Permission, *, scope: Any, receive: Any, send: Any) -> None:
         scope["app"] = scope["litestar_app"] = self
         scope["path_template"] = scope["path"]
-        request: AnyRequest = Request(scope, receive, send)
         try:
             self._access.admit(scope, needed)
-            answer = await function(request)
+            answer = await function(cast("AnyRequest", _Brief(self, receive, scope)))
         except Exception as error:
+            request: AnyRequest = Request(scope, receive, send)
             handler: Any = next(self.exception_handlers[kind] for kind in type(error).__mro__ if kind in self._handled)
             answer = handler(request, error).to_asgi_response(app=None, request=request)
         start: Any = {"type": "http.response.start", "status": answer.status_code, "headers": answer.encode_headers()}
@@ -120,6 +120,14 @@ class Application(Litestar):
     @functools.cached_property
     def _handled(self) -> frozenset[Any]:
         return frozenset(self.exception_handlers)
+
+
+class _Brief(NamedTuple):
+    """As much of a request as the short way's routes ask for: to make all of it takes two microseconds."""
+
+    app: Litestar
+    receive: Receive
+    scope: Any
 
 
 async def _answer_head(app: Any, scope: Scope, receive: Receive, send: Send) -> None:

@@ -81,6 +81,7 @@ def checked_key(text: str) -> str:
     return text
 
 
+@functools.lru_cache(maxsize=64)  # a client asks the same each time
 def wait_preference(value: str | None, *, max_wait_s: float) -> float:
     """Seconds from `Prefer: wait=N` (RFC 7240), at most `max_wait_s`; 0 where none is asked for."""
     if not value:
@@ -97,12 +98,14 @@ def traceparent(value: str | None) -> str | None:
     return value if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
+@functools.lru_cache(maxsize=64)
 def media_type(value: str | None) -> str | None:
     """The bare media type of a `Content-Type`, lower case; None where it is missing or no media type."""
     bare = (value or "").split(";", 1)[0].strip()
     return bare.lower() if _MEDIA_TYPE.fullmatch(bare) else None
 
 
+@functools.lru_cache(maxsize=64)
 def base_url(host: str | None, scheme: str) -> str:
     """What the client called us by, to build URLs it can use; empty (URLs become paths) where Host is not a host."""
     return f"{scheme}://{host}" if host and _HOST.fullmatch(host) else ""

@@ -69,26 +69,31 @@ class Live:
                 first.append(terminal_event(job, first[-1].seq if first else after))
         return self._lines(job, after, first)
 
-    async def wait(self, job: Job, wait_s: float) -> Job:
-        """The job as recorded once it has ended, or as it is on record after `wait_s`."""
-        with self._ends.listening(job) as heard:
-            return await self._wait(job, wait_s, heard)
+    async def wait(self, job: Job, wait_s: float, *, is_new: bool = False) -> Job:
+        """The job as recorded once it has ended, or as it is on record after `wait_s`. is_new: it was queued just now,
+        without a turn for others since."""
+        heard = self._ends.listen(job)
+        try:
+            return await self._wait(job, wait_s, heard, is_new=is_new)
+        finally:
+            self._ends.leave(heard)
 
-    async def _wait(self, job: Job, wait_s: float, heard: HeardEnd) -> Job:
+    async def _wait(self, job: Job, wait_s: float, heard: HeardEnd, *, is_new: bool) -> Job:
         now_s = self._clock.monotonic_s()
         look_every_s = self._keep_alive_s if job.unit is None else self._explain_after_s  # it may change its queue
         ends_s, look_s = now_s + wait_s, now_s + look_every_s
+        # An older job may have ended before anybody listened; the end of a pipeline is the conductor's.
+        is_told_here = self._ends.are_all and is_new and job.plan is None
         after: str | None = None
         while not job.status.is_terminal and now_s < ends_s and not self._closing.is_set():
             turn_s = min(ends_s - now_s, PAUSE_S)  # short turns instead of a task that watches for the server's close
-            try:
-                events = await self._broker.read_events(_ref(job), after, wait_s=turn_s, to_end=True)
-            except (Unavailable, OutcomeUnknown) as error:
-                log.debug("no live events of %s: %s", job.id, error)
-                events = []
+            if is_told_here:
+                has_ended = await heard.told(turn_s)
+            else:
+                events = await self._read_to_end(job, after, turn_s)
+                has_ended, after = _has_end(events), events[-1].seq if events else after
             before_s, now_s = now_s, self._clock.monotonic_s()
-            if not _has_end(events):
-                after = events[-1].seq if events else after
+            if not has_ended:
                 if now_s - before_s < turn_s / 2:  # nobody to wait with
                     await self._clock.sleep(turn_s)
                     now_s = self._clock.monotonic_s()
@@ -99,6 +104,13 @@ class Live:
                 [fresh] = await self._ledger.get([job.id])
             job, look_s = fresh or job, now_s + look_every_s
         return job
+
+    async def _read_to_end(self, job: Job, after: str | None, wait_s: float) -> list[LiveEvent]:
+        try:
+            return await self._broker.read_events(_ref(job), after, wait_s=wait_s, to_end=True)
+        except (Unavailable, OutcomeUnknown) as error:
+            log.debug("no live events of %s: %s", job.id, error)
+            return []
 
     async def _lines(self, job: Job, after: str | None, first: list[LiveEvent]) -> AsyncIterator[bytes]:
         self.streams += 1

@@ -61,6 +61,10 @@ class Outlook:
                     await self._ask()
         return self._views.get(model)
 
+    def fresh(self, model: ModelName) -> QueueView | None:
+        """The same where it is known without asking: every submit wants it."""
+        return self._views.get(model) if self._is_fresh() else None
+
     async def look_again(self, model: ModelName) -> QueueView | None:
         """The queue as it is from now on: asked anew, once for all who want to know at the same time."""
         asks = self._asks

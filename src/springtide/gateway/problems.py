@@ -96,7 +96,11 @@ def request_id(scope: Scope) -> str:
     state: dict[str, Any] = scope["state"]
     known = state.get("request_id")
     if known is None:
-        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        sent = ""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                sent = value.decode("latin-1")
+                break
         known = sent if _REQUEST_ID.fullmatch(sent) else new_request_id()
         state["request_id"] = known
     return known

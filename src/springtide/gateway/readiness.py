@@ -9,7 +9,7 @@ import logging
 import math
 import statistics
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,7 +23,7 @@ from springtide.gateway.services import ServedModel
 from springtide.ledger.history import FleetHistory, Memory, cost_memory, eta_memory, features_memory, starts_memory
 from springtide.policy.cost import Z90, CostMemory, Prediction, middle_s, predict
 from springtide.policy.elastic.view import memory_of
-from springtide.policy.eta import Band, Calibration, Place, band_of, foretell, start
+from springtide.policy.eta import Band, Calibration, Place, band_of, lay_out, start
 
 log = logging.getLogger(__name__)
 READ_EVERY_S = 10.0  # what was learnt changes by the run of a job, not by the second
@@ -57,6 +57,14 @@ class _Tail(msgspec.Struct, frozen=True):
     lanes: int  # workers that are up
 
 
+class _Run(NamedTuple):
+    """What was learnt, and what it says of a job predicted like this."""
+
+    costs: CostMemory
+    predicted_s: float
+    prediction: Prediction
+
+
 class Readiness:
     """When jobs will be ready."""
 
@@ -70,6 +78,7 @@ class Readiness:
         self._starts_s: dict[ModelName, float] = {}
         self._read_at_s = float("-inf")
         self._tails: dict[ModelName, _Tail] = {}
+        self._runs: dict[ModelName, _Run] = {}  # asked for last
 
     async def refresh(self) -> None:
         """Read again what may have changed since the last time."""
@@ -104,7 +113,11 @@ class Readiness:
 
     def run(self, model: ModelName, predicted_s: float) -> Prediction:
         """Run seconds of a job that was queued with this figure, whatever has been learnt since."""
-        return predict(self._costs.get(model, _NOTHING), {}, predicted_s)
+        costs = self._costs.get(model, _NOTHING)
+        known = self._runs.get(model)
+        if known is None or known.costs is not costs or known.predicted_s != predicted_s:
+            known = self._runs[model] = _Run(costs, predicted_s, predict(costs, {}, predicted_s))
+        return known.prediction
 
     def promise(self, view: QueueView, job: Job, *, entered: int) -> Foretold:
         """What is foretold of a job that comes now, to be kept with it. entered: jobs that came since the view."""
@@ -114,13 +127,13 @@ class Readiness:
             return msgspec.structs.replace(foretold, done_s=None)
         run = self.run(view.model, job.predicted_s)
         behind = max(0, entered - tail.free) * run.median_s / tail.lanes  # spread evenly over who is there
-        band = self._band(view.model, tail.start_s + behind, run)
+        laid = lay_out(tail.start_s + behind, run.median_s, run.p90_s)
         return Foretold(
             estimate_s=foretold.estimate_s,
             features=foretold.features,
-            done_s=round(band.middle_s, 3),
-            spread=round(band.spread, 4),
-            waits=band.waits,
+            done_s=round(laid.middle_s, 3),
+            spread=round(laid.spread, 4),
+            waits=laid.waits,
         )
 
     def of_promised(self, model: ModelName, foretold: Foretold) -> Eta | None:
@@ -157,9 +170,8 @@ class Readiness:
         return None if start_s is None else _eta(self._band(view.model, start_s, self.run(view.model, estimate_s)))
 
     def _band(self, model: ModelName, start_s: float, run: Prediction) -> Band:
-        free = Place(loading_left_s=(start_s,)) if start_s > 0 else Place(idle=1)
-        place = msgspec.structs.replace(free, run_s=run.median_s, run_p90_s=run.p90_s)
-        return foretell(place, self._calibrations.get(model))
+        laid = lay_out(start_s, run.median_s, run.p90_s)
+        return band_of(laid.middle_s, laid.spread, waits=laid.waits, calibration=self._calibrations.get(model))
 
     def of_running(self, model: ModelName, estimate_s: float, elapsed_s: float, fraction: float | None) -> Eta:
         """The same for one that runs."""

@@ -120,12 +120,12 @@ def _request(request: AnyRequest, headers: Headers, raw: dict[str, Any], *, erro
 async def answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: float) -> ASGIResponse:
     """What a client is told of a job that was taken in, or had been before; with `wait_s` once it has ended."""
     job = inserted.job
-    headers = {"location": job_url(job, base)}
+    headers = [(b"location", job_url(job, base).encode("latin-1"))]
     if not inserted.is_new:
-        headers["idempotency-replayed"] = "true"
+        headers.append((b"idempotency-replayed", b"true"))
     if wait_s > 0:
-        headers["preference-applied"] = f"wait={wait_s:.0f}"
-        job = await gateway.live.wait(job, wait_s)
+        headers.append((b"preference-applied", b"wait=%.0f" % wait_s))
+        job = await gateway.live.wait(job, wait_s, is_new=inserted.is_new)
         if job.status.is_terminal:
             standing = Standing(job=job) if job.plan is None else await gateway.standings.one(job)
             view = standing_view(standing, base, gateway.links)
@@ -137,7 +137,7 @@ async def answer(gateway: Gateway, inserted: Inserted, *, base: str, wait_s: flo
     return _encoded(accepted_view(job, base, eta=eta), 202, headers)
 
 
-def _encoded(view: AcceptedView, status: int, headers: dict[str, str]) -> ASGIResponse:
+def _encoded(view: AcceptedView, status: int, headers: list[tuple[bytes, bytes]]) -> ASGIResponse:
     return _Encoded(_encoder.encode(view), status, headers)
 
 
@@ -147,9 +147,8 @@ class _Encoded(ASGIResponse):
 
     __slots__ = ()
 
-    def __init__(self, body: bytes, status: int, headers: dict[str, str]) -> None:
-        sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        sent += [_JSON, (b"content-length", b"%d" % len(body))]
+    def __init__(self, body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        sent = [*headers, _JSON, (b"content-length", b"%d" % len(body))]
         self.headers = MutableScopeHeaders({"headers": sent})  # type: ignore[typeddict-item] - it reads no other key
         self.body, self.content_length, self.status_code = body, len(body), status
         self.background, self.encoding, self.is_head_response = None, "utf-8", False

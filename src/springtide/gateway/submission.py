@@ -24,14 +24,14 @@ from springtide.domain.errors import (
     Unavailable,
 )
 from springtide.domain.ids import DEFAULT_TENANT, BlobId, JobId, ModelName, parted
-from springtide.domain.job import BlobRef, Job, JobStatus, Plan, PlanStep, Priority
+from springtide.domain.job import BlobRef, Foretold, Job, JobStatus, Plan, PlanStep, Priority
 from springtide.domain.lease import Ticket
 from springtide.domain.tenant import Tenant
 from springtide.domain.tickets import ticket_of
 from springtide.engines.binding import bind
 from springtide.gateway.admission import Admission
 from springtide.gateway.envelope import FieldErrors, NextStep
-from springtide.gateway.estimates import DEFAULT_RUN_S, foretold
+from springtide.gateway.estimates import foretold
 from springtide.gateway.fingerprints import fingerprint
 from springtide.gateway.intake import Intake, named_blobs, take_in
 from springtide.gateway.outlook import Outlook
@@ -107,11 +107,8 @@ class Submission:
             tenant = request.tenant.id
             intake = await take_in(self._services, named, fresh=request.files, tenant=tenant)
         bound, inputs = _bind(served, request, intake)
-        job = self._job(routed, request, inputs, files=_refs_in_order(named, intake))
-        told = foretold(served, bound)
-        predicted_s = self._outlook.predicted_s(served.queue, told)
-        job = msgspec.structs.replace(job, predicted_s=predicted_s, foretold=told)
-        fresh = frozenset(ref.id for ref in job.input_files if ref.id in request.files)
+        job = self._job(routed, request, inputs, files=_refs_in_order(named, intake), told=foretold(served, bound))
+        fresh = frozenset([ref.id for ref in job.input_files if ref.id in request.files])
         try:
             ticket = ticket_of(job)
         except OverflowError as error:  # an integer beyond 64 bits in a field without a bound
@@ -159,7 +156,7 @@ class Submission:
                 return _or_raise(_replayed(prepared, inserted))
             is_queued = True
             self._services.metrics.add(JOBS_ACCEPTED, prepared.ticket.model, job.tenant)
-            if await self._begin([prepared]):
+            if prepared.first is None or await self._begin([prepared]):
                 await self._enqueue([prepared.ticket])
             return inserted
         finally:
@@ -262,7 +259,9 @@ class Submission:
             step, predicted_s=self._outlook.predicted_s(step.unit or step.model, step.foretold)
         )
 
-    def _job(self, routed: Routed, request: SubmitRequest, inputs: dict[str, Any], *, files: list[BlobRef]) -> Job:
+    def _job(
+        self, routed: Routed, request: SubmitRequest, inputs: dict[str, Any], *, files: list[BlobRef], told: Foretold
+    ) -> Job:
         served = routed.served
         asked = f"{served.model.name}@{served.model.version}" if routed.is_pinned else served.model.name
         now_s = self._services.clock.now_s()
@@ -278,7 +277,7 @@ class Submission:
             priority=self._services.metering.priority(request.tenant.id, request.priority),
             max_attempts=served.max_attempts,
             timeout_s=served.timeout_s,
-            predicted_s=DEFAULT_RUN_S,
+            predicted_s=self._outlook.predicted_s(served.queue, told),
             created_at_s=now_s,
             start_deadline_at_s=None if deadline_s is None else now_s + deadline_s,
             idempotency_key=request.idempotency_key,
@@ -286,6 +285,7 @@ class Submission:
             traceparent=request.traceparent,
             unit=served.unit,
             is_pinned=routed.is_pinned,
+            foretold=told,
         )
 
     async def _enqueue(self, tickets: Sequence[Ticket]) -> None:

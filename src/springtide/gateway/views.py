@@ -51,7 +51,20 @@ _UNTIL_RECORDED = {
 
 def accepted_view(job: Job, base: str, *, eta: Eta | None) -> AcceptedView:
     """What a submit is answered with."""
-    return AcceptedView(**_accepted(job, base), status=job.status.value, **_when(eta))
+    url = job_url(job, base)
+    return AcceptedView(
+        id=job.id,
+        model=job.model,
+        model_version=job.model_version,
+        created_at=iso8601(job.created_at_s),
+        created_at_s=job.created_at_s,
+        status_url=url,
+        result_url=f"{url}/result",
+        events_url=f"{url}/events",
+        cancel_url=f"{url}/cancel",
+        status=job.status.value,
+        **_when(eta),
+    )
 
 
 def _when(eta: Eta | None) -> dict[str, Any]:
@@ -121,8 +134,17 @@ def job_view(
     over = live if live is not None and not job.status.is_terminal else None
     status = _UNTIL_RECORDED.get(over.status, over.status) if over else job.status
     started_at_s = over.started_at_s if over and over.started_at_s is not None else job.started_at_s
+    url = job_url(job, base)
     return JobView(
-        **_accepted(job, base),
+        id=job.id,
+        model=job.model,
+        model_version=job.model_version,
+        created_at=iso8601(job.created_at_s),
+        created_at_s=job.created_at_s,
+        status_url=url,
+        result_url=f"{url}/result",
+        events_url=f"{url}/events",
+        cancel_url=f"{url}/cancel",
         status=status.value,
         **_when(eta),
         priority=job.priority.value,
@@ -324,21 +346,6 @@ def _measured(served: ServedModel) -> MeasuredView | None:
 
 def job_url(job: Job, base: str) -> str:
     return f"{base}/v1/jobs/{job.id}"
-
-
-def _accepted(job: Job, base: str) -> dict[str, Any]:
-    url = job_url(job, base)
-    return {
-        "id": job.id,
-        "model": job.model,
-        "model_version": job.model_version,
-        "created_at": iso8601(job.created_at_s),
-        "created_at_s": job.created_at_s,
-        "status_url": url,
-        "result_url": f"{url}/result",
-        "events_url": f"{url}/events",
-        "cancel_url": f"{url}/cancel",
-    }
 
 
 def _file_view(job: Job, ref: BlobRef, field: str, *, base: str, links: Links) -> FileView:

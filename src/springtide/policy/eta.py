@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,6 +45,14 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     seen_queued: int = 0
 
 
+class LaidOut(NamedTuple):
+    """A promise before calibration: seconds until it is done, the spread of their logarithm, whether it waits."""
+
+    middle_s: float
+    spread: float
+    waits: bool
+
+
 class Band(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from now until it is done. `spread` is that of their logarithm before calibration."""
 
@@ -59,20 +68,22 @@ class Band(msgspec.Struct, frozen=True, kw_only=True):
 
 def foretell(place: Place, calibration: Calibration | None = None) -> Band:
     """The band for one job."""
-    start_s = start(place)
-    waits = start_s > 0
-    middle_s = max(0.001, start_s + place.run_s)
-    own_s = max(0.02 * place.run_s, (place.run_p90_s - place.run_s) / 1.2816)
+    laid = lay_out(start(place), place.run_s, place.run_p90_s)
+    return band_of(laid.middle_s, laid.spread, waits=laid.waits, calibration=calibration)
+
+
+def lay_out(start_s: float, run_s: float, run_p90_s: float) -> LaidOut:
+    """What a promise keeps, of a job that begins then."""
+    middle_s = max(0.001, start_s + run_s)
+    own_s = max(0.02 * run_s, (run_p90_s - run_s) / 1.2816)
     queue_s = 0.35 * start_s  # a third: what comes after, sizes, replicas that come or go
-    spread = min(2.0, math.hypot(own_s, queue_s) / middle_s)
-    return band_of(middle_s, spread, waits=waits, calibration=calibration)
+    return LaidOut(middle_s, min(2.0, math.hypot(own_s, queue_s) / middle_s), start_s > 0)
 
 
 def band_of(middle_s: float, spread: float, *, waits: bool, calibration: Calibration | None = None) -> Band:
     """The band about a promise as it was laid out."""
-    calibration = calibration or Calibration()
-    z = calibration.queued if waits else calibration.served
-    at = sorted(middle_s * math.exp(one * spread) for one in z)
+    z = FIRST_Z if calibration is None else calibration.queued if waits else calibration.served
+    at = sorted([middle_s * math.exp(one * spread) for one in z])
     return Band(
         median_s=at[2],
         low50_s=at[1],
