@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +16,7 @@ from springtide.broker.remote import BrokerServer, RemoteBroker
 from springtide.domain.errors import Unavailable
 from springtide.ledger.history import FleetHistory, Memory
 from springtide.ledger.sql import SqlLedger
-from springtide.testing.broker_cases import Rebuild
+from springtide.testing.broker_cases import ANN, MODEL, Rebuild
 from springtide.testing.broker_suite import BrokerContract
 from springtide.testing.ledger_cases import MATTING, NOW_S
 
@@ -73,3 +75,27 @@ async def test_another_protocol_travels_on_the_same_line(path: Path, tmp_path: P
         await history.memories(["tide"])
     await broker.stop()
     await server.stop()
+
+
+async def test_waits_that_are_given_up_leave_nothing_for_the_collector(server: BrokerServer, path: Path) -> None:
+    """A worker gives up a wait with every lease; what is freed late is memory that the server takes meanwhile."""
+    broker = RemoteBroker(path)
+    await broker.start()
+
+    async def give_up_waits() -> None:
+        for _ in range(50):
+            wait = asyncio.create_task(broker.wake(MODEL, ANN, for_work=True, wait_s=30.0))
+            await broker.queues([MODEL], NOW_S)  # answered in order: the server waits for the first by now
+            wait.cancel()
+            await asyncio.wait([wait])
+            await broker.queues([MODEL], NOW_S)
+
+    await give_up_waits()
+    gc.collect()
+    gc.disable()
+    try:
+        await give_up_waits()
+        assert gc.collect() < 50, "objects of 50 waits; a cycle of frames in each are a thousand"
+    finally:
+        gc.enable()
+    await broker.stop()

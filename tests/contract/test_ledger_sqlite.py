@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import re
 import sqlite3
 import subprocess
@@ -17,15 +18,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, event
 
 from springtide.domain.errors import ConfigError, Unavailable
+from springtide.domain.ids import JobId
 from springtide.ledger import sqlite as sqlite_module
+from springtide.ledger.history import Memory
 from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Ledger
 from springtide.ledger.sql import SqlLedger
 from springtide.ledger.tables import metadata
-from springtide.testing.ledger_cases import Reopen, job
+from springtide.testing.ledger_cases import ACME, NOW_S, Reopen, blob_ref, job
 from springtide.testing.ledger_processes import start_at_once
 from springtide.testing.ledger_suite import LedgerSuite
 
@@ -183,3 +186,47 @@ async def test_the_ledger_recovers_when_a_write_could_not_be_made(ledger: SqlLed
 def test_urls_it_cannot_serve_are_refused_at_once(bad: str) -> None:
     with pytest.raises(ConfigError, match=r"ledger\.url"):
         SqlLedger(bad)
+
+
+async def test_words_that_are_written_every_few_seconds_leave_nothing_for_the_collector(url: str) -> None:
+    """A statement of SQLAlchemy is a net of cycles: made anew with each row they pile up until a collection."""
+    ledger = SqlLedger(url)
+    await ledger.start()
+
+    async def write() -> None:
+        for number in range(20):
+            await ledger.history.put_memories([Memory(name="tide", at_s=NOW_S + number, body="{}")])
+            await ledger.usage.add_uploaded({ACME: 100}, 20_000)
+
+    await write()
+    gc.collect()
+    gc.disable()
+    try:
+        await write()
+        assert gc.collect() < 20, "objects of 40 rows; a statement for each is a thousand"
+    finally:
+        gc.enable()
+    await ledger.stop()
+
+
+async def test_lists_of_any_length_take_few_statements(url: str) -> None:
+    """The driver keeps a prepared statement for each text: one for each length of a list fills it for hours."""
+    ledger = SqlLedger(url)
+    await ledger.start()
+    texts: set[str] = set()
+
+    def note(*call: object) -> None:
+        texts.add(str(call[2]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        for count in range(1, 40):
+            ids = [blob_ref(number).id for number in range(count)]
+            await ledger.get_blobs(ids)
+            await ledger.drop_blobs(ids)
+            await ledger.get([JobId(f"job{number}") for number in range(count)])
+            await ledger.forget([JobId(f"job{number}") for number in range(count)], loose_since_s=NOW_S)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(texts) < 40, "of four verbs and lists of 39 lengths"
+    await ledger.stop()

@@ -99,14 +99,26 @@ class TestWaits:
 
 
 class TestStories:
-    def test_only_the_newest_ended_stories_are_kept(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(memory_events, "ENDED_STORIES", 3)
+    def test_ended_stories_are_bounded_by_bytes_the_oldest_go_first(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ):
+        caplog.set_level("INFO")
+        monkeypatch.setattr(memory_events, "ENDED_BYTES", 3 * 400)
         stories = Stories(Waits())
         for number in range(10):
             stories.add(job(str(number)), "completed", T0)
         stories.add(job("running"), "started", T0)
         assert [number for number in range(10) if stories.read(job(str(number)), None)] == [7, 8, 9]
         assert stories.read(job("running"), None)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"live events of ended jobs fill 0 MiB: forgotten {EVENTS_KEPT_S:.0f} s early"
+        ]
+        for step in range(40):
+            stories.add(job("long"), "progress", T0, attempt=1, fraction=step / 40, stage="work")
+        stories.add(job("long"), "completed", T0)
+        assert [name for name in ("7", "8", "9", "long") if stories.read(job(name), None)] == ["long"]
+        stories.forget(T0 + EVENTS_KEPT_S)
+        assert (stories._told, stories._told_bytes, list(stories._ended)) == ({}, 0, [])
 
     def test_a_story_reads_the_same_before_and_after_its_end(self):
         stories = Stories(Waits())
@@ -135,7 +147,7 @@ class TestStories:
             taken, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert taken / 200 < 2000, "bytes of a story of eleven events; kept as they were told they take twice that"
+        assert taken / 200 < 1000, "bytes of a story of eleven events; kept as they were told they take four times that"
 
     async def test_an_end_that_nobody_announced_does_not_keep_its_story_for_ever(self):
         broker = MemoryBroker()

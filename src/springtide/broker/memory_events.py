@@ -1,11 +1,13 @@
 """Live events of the embedded broker: one short story per job, ids that only rise, forgotten in time.
 
 Promises: ids rise within a job and its times never fall, also when the clock steps back; the first event and the
-terminal one stay while the middle is trimmed; nothing follows a terminal event.
+terminal one stay while the middle is trimmed; nothing follows a terminal event. What is kept of ended jobs is bounded
+by time and by bytes, whatever came: memory stands still once EVENTS_KEPT_S have passed.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 
 import msgspec
@@ -16,8 +18,11 @@ from springtide.domain.ids import JobId
 from springtide.domain.job import TERMINAL, JobError
 from springtide.domain.lease import LiveEvent, seq_after, seq_key
 
-ENDED_STORIES = 20_000  # at about 1 KiB each; EVENTS_KEPT_S alone would keep gigabytes at thousands of jobs a second
-
+log = logging.getLogger(__name__)
+ENDED_BYTES = (
+    16 << 20
+)  # some 25,000 jobs of six events; EVENTS_KEPT_S alone would keep a gigabyte at 2,000 jobs a second
+ENDED_OWN_BYTES = 320  # of each besides what is packed: its id, its places in a dict and in a queue. Measured
 
 _NOTHING: deque[LiveEvent] = deque(maxlen=0)  # of every queued job: an own one, empty, would take 0.7 KiB
 
@@ -39,52 +44,24 @@ _decode = msgspec.msgpack.Decoder(list[_Packed]).decode
 
 
 class _Story:
-    """A job's events: the first, the newest others, and whether it is told to its end. Nobody reads most ended ones
-    again: they are packed, to a quarter of the memory."""
+    """The events of a job that has not been told to its end: the first and the newest others."""
 
-    __slots__ = ("_packed", "first", "forget_at_s", "others", "told")
+    __slots__ = ("first", "is_over", "others")
 
     def __init__(self, first: LiveEvent) -> None:
         self.first = first
         self.others = _NOTHING
-        self.told = False
-        self.forget_at_s: float | None = None
-        self._packed: bytes | None = None
+        self.is_over = False  # the job has ended, and its end may never be announced
 
     def append(self, event: LiveEvent) -> None:
         if self.others is _NOTHING:
             self.others = deque(maxlen=EVENTS_PER_JOB - 1)
         self.others.append(event)
 
-    def pack(self) -> None:
-        """It is told: only its newest event stays as it is."""
-        newest = self.newest
-        self._packed = _encode(
-            [
-                _Packed(one.seq, one.kind, one.at_s, one.attempt, one.fraction, one.stage, one.error)
-                for one in (self.first, *self.others)
-            ]
-        )
-        self.first, self.others = newest, _NOTHING
-
     @property
     def events(self) -> list[LiveEvent]:
         """All that are kept, oldest first."""
-        if self._packed is None:
-            return [self.first, *self.others]
-        return [
-            LiveEvent(
-                seq=one.seq,
-                job=self.first.job,
-                kind=one.kind,
-                at_s=one.at_s,
-                attempt=one.attempt,
-                fraction=one.fraction,
-                stage=one.stage,
-                error=one.error,
-            )
-            for one in _decode(self._packed)
-        ]
+        return [self.first, *self.others]
 
     @property
     def newest(self) -> LiveEvent:
@@ -92,17 +69,20 @@ class _Story:
 
 
 class Stories:
-    """The live events of all jobs."""
+    """The live events of all jobs. Nobody reads most ended ones again: they are packed, to a third of the memory."""
 
     def __init__(self, waits: Waits) -> None:
         self._waits = waits
         self._stories: dict[JobId, _Story] = {}
-        self._ended: deque[tuple[float, JobId]] = deque()
+        self._told: dict[JobId, bytes] = {}  # packed, the terminal event the last
+        self._told_bytes = 0
+        self._ended: deque[tuple[float, JobId]] = deque()  # when to forget which ended job
+        self._has_said = False
 
     def begin(self, job: JobId, kind: str, at_s: float, *, attempt: int) -> None:
         """Tell what happened before this broker was there: its id says when, so that it comes before all that readers
         were told since."""
-        if job in self._stories:
+        if job in self._stories or job in self._told:
             self.add(job, kind, at_s, attempt=attempt)
             return
         seq = f"{int(at_s * 1000)}-0"
@@ -121,9 +101,9 @@ class Stories:
         error: JobError | None = None,
     ) -> bool:
         """Tell one more event; False where the story is over."""
-        story = self._stories.get(job)
-        if story is not None and story.told:
+        if job in self._told:
             return False
+        story = self._stories.get(job)
         event = LiveEvent(
             seq=f"{int(now_s * 1000)}-0" if story is None else _next_seq(story.newest.seq, now_s),
             job=job,
@@ -139,43 +119,66 @@ class Stories:
         else:
             story.append(event)
         if kind in TERMINAL:
-            story.told = True
-            story.pack()
-            self.end(job, now_s)
+            self._pack(job, story, now_s)
             self._waits.ring(("end", job))
         self._waits.ring(("events", job))
         return True
 
+    def _pack(self, job: JobId, story: _Story, now_s: float) -> None:
+        """It is told to its end."""
+        packed = _encode(
+            [
+                _Packed(one.seq, one.kind, one.at_s, one.attempt, one.fraction, one.stage, one.error)
+                for one in story.events
+            ]
+        )
+        self.end(job, now_s)
+        del self._stories[job]
+        self._told[job] = packed
+        self._told_bytes += ENDED_OWN_BYTES + len(packed)
+        while self._told_bytes > ENDED_BYTES and len(self._ended) > 1:
+            forget_at_s, oldest = self._ended.popleft()
+            self._drop(oldest)
+            if not self._has_said:
+                self._has_said = True
+                early_s = forget_at_s - now_s
+                log.info("live events of ended jobs fill %d MiB: forgotten %.0f s early", ENDED_BYTES >> 20, early_s)
+
     def end(self, job: JobId, now_s: float) -> None:
         """The job has ended: its story may be forgotten after EVENTS_KEPT_S."""
         story = self._stories.get(job)
-        if story is None or story.forget_at_s is not None:
-            return
-        story.forget_at_s = now_s + EVENTS_KEPT_S
-        self._ended.append((story.forget_at_s, job))
-        if len(self._ended) > ENDED_STORIES:
-            del self._stories[self._ended.popleft()[1]]
+        if story is not None and not story.is_over:
+            story.is_over = True
+            self._ended.append((now_s + EVENTS_KEPT_S, job))
 
     def forget(self, now_s: float) -> None:
         """Drop the stories whose time is over."""
         while self._ended and self._ended[0][0] <= now_s:
-            del self._stories[self._ended.popleft()[1]]
+            self._drop(self._ended.popleft()[1])
+
+    def _drop(self, job: JobId) -> None:
+        packed = self._told.pop(job, None)
+        if packed is None:
+            del self._stories[job]  # its end was never announced
+        else:
+            self._told_bytes -= ENDED_OWN_BYTES + len(packed)
 
     def is_told(self, job: JobId) -> bool:
         """Whether the terminal event is there."""
-        story = self._stories.get(job)
-        return story is not None and story.told
+        return job in self._told
 
     def has_news(self, job: JobId, after: str | None) -> bool:
         """Whether there is an event after id `after`."""
         story = self._stories.get(job)
-        return story is not None and seq_after(story.newest.seq, after)
+        if story is not None:
+            return seq_after(story.newest.seq, after)
+        return job in self._told and seq_after(self._unpacked(job)[-1].seq, after)
 
     def read(self, job: JobId, after: str | None) -> list[LiveEvent]:
         """Events after id `after`, oldest first."""
         story = self._stories.get(job)
         if story is None:
-            return []
+            return [event for event in self._unpacked(job) if seq_after(event.seq, after)]
         if after is None:
             return story.events
         newer: list[LiveEvent] = []
@@ -184,6 +187,24 @@ class Stories:
                 return newer[::-1]
             newer.append(event)
         return [event for event in story.events if seq_after(event.seq, after)]
+
+    def _unpacked(self, job: JobId) -> list[LiveEvent]:
+        packed = self._told.get(job)
+        if packed is None:
+            return []
+        return [
+            LiveEvent(
+                seq=one.seq,
+                job=job,
+                kind=one.kind,
+                at_s=one.at_s,
+                attempt=one.attempt,
+                fraction=one.fraction,
+                stage=one.stage,
+                error=one.error,
+            )
+            for one in _decode(packed)
+        ]
 
 
 def _next_seq(newest: str, now_s: float) -> str:

@@ -42,7 +42,9 @@ from springtide.domain.tenant import Discipline
 
 TOMBSTONE_S = 60.0  # an ended job's id is remembered this long after its outcome was acked, against late enqueues
 EVENTS_PER_JOB = 256  # the newest live events kept for replay; the first and the terminal one always
-EVENTS_KEPT_S = 3600.0  # live events of an ended job stay readable this long (embedded: of the last 20,000 jobs)
+# Live events of an ended job stay readable this long (embedded: at most 16 MiB of them). A client whose line broke, or
+# whose gateway starts anew, is back within minutes; the end itself is on record. decisions/0057 has why no longer.
+EVENTS_KEPT_S = 900.0
 
 
 class Broker(Protocol):

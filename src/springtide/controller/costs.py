@@ -24,7 +24,7 @@ from springtide.runtime.loops import Loop
 LOOK_EVERY_S = 5.0
 RECENT_S = 3600.0
 RECENT_JOBS = 200  # of one look: forty a second teach enough
-KNOWN = 4096  # ids of jobs that were learnt from: none twice
+KNOWN = 1000  # ids of jobs that were learnt from, for none twice: a look finds none but the newest RECENT_JOBS
 
 
 _NAMES = (cost_memory, features_memory, eta_memory)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from springtide.domain.errors import CallerError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -42,26 +46,10 @@ class MultipartReader:
 
     def __init__(self, chunks: AsyncIterator[bytes], boundary: bytes) -> None:
         self._chunks = chunks
-        self._events: deque[Part | bytes | None] = deque()  # headers, data, None: end of the part
+        self._heard = _Heard()
         self._in_part = False
-        self._closed = False
-        self._headers: dict[bytes, bytes] = {}
-        self._name = b""
-        self._value = b""
         try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._on_part_begin,
-                    "on_part_data": lambda data, start, end: self._events.append(data[start:end]),
-                    "on_part_end": lambda: self._events.append(None),
-                    "on_header_field": self._on_header_field,
-                    "on_header_value": self._on_header_value,
-                    "on_header_end": self._on_header_end,
-                    "on_headers_finished": self._on_headers_finished,
-                    "on_end": self._on_end,
-                },
-            )
+            self._parser = MultipartParser(boundary, self._heard.callbacks())
         except FormParserError as error:
             raise malformed(str(error)) from error
 
@@ -87,18 +75,43 @@ class MultipartReader:
             yield event
 
     async def _next_event(self) -> Part | bytes | None:
-        while not self._events:
+        events = self._heard.events
+        while not events:
             try:
                 chunk = await anext(self._chunks)
             except StopAsyncIteration:
-                if self._closed and not self._in_part:
+                if self._heard.has_ended and not self._in_part:
                     return None
                 raise malformed("it ends in the middle") from None
             try:
                 self._parser.write(chunk)
             except FormParserError as error:
                 raise malformed(str(error)) from error
-        return self._events.popleft()
+        return events.popleft()
+
+
+class _Heard:
+    """What the parser said. It knows neither the parser nor the reader: with one object for both, each form is a cycle
+    of some 30 objects that only the collector frees."""
+
+    def __init__(self) -> None:
+        self.events: deque[Part | bytes | None] = deque()  # headers, data, None: end of the part
+        self.has_ended = False
+        self._headers: dict[bytes, bytes] = {}
+        self._name = b""
+        self._value = b""
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._on_part_begin,
+            "on_part_data": lambda data, start, end: self.events.append(data[start:end]),
+            "on_part_end": lambda: self.events.append(None),
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_end": self._on_end,
+        }
 
     def _on_part_begin(self) -> None:
         self._headers = {}
@@ -120,7 +133,7 @@ class MultipartReader:
             raise malformed("a part has no name")
         filename = options.get(b"filename")
         content_type = self._headers.get(b"content-type")
-        self._events.append(
+        self.events.append(
             Part(
                 name.decode("utf-8", "replace"),
                 None if filename is None else filename.decode("utf-8", "replace"),
@@ -129,4 +142,4 @@ class MultipartReader:
         )
 
     def _on_end(self) -> None:
-        self._closed = True
+        self.has_ended = True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     Column,
     Connection,
     Double,
+    Executable,
     FromClause,
     Integer,
     Text,
@@ -95,8 +97,16 @@ def count(connection: Connection, ends: Sequence[Row], attempts: Sequence[Row]) 
 
 
 def add_uploaded(connection: Connection, uploaded: Mapping[TenantId, int], day: int) -> None:
+    none = dict.fromkeys((status.value for status in COUNTED), 0)
+    for tenant, size in sorted(uploaded.items()):
+        row = {"tenant": tenant, "day": day, "model": "", **none, "seconds": 0.0, "uploaded_bytes": size}
+        connection.execute(_uploaded(connection.dialect.name), row)
+
+
+@cache  # a statement is a net of cycles that only the collector frees
+def _uploaded(dialect: str) -> Executable:
     insert: Any
-    if connection.dialect.name == "postgresql":
+    if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql  # 5 MB that SQLite has no use for
 
         insert = postgresql.insert
@@ -104,9 +114,6 @@ def add_uploaded(connection: Connection, uploaded: Mapping[TenantId, int], day: 
         from sqlalchemy.dialects import sqlite
 
         insert = sqlite.insert
-    none = dict.fromkeys((status.value for status in COUNTED), 0)
-    for tenant, size in sorted(uploaded.items()):
-        row = {"tenant": tenant, "day": day, "model": "", **none, "seconds": 0.0, "uploaded_bytes": size}
-        statement = insert(usage).values(row)
-        added = {"uploaded_bytes": usage.c.uploaded_bytes + statement.excluded.uploaded_bytes}
-        connection.execute(statement.on_conflict_do_update(index_elements=_KEYS, set_=added))
+    statement = insert(usage)
+    added = {"uploaded_bytes": usage.c.uploaded_bytes + statement.excluded.uploaded_bytes}
+    return statement.on_conflict_do_update(index_elements=_KEYS, set_=added)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
 
 from springtide.domain.ids import BlobId, JobId
-from springtide.ledger.rows import Row
+from springtide.ledger.rows import Row, padded
 from springtide.ledger.tables import blobs, job_blobs, jobs, uploads
 
 _IDS = bindparam("ids", expanding=True)
@@ -99,26 +99,26 @@ def finish_upload(connection: Connection, blob: BlobId, row: Row) -> None:
 
 
 def drop_uploads(connection: Connection, ids: Sequence[BlobId]) -> None:
-    connection.execute(_DROP_UPLOADS, {"ids": ids})
+    connection.execute(_DROP_UPLOADS, {"ids": padded(ids)})
 
 
 def forget_jobs(connection: Connection, ids: Sequence[JobId], loose_since_s: float) -> None:
     """Attempts go with their job (ON DELETE CASCADE), steps with their pipeline."""
-    gone = [row[0] for row in connection.execute(_FORGET, {"ids": ids})]
-    gone += [row[0] for row in connection.execute(_FORGET_STEPS, {"ids": gone})]
+    gone = [row[0] for row in connection.execute(_FORGET, {"ids": padded(ids)})]
+    gone += [row[0] for row in connection.execute(_FORGET_STEPS, {"ids": padded(gone)})]
     held = [row[0] for row in blobs_of_jobs(connection, gone)]
-    connection.execute(_UNLINK, {"ids": gone})
+    connection.execute(_UNLINK, {"ids": padded(gone)})
     loosen(connection, held, loose_since_s)
 
 
 def blobs_of_jobs(connection: Connection, ids: Sequence[JobId]) -> Sequence[Row]:
-    return connection.execute(_BLOBS_OF, {"ids": ids}).all()
+    return connection.execute(_BLOBS_OF, {"ids": padded(ids)}).all()
 
 
 def loosen(connection: Connection, ids: Sequence[BlobId], since_s: float) -> None:
     """Blobs that lost a job and have no other one."""
-    connection.execute(_LOOSEN, {"ids": ids, "since_s": since_s})
+    connection.execute(_LOOSEN, {"ids": padded(ids), "since_s": since_s})
 
 
 def drop_blobs(connection: Connection, ids: Sequence[BlobId]) -> None:
-    connection.execute(_DROP_BLOBS, {"ids": ids})
+    connection.execute(_DROP_BLOBS, {"ids": padded(ids)})

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, func, select, text, tuple_
 
 from springtide.domain.ids import BlobId, JobId, first_job_id_at, shared_by_jobs_of
 from springtide.ledger.protocol import JobFilter
-from springtide.ledger.rows import Row
+from springtide.ledger.rows import Row, padded
 from springtide.ledger.tables import LIVE_JOB, LIVE_PIPELINE, NO_STEP, attempts, blobs, jobs
 
 LATE_S = (
@@ -44,12 +44,12 @@ _BLOBS = select(blobs).where(blobs.c.id.in_(bindparam("ids", expanding=True)))
 def jobs_by_ids(connection: Connection, ids: Sequence[JobId]) -> Sequence[Row]:
     if len(ids) == 1:
         return connection.execute(_BY_ID, {"id": ids[0]}).all()
-    return connection.execute(_BY_IDS, {"ids": ids}).all() if ids else []
+    return connection.execute(_BY_IDS, {"ids": padded(ids)}).all() if ids else []
 
 
 def jobs_by_keys(connection: Connection, keys: Sequence[tuple[str, str]]) -> Sequence[Row]:
     """Jobs by (tenant, idempotency key)."""
-    return connection.execute(_BY_KEYS, {"keys": keys}).all() if keys else []
+    return connection.execute(_BY_KEYS, {"keys": padded(keys)}).all() if keys else []
 
 
 def jobs_newest_first(connection: Connection, where: JobFilter, after: JobId | None, limit: int) -> Sequence[Row]:
@@ -90,4 +90,4 @@ def attempts_of(connection: Connection, job: JobId) -> Sequence[Row]:
 
 
 def blobs_by_ids(connection: Connection, ids: Sequence[BlobId]) -> Sequence[Row]:
-    return connection.execute(_BLOBS, {"ids": ids}).all() if ids else []
+    return connection.execute(_BLOBS, {"ids": padded(ids)}).all() if ids else []

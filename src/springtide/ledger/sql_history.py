@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, bindparam, case, delete, func, or_, select, text
+from sqlalchemy import Connection, Executable, Table, bindparam, case, delete, func, or_, select, text
 from sqlalchemy.dialects import sqlite
 
 from springtide.domain.ids import JobId, ModelName, TenantId, first_job_id_at
@@ -240,18 +240,23 @@ def memories_by_name(connection: Connection, names: Sequence[str]) -> Sequence[R
 
 def put_rows(connection: Connection, table: Table, values: Values) -> None:
     """One row at a time: there are a few a second at most. Later words of the same row replace earlier ones."""
-    if connection.dialect.name == "postgresql":
+    for value in values:
+        connection.execute(_upsert(connection.dialect.name, table, tuple(value)), value)
+
+
+@cache  # a statement is a net of cycles that only the collector frees: some 30 objects with each row
+def _upsert(dialect: str, table: Table, names: tuple[str, ...]) -> Executable:
+    if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql  # 5 MB that SQLite has no use for
 
         insert: Any = postgresql.insert
     else:
         insert = sqlite.insert
     keys = [column.name for column in table.primary_key]
-    for value in values:
-        statement = insert(table).values(value)
-        changed = {name: statement.excluded[name] for name in value if name not in keys}
-        newer = statement.excluded.at_s >= table.c.at_s if "at_s" not in keys else None
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed, where=newer))
+    statement = insert(table)
+    changed = {name: statement.excluded[name] for name in names if name not in keys}
+    newer = statement.excluded.at_s >= table.c.at_s if "at_s" not in keys else None
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed, where=newer)
 
 
 def _forget(connection: Connection, before_s: float) -> None:

@@ -21,7 +21,7 @@ from springtide.domain.webhook import (
     WebhookId,
     first_message_id_at,
 )
-from springtide.ledger.rows import Row
+from springtide.ledger.rows import Row, padded
 from springtide.ledger.sql_history import Connected
 from springtide.ledger.tables import deliveries, webhooks
 from springtide.ledger.webhooks import Claimed, Settled
@@ -210,7 +210,7 @@ def _claim(connection: Connection, *, webhook: WebhookId, now_s: float, until_s:
     ids = [each[0] for each in deliveries_due(connection, webhook, now_s, most)]
     if not ids:
         return None
-    claimed = connection.execute(_CLAIM, {"ids": ids, "until_s": until_s}).all()
+    claimed = connection.execute(_CLAIM, {"ids": padded(ids), "until_s": until_s}).all()
     return Claimed(found, sorted(map(_delivery_from, claimed), key=lambda each: (each.ended_at_s, each.id)))
 
 
