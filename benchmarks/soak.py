@@ -30,13 +30,14 @@ from benchmarks.machine import machine, versions
 from benchmarks.plan import FOLDER
 from benchmarks.product import Installation, Running, role_of
 from benchmarks.report import Report, write
-from benchmarks.soak_watch import LOOK_S, WARM, Verdict, Watch
+from benchmarks.soak_watch import LOOK_S, Verdict, Watch
 from springtide.client import ApiError, AsyncSpringtide, Patience, Unreachable
 
 LEAST_MINUTES, MOST_MINUTES = 1.0, 24 * 60.0
 DRAIN_S = 120.0
 KEEP_S = 60.0
 WORKER_DIES_EVERY_S = 20.0
+GATEWAY_DIES = 0.125  # of the time; in an hour, the next one has half of that until its memory is judged
 SPARE_FOLDERS = 3  # the gateway's, that of its killed life, and of the last worker killed; a leak would be of each kill
 EXPIRY_S = KEEP_S + 90.0  # retention looks once a minute
 CONFIG = f"""
@@ -84,6 +85,8 @@ MIX: tuple[tuple[int, str, dict[str, Any]], ...] = (
     (1, "rough", {"outcome": "oom"}),
     (14, "watermark", {"text": "soak", "size": 0.5}),
 )
+
+Curves = dict[str, list[tuple[float, float]]]
 
 
 class Load:
@@ -184,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="soak-", dir=work))
     facts = machine(folder)
     try:
-        report, verdicts = _soaked(folder, options.minutes * 60, rate=options.rate, seed=options.seed)
+        report, verdicts, curves = _soaked(folder, options.minutes * 60, rate=options.rate, seed=options.seed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.versions = versions()
@@ -193,13 +196,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan=plan, machine=facts, command="python -m benchmarks.soak " + " ".join(arguments or ())
     )
     document["verdicts"] = msgspec.to_builtins(verdicts)
+    document["memory_mb"] = curves
     write(document, options.results / "soak.json")
     for one in verdicts:
         print(f"{'good' if one.good else 'BAD ':<5}{one.what:<34} {one.said}", flush=True)
     return int(not all(one.good for one in verdicts))
 
 
-def _soaked(folder: Path, seconds: float, *, rate: float, seed: int) -> tuple[Report, list[Verdict]]:
+def _soaked(folder: Path, seconds: float, *, rate: float, seed: int) -> tuple[Report, list[Verdict], Curves]:
     temporary = folder / "tmp"
     temporary.mkdir()
     home = Installation(folder, CONFIG)
@@ -212,14 +216,14 @@ def _soaked(folder: Path, seconds: float, *, rate: float, seed: int) -> tuple[Re
         report = Report("soak", title=f"{seconds / 60:g} minutes of mixed load with faults")
         report.describe("springtide", f"{rate:g} jobs a second, workers killed every {WORKER_DIES_EVERY_S:g} s")
         report.add("springtide", {"accepted": len(load.accepted), **load.count})
-    return report, verdicts
+    return report, verdicts, watch.curves()
 
 
 async def _under_load(
     server: Running, watch: Watch, seconds: float, *, rate: float, seed: int
 ) -> tuple[Load, list[Verdict]]:
     async with AsyncSpringtide(server.url, patience=Patience(reconnect_s=20)) as client:
-        load = Load(server, client, rate=rate, seed=seed, gateway_dies_s=seconds * WARM / 2)
+        load = Load(server, client, rate=rate, seed=seed, gateway_dies_s=seconds * GATEWAY_DIES)
         running = asyncio.create_task(load.run())
         while watch.now_s < seconds:
             await asyncio.to_thread(watch.look)

@@ -12,23 +12,24 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import msgspec
 import psutil
 
 from benchmarks.product import Running, role_of
-from benchmarks.trend import Trend, trend
+from benchmarks.trend import HOUR_S, Trend, trend
 
 LOOK_S = 5.0
-# Caches fill, pools open: growth is told from then on. A quarter of the time; at least as long as the gateway's memory
-# took to stand still at six jobs a second (five and a half minutes), as far as a short soak leaves anything to tell.
-WARM, WARM_S, MOST_WARM = 0.25, 360.0, 0.6
-# Flat is what grows by less than this over the fitted time. At six jobs a second, within an hour, 0.2 kB a job is more.
-MOST_MB, MOST_SHARE = 3.0, 0.04
+# Caches fill, pools open, the gateway's live events reach their quarter of an hour: growth is told of the second half,
+# and of no more than that: what still grows then, grows for ever.
+WARM = 0.5
+LONG_S = 1800.0  # shorter ones end before all of that is over
+MOST_MB_AN_HOUR = 2.0  # of a soak that is long enough: looks of a process that is flat differ by half as much
+MOST_MB, MOST_SHARE = 3.0, 0.04  # over the fitted time of a shorter one
 MOST_FILES = 6.0
-# The gateway of `springtide up` keeps the live events of the last 20,000 ended jobs for an hour (broker/protocol.py):
-# so much it may grow until then. Measured: 0.8 kB a job of six events; as much again of ids and of the heap's gaps.
-KEPT_STORIES, STORY_MB = 20_000, 0.0016
+CURVE_S = 120.0
+ROLES = ("up", "gateway", "worker", "forkserver")
 ENDED = "('completed', 'failed', 'cancelled', 'expired')"
 
 
@@ -99,17 +100,28 @@ class Watch:
 
     def verdicts(self) -> list[Verdict]:
         """Of memory and files, by role; and of what is kept."""
-        since_s = min(max(WARM * self.now_s, WARM_S), MOST_WARM * self.now_s)
+        since_s = WARM * self.now_s
+        is_long = self.now_s >= LONG_S
+        most_mb = MOST_MB_AN_HOUR * (self.now_s - since_s) / HOUR_S if is_long else MOST_MB
         found: list[Verdict] = []
-        for role in ("up", "gateway", "worker", "forkserver"):
+        for role in ROLES:
             series = self._longest(role, since_s)
-            stories = min(KEPT_STORIES, (1 - since_s / self.now_s) * len(self.ended)) if role == "gateway" else 0.0
-            most_mb = MOST_MB + STORY_MB * stories
+            memory = [(one.at_s, one.uss_mb) for one in series]
             found += [
-                flat(f"memory of {role}, MB", [(one.at_s, one.uss_mb) for one in series], most_mb, MOST_SHARE),
+                flat(f"memory of {role}, MB", memory, most_mb, 0.0 if is_long else MOST_SHARE),
                 flat(f"open files of {role}", [(one.at_s, float(one.files)) for one in series], MOST_FILES, 0.0),
                 flat(f"threads of {role}", [(one.at_s, float(one.threads)) for one in series], MOST_FILES, 0.0),
             ]
+        return found
+
+    def curves(self) -> dict[str, list[tuple[float, float]]]:
+        """(minutes, MB) every two minutes, the median of the looks: of each role the one that speaks for it."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for role in ROLES:
+            parts: dict[int, list[float]] = {}
+            for one in self._longest(role, 0.0):
+                parts.setdefault(int(one.at_s / CURVE_S), []).append(one.uss_mb)
+            found[role] = [(number * CURVE_S / 60, round(median(parts[number]), 2)) for number in sorted(parts)]
         return found
 
     def kept(self, name: str) -> Trend | None:

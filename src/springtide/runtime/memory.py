@@ -6,8 +6,8 @@ import ctypes
 import gc
 
 # New objects until the collector looks at them. Cycles that nobody else frees are left where a client breaks off in the
-# middle of an answer; what else made them has been mended, and at a job a second 20,000 came together in no less than an
-# hour: 3 MB that looked like a leak. A look costs 1 µs an object, however many there are at once: 5 ms.
+# middle of an answer; what else made them has been mended, and at a job a second 20,000 came together in no less than
+# an hour: 3 MB that looked like a leak. A look costs 1 µs an object, however many there are at once: 5 ms.
 YOUNG = 5_000
 # Looks until those that were in use at theirs are looked at again, by then few: what a look finds alive is freed late.
 OLDER, OLD = 20, 1000
