@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import io
+import os
 import random
 import shutil
 import signal
@@ -307,7 +308,7 @@ async def _expired(client: AsyncSpringtide, watch: Watch, load: Load) -> Verdict
 
 def _left_behind(temporary: Path, server: Running) -> Verdict:
     """A dead worker's folder goes at the next one's start; processes that nobody waits for are zombies."""
-    folders = list(temporary.rglob("pymp-*"))
+    folders = [name for _, names, _ in os.walk(temporary) for name in names if name.startswith("pymp-")]
     live = Counter(server.processes().values())
     zombies = sum(one.status() == psutil.STATUS_ZOMBIE for one in psutil.Process(server.pid).children(recursive=True))
     engines, workers = live["engine"], live["worker"]

@@ -8,6 +8,7 @@ of its own, and the longest-lived one of a role speaks for it.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -162,8 +163,10 @@ def flat(what: str, points: list[tuple[float, float]], most: float, share: float
 
 
 def _bytes(folder: Path) -> int:
+    """Folders of attempts come and go while they are looked at; `Path.rglob` fails on the first that has gone."""
     total = 0
-    for path in folder.rglob("*") if folder.exists() else ():
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(where, name).stat().st_size
     return total
