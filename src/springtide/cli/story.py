@@ -82,7 +82,7 @@ def _stages(client: Springtide, job: Job) -> Iterator[Told]:
                 stage = event.stage
                 yield _told(event.at_s, f"stage {stage}", event.attempt)
     except ApiError:
-        return  # the events are kept for an hour, and this is the story of those that are
+        return  # the events are kept for a quarter of an hour, and this is the story of those that are
 
 
 def _told(at_s: float, message: str, attempt: int = 0, *, level: str = "INFO") -> Told:
