@@ -26,7 +26,7 @@ from springtide.gateway.openai.choosing import Choice
 from springtide.gateway.openai.parameters import translate
 from springtide.gateway.openai.references import Named, place
 from springtide.gateway.openai.uses import Route, uses
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 
 ENGINES: dict[str, type[AnyEngine]] = {
     "digital-human": DigitalHuman,

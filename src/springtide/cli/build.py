@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from springtide.engines.catalog import AnyEngine
     from springtide.engines.signing import SigningPlace
     from springtide.fleet.gangs import GangPods, GangShape, Runs
-    from springtide.gateway.services import GatewaySettings, Keyless, ServedModel
+    from springtide.gateway.served import ServedModel
+    from springtide.gateway.services import GatewaySettings, Keyless
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.orders import OrderBook
     from springtide.ledger.rollouts import Rollouts
@@ -137,7 +138,7 @@ def served_models(config: Config) -> dict[ModelName, ServedModel]:
     from springtide.engines.binding import describe
     from springtide.engines.catalog import check_license
     from springtide.engines.trial import kept_trials, trial_of
-    from springtide.gateway.services import ServedModel
+    from springtide.gateway.served import ServedModel
 
     trials = kept_trials(config.server.data_dir)
     served: dict[ModelName, ServedModel] = {}

@@ -15,7 +15,7 @@ from springtide.domain.fleet import QueueView
 from springtide.domain.ids import ModelName, TenantId
 from springtide.domain.tenant import Tenant
 from springtide.gateway.outlook import Outlook, workers_up
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.policy.admission import Crowd, Refusal, decide_admission
 
 

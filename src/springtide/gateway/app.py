@@ -58,7 +58,8 @@ from springtide.gateway.routes_retry import retry_job
 from springtide.gateway.routes_scaling import get_scaling, get_trace
 from springtide.gateway.routes_submit import submit
 from springtide.gateway.routes_usage import get_usage
-from springtide.gateway.services import GatewayServices, GatewaySettings, ServedModel
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices, GatewaySettings
 from springtide.gateway.standing import Standings
 from springtide.gateway.submission import Submission
 from springtide.gateway.tenancy import Tenancy

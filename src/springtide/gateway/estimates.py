@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from springtide.domain.errors import CallerError
 from springtide.domain.job import Foretold
 from springtide.engines.protocol import Engine
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.policy.cost import MOST_FEATURES
 
 log = logging.getLogger(__name__)

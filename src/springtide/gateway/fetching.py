@@ -24,7 +24,8 @@ from springtide.domain.errors import Refused, TooLarge, UrlFailed
 from springtide.domain.ids import BlobId, TenantId
 from springtide.domain.model import FileField
 from springtide.gateway.envelope import FieldErrors
-from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices
 from springtide.gateway.submission import SubmitRequest
 from springtide.gateway.uploads import Uploads
 

@@ -18,7 +18,7 @@ from springtide.gateway.body import too_large
 from springtide.gateway.envelope import KEYS, FieldErrors, decode_json
 from springtide.gateway.multipart import MultipartReader, Part, malformed
 from springtide.gateway.schema_kinds import kinds
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.gateway.submission import Submission
 from springtide.gateway.uploads import Uploads
 

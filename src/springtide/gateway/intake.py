@@ -22,7 +22,8 @@ from springtide.engines.protocol import InputFile
 from springtide.gateway.body import too_large
 from springtide.gateway.envelope import FieldErrors
 from springtide.gateway.keeping import is_kept
-from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices
 
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from springtide.gateway.openapi_statuses import describe_errors
 from springtide.gateway.operating_document import describe_operating
 from springtide.gateway.routes_estimate import EstimateWish
 from springtide.gateway.schemas import AcceptedView, EventView, Problem, WaitingEventView
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.gateway.webhook_document import describe_webhooks
 from springtide.policy.pipelines import MAX_STEPS
 

@@ -15,7 +15,7 @@ from springtide.gateway.disclosure import without_paths
 from springtide.gateway.headers import iso8601
 from springtide.gateway.schemas import ReasonView
 from springtide.gateway.schemas_orders import PauseView, PinView, pause_view, pin_view
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 
 
 class OperatedView(msgspec.Struct, kw_only=True):

@@ -20,8 +20,10 @@ from springtide.domain.lease import LiveJob, WorkerState
 from springtide.domain.orders import Orders, in_force
 from springtide.gateway.disclosure import without_paths
 from springtide.gateway.readiness import Eta, Readiness
-from springtide.gateway.schemas import LiveFigures, ReasonView, WorkerFigures
-from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.gateway.schemas import ReasonView
+from springtide.gateway.schemas_models import LiveFigures, WorkerFigures
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices
 from springtide.ledger.history import fleet_memory
 from springtide.policy.elastic.view import memory_of
 from springtide.policy.waiting import Room, Waiting, engine_problem, explain_removed, reasons

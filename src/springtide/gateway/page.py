@@ -10,7 +10,7 @@ from litestar import Response
 
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of
 from springtide.gateway.html import esc, html_page
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 
 _EXAMPLE_FILES = {"image": "photo.jpg", "audio": "talk.mp3", "video": "clip.mp4"}
 

@@ -7,7 +7,7 @@ import msgspec
 from springtide.domain.ids import pipeline_id
 from springtide.domain.job import Job, Plan, PlanStep
 from springtide.gateway.fingerprints import plan_fingerprint
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.policy.pipelines import MODELS_JOINED_BY, models_of
 
 

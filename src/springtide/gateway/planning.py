@@ -28,7 +28,8 @@ from springtide.gateway.estimates import foretold
 from springtide.gateway.intake import Intake, named_blobs, take_in
 from springtide.gateway.routing import Routed
 from springtide.gateway.schema_kinds import value_kinds
-from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices
 from springtide.policy.pipelines import FROM, accepts, source_of
 
 _NO_FILE = InputFile(path=Path(), media_type="application/octet-stream", bytes=0)

@@ -19,7 +19,7 @@ from springtide.domain.fleet import QueueView
 from springtide.domain.ids import ModelName
 from springtide.domain.job import Foretold, Job
 from springtide.domain.lease import WorkerState
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.ledger.history import FleetHistory, Memory, cost_memory, eta_memory, features_memory, starts_memory
 from springtide.policy.cost import Z90, CostMemory, Prediction, middle_s, predict
 from springtide.policy.elastic.view import memory_of

@@ -8,7 +8,7 @@ from springtide.gateway.headers import iso8601
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.routing import Routing
 from springtide.gateway.schemas_rollouts import ComparedView, MarginsView, MeasuredVersionView, RolloutView, VersionView
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.policy.rollout import state_of
 
 

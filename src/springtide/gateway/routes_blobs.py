@@ -17,7 +17,7 @@ from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_
 from springtide.gateway.downloads import Redirect
 from springtide.gateway.keeping import is_kept, missing_blob
 from springtide.gateway.multipart import MultipartReader, boundary_of
-from springtide.gateway.schemas import BlobView
+from springtide.gateway.schemas_files import BlobView
 from springtide.gateway.uploads import Uploads
 from springtide.gateway.views import blob_view
 from springtide.ledger.protocol import StoredBlob

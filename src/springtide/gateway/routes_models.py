@@ -8,8 +8,8 @@ from litestar.params import FromPath
 from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_of
 from springtide.gateway.openai.service import openai_of
 from springtide.gateway.rollout_views import rollout_view, version_views
-from springtide.gateway.schemas import ModelList, ModelView
-from springtide.gateway.services import ServedModel
+from springtide.gateway.schemas_models import ModelList, ModelView
+from springtide.gateway.served import ServedModel
 from springtide.gateway.views import model_view
 
 

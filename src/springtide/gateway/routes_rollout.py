@@ -22,7 +22,8 @@ from springtide.gateway.context import AnyRequest, gateway_of, headers_of
 from springtide.gateway.envelope import decode_json
 from springtide.gateway.rollout_views import rollout_view
 from springtide.gateway.schemas_rollouts import RolloutView
-from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices
 from springtide.ledger.rollouts import Rollouts
 from springtide.policy.rollout import measured
 

@@ -14,7 +14,7 @@ from springtide.domain.ids import ModelName
 from springtide.domain.keys import Scope
 from springtide.gateway.context import AnyRequest, gateway_of
 from springtide.gateway.headers import iso8601
-from springtide.gateway.schemas import DecisionView, SampleView, ScalingView
+from springtide.gateway.schemas_models import DecisionView, SampleView, ScalingView
 from springtide.ledger.history import FleetHistory, FleetSample, Scaled
 from springtide.ledger.traces import HEADER, ran_since, trace_line
 

@@ -22,7 +22,7 @@ from springtide.gateway.envelope import FieldErrors, decode_body, read_envelope
 from springtide.gateway.forms import FormReader
 from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import AcceptedView
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.gateway.standing import Standing
 from springtide.gateway.submission import SubmitRequest
 from springtide.gateway.uploads import Uploads

@@ -14,7 +14,7 @@ from springtide.gateway.context import AnyRequest, base_of, gateway_of, headers_
 from springtide.gateway.direct import DirectUploads
 from springtide.gateway.envelope import decode_json
 from springtide.gateway.headers import iso8601
-from springtide.gateway.schemas import BlobView, UploadView
+from springtide.gateway.schemas_files import BlobView, UploadView
 from springtide.gateway.views import blob_view
 
 

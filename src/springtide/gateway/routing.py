@@ -16,7 +16,7 @@ from springtide.domain.clock import Clock
 from springtide.domain.errors import NotFound
 from springtide.domain.ids import ModelName, TenantId, parted
 from springtide.domain.rollout import Rollout, Sticky, newest
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.ledger.rollouts import Rollouts
 from springtide.policy.rollout import place_of, salt_of
 from springtide.runtime.loops import Loop

@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from springtide.domain.clock import Clock
 from springtide.domain.ids import ModelName, TenantId
-from springtide.domain.model import FileField, Model
-from springtide.domain.tenant import MAX_QUEUED, Tenant
+from springtide.domain.tenant import Tenant
 from springtide.egress.client import Egress
-from springtide.engines.protocol import Engine
-from springtide.engines.trial import Trial
 from springtide.gateway.heard_ends import HeardEnds
+from springtide.gateway.routing import Routing
+from springtide.gateway.served import ServedModel
 from springtide.runtime.ids import new_secret
 from springtide.telemetry.metrics import Metrics
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from springtide.broker.protocol import Broker
     from springtide.gateway.keyring import Keyring
     from springtide.gateway.metering import Metering
-    from springtide.gateway.routing import Routing
     from springtide.ledger.batches import Batches
     from springtide.ledger.history import FleetHistory
     from springtide.ledger.openai import OpenAiRecords
@@ -89,31 +87,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     access_log: bool = False
 
 
-class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as the gateway serves it."""
-
-    model: Model
-    engine: Engine[Any, Any]  # never loaded here: for its input model and its estimate
-    timeout_s: float
-    max_attempts: int
-    unit: ModelName | None = None  # `model@version` where it is a version beside the model's own
-    min_replicas: int = 0
-    max_replicas: int | None = None  # None: not known here
-    pool: ModelName | None = None  # what it shares its workers with; None: they are its own
-    max_running: int | None = None  # attempts in progress; kept by the broker, told to who waits
-    max_queued: int | None = MAX_QUEUED  # jobs waiting, of all tenants; None: no limit
-    takes: Mapping[str, float] = {}  # of `GatewaySettings.budget`, by each of its workers
-    trial: Trial | None = None  # what `springtide models check` found; None: it did not try this
-
-    @property
-    def queue(self) -> ModelName:
-        """What its jobs wait under."""
-        return self.unit or self.model.name
-
-    def file_field(self, name: str) -> FileField | None:
-        return next((field for field in self.model.input_files if field.name == name), None)
-
-
 @dataclass(frozen=True, kw_only=True)
 class GatewayServices:
     """Everything the gateway talks to, started by whoever made it."""
@@ -147,8 +120,6 @@ class GatewayServices:
     @cached_property
     def routing(self) -> Routing:
         """Which version a request means. Started and stopped by whoever made this."""
-        from springtide.gateway.routing import Routing  # it is made of what stands above
-
         return Routing(self.models, self.versions, self.rollouts, self.clock)
 
     @property

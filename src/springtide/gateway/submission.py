@@ -38,7 +38,8 @@ from springtide.gateway.outlook import Outlook
 from springtide.gateway.pipeline_jobs import as_pipeline, first_step
 from springtide.gateway.planning import Earlier, Sender, draft
 from springtide.gateway.routing import Routed
-from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices
 from springtide.ledger.protocol import Inserted
 from springtide.policy.pipelines import MODELS_JOINED_BY, step_job
 from springtide.runtime.ids import new_job_id

@@ -17,25 +17,26 @@ from springtide.gateway.readiness import Eta
 from springtide.gateway.schemas import (
     AcceptedView,
     AttemptView,
-    BlobView,
-    CapabilityView,
-    CommercialUse,
     ErrorView,
     EventView,
-    FileFieldView,
-    FileView,
     JobView,
-    LiveFigures,
-    MeasuredView,
-    ModelView,
     ReasonView,
     StepView,
     WaitingEventView,
+)
+from springtide.gateway.schemas_files import BlobView, FileView
+from springtide.gateway.schemas_models import (
+    CapabilityView,
+    CommercialUse,
+    FileFieldView,
+    LiveFigures,
+    MeasuredView,
+    ModelView,
     WeightsView,
 )
 from springtide.gateway.schemas_orders import pause_view, pin_view
 from springtide.gateway.schemas_rollouts import RolloutView, VersionView
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.gateway.standing import Standing
 from springtide.ledger.protocol import Attempt, StoredBlob
 from springtide.policy.waiting import Waiting

@@ -33,7 +33,8 @@ from springtide.gateway.keyring import Keyring
 from springtide.gateway.live import Live
 from springtide.gateway.metering import Metering
 from springtide.gateway.outlook import Outlook
-from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices
 from springtide.gateway.submission import Submission
 from springtide.ledger.history import FleetHistory
 from springtide.ledger.protocol import Ledger

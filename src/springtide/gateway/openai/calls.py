@@ -30,7 +30,7 @@ from springtide.gateway.openai.parameters import translate
 from springtide.gateway.openai.reading import Asked, read
 from springtide.gateway.openai.references import KINDS, Finder, expected, place
 from springtide.gateway.openai.uses import Route
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 from springtide.gateway.submission import Prepared, SubmitRequest
 from springtide.gateway.uploads import Uploads
 from springtide.ledger.protocol import Inserted

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from springtide.domain.errors import InvalidInput, NotFound
 from springtide.domain.ids import ModelName
 from springtide.gateway.openai.uses import Route, Use, can_be_transparent, properties, speaks, uses
-from springtide.gateway.services import ServedModel
+from springtide.gateway.served import ServedModel
 
 _THEIRS = {
     Route.TRANSCRIPTIONS: re.compile(r"whisper-.*|.*-transcribe(-.*)?"),

@@ -18,7 +18,8 @@ from springtide.gateway.deleting import delete_job
 from springtide.gateway.openai.calls import still_running
 from springtide.gateway.openai.uses import properties
 from springtide.gateway.openai.videos import poster_of
-from springtide.gateway.services import GatewayServices, ServedModel
+from springtide.gateway.served import ServedModel
+from springtide.gateway.services import GatewayServices
 from springtide.gateway.submission import SubmitRequest
 from springtide.gateway.views import output_file
 
