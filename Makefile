@@ -17,7 +17,7 @@ run: $(STAMP) ## install, fetch the weights, start everything and print the addr
 
 test: $(STAMP) ## install, fetch the weights, run all tests
 	@$(BIN)/springtide models pull
-	$(BIN)/pytest -n 4 --dist loadgroup
+	$(BIN)/pytest -n 6 --dist loadgroup  # a good part of the tests waits: three for each of two processors
 
 check: $(STAMP) ## format, lint, types and import rules, then all tests: what CI runs
 	$(BIN)/ruff format --check .

@@ -31,16 +31,23 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that mostly wait (for leases to end, for processes to come back) are spread evenly among those that
-    compute, so that several processes of pytest keep the processors busy to the end."""
+    """Tests that mostly wait (for leases to end, for processes to come back) are spread among the first half of those
+    that compute, so that several processes of pytest keep the processors busy, and to the end."""
     waiting = [item for item in items if "fault" in item.path.parts]
     others = [item for item in items if "fault" not in item.path.parts]
     if not waiting or not others:
         return
-    every = len(others) / len(waiting)
+    every = len(others) / 2 / len(waiting)
     places = [(index * every, 1, item) for index, item in enumerate(waiting)]
     places += [(float(index), 0, item) for index, item in enumerate(others)]
     items[:] = [item for _, _, item in sorted(places, key=lambda place: place[:2])]
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all that they import stay: the garbage collector need not look through them each time,
+    which takes a tenth of the processor."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

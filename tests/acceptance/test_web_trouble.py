@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from fault.pausing import VARIABLE
+from springtide.testing.servers import free_port
+
 from .conftest import Server, opened
 from .test_rollout import CONFIG as CANARY
 from .test_rollout import ENGINE
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("web")
 CONFIG = f"""
 {CANARY}
 [models.burst]
-engine = "synthetic"
+engine = "pausing:Pausing"
 max_replicas = 3
 scaling.wait_s = 1
 """
@@ -31,15 +34,18 @@ class Restarted:
         (folder / "failing.py").write_text(ENGINE)
         (folder / "springtide.toml").write_text(CONFIG)
         self._folder = folder
-        self._path = os.pathsep.join(each for each in (str(folder), os.environ.get("PYTHONPATH", "")) if each)
-        self.server = Server(folder, {"PYTHONPATH": self._path})
+        self.pause = folder / "pause"
+        paths = (str(folder), str(Path(__file__).parents[1] / "fault"), os.environ.get("PYTHONPATH", ""))
+        self._variables = {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "SPRINGTIDE_SERVER__PORT": str(free_port()),
+            VARIABLE: str(self.pause),
+        }
+        self.server = Server(folder, self._variables)
         self.url = self.server.url
 
     def again(self) -> None:
-        self.server = Server(
-            self._folder,
-            {"PYTHONPATH": self._path, "SPRINGTIDE_SERVER__PORT": self.url.rpartition(":")[2]},
-        )
+        self.server = Server(self._folder, self._variables)
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +62,12 @@ def page(browser: Browser, own: Restarted) -> Iterator[Page]:
 
 
 def test_a_server_that_is_started_again_goes_on_with_the_job_on_the_screen(own: Restarted, page: Page) -> None:
-    body = {"model": "burst", "inputs": {"seconds": 2, "steps": 20}}
+    own.pause.touch()  # it runs for as long as that is there
+    body = {"model": "burst", "inputs": {"seconds": 0.5, "steps": 20}}
     job = own.server.http.post("/v1/jobs", json=body).json()["id"]
     page.goto(f"/?model=burst&job={job}")
     expect(page.get_by_text("running", exact=True)).to_be_visible()
+    own.pause.unlink()
     own.server.close()
     expect(page.get_by_text("reconnecting")).to_be_visible()
     own.again()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from springtide.domain.tickets import end_of
 from springtide.gateway.outlook import TROUBLES_KEPT_S
 from springtide.ledger.history import FleetSample, Memory, fleet_memory, starts_memory
 from springtide.policy.waiting import Waiting, explain_removed
+from springtide.runtime.clock import SystemClock
 
 MODEL = ModelName("synthetic")
 
@@ -32,9 +34,10 @@ async def world(tmp_path: Path) -> AsyncGenerator[World]:
 
 
 async def explained(world: World, job: dict[str, Any]) -> dict[str, Any]:
-    answer = await world.http.get(f"/v1/jobs/{job['id']}/explain")
-    assert answer.status_code == 200, answer.text
-    status = (await world.http.get(job["status_url"])).json()
+    with mock.patch.object(SystemClock, "now_s", return_value=world.services.clock.now_s()):  # both at one instant
+        answer = await world.http.get(f"/v1/jobs/{job['id']}/explain")
+        assert answer.status_code == 200, answer.text
+        status = (await world.http.get(job["status_url"])).json()
     body = answer.json()
     if status["waiting"]:  # one source: the first reason is what the status tells
         first = body["reasons"][0]

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from kmock import KubernetesEmulator, Server
 
 from springtide.fleet.kubernetes_api import PODS, ApiRefused, LightkubeApi, Resource
 
@@ -16,6 +15,8 @@ LEASES = Resource(group="coordination.k8s.io", version="v1", plural="leases", ki
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[LightkubeApi]:
+    from kmock import KubernetesEmulator, Server  # here: it brings a web framework that no other test loads
+
     handler = KubernetesEmulator()
     async with Server(handler), handler:
         config = {
