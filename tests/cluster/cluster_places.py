@@ -50,6 +50,10 @@ class Place(Protocol):
         """By a ResourceQuota."""
         ...
 
+    async def account(self, name: str, rights: tuple[Right, ...]) -> LightkubeApi:
+        """A connection, not open yet, with these rights and no other."""
+        ...
+
     async def with_keda(self) -> None:
         """Skips where there is none."""
         ...
@@ -73,22 +77,22 @@ class Real:
     async def start(self) -> None:
         await self.api.start()
         await self.api.create(NAMESPACES, {"metadata": {"name": self.namespace}})
-        self.acting = await self._of_controller(CONTROLLER)
+        self.acting = await self.account("controller", CONTROLLER)
         await self.acting.start()
 
-    async def _of_controller(self, rights: tuple[Right, ...]) -> LightkubeApi:
-        """By the token of an account that is bound to the Role as it is rendered."""
-        name = {"metadata": {"name": "controller"}}
-        await self.api.create(ACCOUNTS, name)
-        await self.api.create(ROLES, {**name, "rules": deploy_pods.rules(rights)})
-        role = {"apiGroup": _RBAC["group"], "kind": "Role", "name": "controller"}
-        subject = {"kind": "ServiceAccount", "name": "controller", "namespace": self.namespace}
-        await self.api.create(BINDINGS, {**name, "roleRef": role, "subjects": [subject]})
+    async def account(self, name: str, rights: tuple[Right, ...]) -> LightkubeApi:
+        """By the token of an account that is bound to a Role as it is rendered."""
+        named = {"metadata": {"name": name}}
+        await self.api.create(ACCOUNTS, named)
+        await self.api.create(ROLES, {**named, "rules": deploy_pods.rules(rights)})
+        role = {"apiGroup": _RBAC["group"], "kind": "Role", "name": name}
+        subject = {"kind": "ServiceAccount", "name": name, "namespace": self.namespace}
+        await self.api.create(BINDINGS, {**named, "roleRef": role, "subjects": [subject]})
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
-        made = await self.api._ask("POST", self.api._path(ACCOUNTS, "controller", "token"), body=asked)
+        made = await self.api._ask("POST", self.api._path(ACCOUNTS, name, "token"), body=asked)
         config = await asyncio.to_thread(_read, Path(os.environ["KUBECONFIG"]))
         config["users"] = [{"name": one["name"], "user": {"token": made["status"]["token"]}} for one in config["users"]]
-        path = self._folder / "controller.kubeconfig"
+        path = self._folder / f"{name}.kubeconfig"
         path.write_text(yaml.safe_dump(config))
         return LightkubeApi(manager="springtide", namespace=self.namespace, kubeconfig=path)
 
@@ -139,9 +143,9 @@ class Double:
     async def start(self) -> None:
         await self.double.start()
         self.double.cluster.lacks.add(LACKING)
-        path = self.double.kubeconfig(self._folder / "kubeconfig")
-        self.api = LightkubeApi(manager="springtide-test", kubeconfig=path)
-        self.acting = LightkubeApi(manager="springtide", kubeconfig=path)
+        self._path = self.double.kubeconfig(self._folder / "kubeconfig")
+        self.api = LightkubeApi(manager="springtide-test", kubeconfig=self._path)
+        self.acting = await self.account("controller", CONTROLLER)
         await self.api.start()
         await self.acting.start()
 
@@ -160,6 +164,10 @@ class Double:
 
     async def limit_pods(self, number: int) -> None:
         self.double.cluster.quota = number
+
+    async def account(self, name: str, rights: tuple[Right, ...]) -> LightkubeApi:
+        """The double grants all."""
+        return LightkubeApi(manager="springtide", kubeconfig=self._path)
 
     async def with_keda(self) -> None:
         self._plays.append(asyncio.create_task(self._play_keda()))

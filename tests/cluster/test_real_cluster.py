@@ -201,6 +201,7 @@ async def test_keda_brings_what_is_wished_and_nothing_while_nothing_is_known(wor
 
 async def test_what_a_cluster_is_given_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What only a cluster sees of these files, on the double: its namespace, the account, the token, the skips."""
+    monkeypatch.delenv("SPRINGTIDE_CLUSTER_RESTART", raising=False)  # of a real one that this must not touch
     async with kubernetes_double() as double:
         monkeypatch.setenv("KUBECONFIG", str(double.kubeconfig(tmp_path / "config")))
         one = Real(tmp_path)

@@ -18,8 +18,9 @@ from springtide.domain.ids import ModelName, TenantId, WorkerId
 from springtide.domain.lease import Lease, Payload
 from springtide.fleet.gang_objects import RESOURCES
 from springtide.fleet.gangs import GangPhase, GangPods, GangShape, GangView, Runs
-from springtide.fleet.kubernetes_api import EVENTS, PODS
+from springtide.fleet.kubernetes_api import EVENTS, PODS, LightkubeApi
 from springtide.fleet.pytorchjob import POD_LABELS, ClusterGangs
+from springtide.fleet.rights import gang_rights
 from springtide.runtime.clock import SystemClock
 from springtide.runtime.ids import new_job_id
 
@@ -52,7 +53,8 @@ spec:
 class World:
     """A worker's gangs of two ranks."""
 
-    def __init__(self, place: Place, folder: Path, runs_as: Runs) -> None:
+    def __init__(self, place: Place, api: LightkubeApi, folder: Path, runs_as: Runs) -> None:
+        """api: with a launcher's rights; the gangs open and close it."""
         self.place = place
         self.runs_as = runs_as
         file = folder / "gang.yaml.j2"
@@ -60,7 +62,7 @@ class World:
         given, shape = GangPods(template=str(file)), GangShape(processes=2)
         worker = WorkerId("film-1")
         clock = SystemClock()
-        self.gangs = ClusterGangs(place.api, FILM, worker, shape=shape, given=given, runs_as=runs_as, clock=clock)
+        self.gangs = ClusterGangs(api, FILM, worker, shape=shape, given=given, runs_as=runs_as, clock=clock)
 
     async def running(self) -> GangView:
         lease = Lease(
@@ -90,7 +92,8 @@ class World:
 @pytest.fixture(params=[Runs.PYTORCHJOB, Runs.TRAINJOB])
 async def world(place: Place, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     await place.with_operator(request.param, RESOURCES[request.param])
-    one = World(place, tmp_path, request.param)
+    api = await place.account("launcher", gang_rights({request.param}))
+    one = World(place, api, tmp_path, request.param)
     await one.gangs.open()
     yield one
     await one.gangs.close()

@@ -23,6 +23,7 @@ from springtide.domain.lease import Lease, Payload
 from springtide.fleet import gang_objects
 from springtide.fleet.kubernetes_api import ApiRefused, Object, Resource
 from springtide.testing.kubernetes import Kind
+from springtide.testing.kubernetes.fields import merged
 
 PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "PriorityClass": "priorityclasses"}
 OF_THE_CLUSTER = {"PriorityClass"}
@@ -106,8 +107,20 @@ async def test_weights_of_a_rollout_are_taken(learnt: Place) -> None:
 
 
 async def test_what_is_wrong_is_refused(learnt: Place) -> None:
-    """The tests above can fail."""
+    """The tests above can fail; and what `deploy` refuses by itself the API server would."""
     objects = render.objects(installation(MATRIX["trial"][0], (f"kubernetes.namespace={learnt.namespace}",)))
     [one] = [each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("gateway")]
-    wrong = {**one, "spec": {**one["spec"], "selector": {"matchLabels": {"a": "b"}}}}
-    assert len(await refusals(learnt, [wrong])) == 1
+    [policy, *_] = [each for each in objects if each["kind"] == "NetworkPolicy"]
+    [container] = one["spec"]["template"]["spec"]["containers"]
+    twice = [*container["env"], container["env"][-1]]
+    greedy = {"requests": {"cpu": "8"}, "limits": {"cpu": "4"}}
+    nobody = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": []}]}
+    wrong = [
+        merged(one, {"spec": {"selector": {"matchLabels": {"a": "b"}}}}),
+        merged(one, {"spec": {"template": {"spec": {"containers": [{**container, "env": twice}]}}}}),
+        merged(one, {"spec": {"template": {"spec": {"containers": [{**container, "resources": greedy}]}}}}),
+        merged(policy, {"spec": {"ingress": [{"from": [{"namespaceSelector": nobody}]}]}}),
+    ]
+    said = [await refusals(learnt, [each]) for each in wrong]
+    for (message,), words in zip(said, ("does not match", "duplicate", "cpu limit", "must be specified"), strict=True):
+        assert words in message

@@ -20,7 +20,15 @@ MATRIX: dict[str, tuple[Path | None, tuple[str, ...]]] = {
     "production": (PRODUCTION, ()),
     "trial": (TRIAL, ()),
     "example": (ROOT / "springtide.example.toml", ("kubernetes.trial.s3=true",)),
-    "own-scaling": (PRODUCTION, ("kubernetes.scaling=springtide", "kubernetes.name=media", "kubernetes.namespace=x")),
+    "own-scaling": (
+        PRODUCTION,
+        (
+            "kubernetes.scaling=springtide",
+            "kubernetes.name=media",
+            "kubernetes.namespace=x",
+            "kubernetes.network={monitoring_namespaces=[], egress_ports=[]}",
+        ),
+    ),
     "hpa": (PRODUCTION, ("kubernetes.scaling=hpa",)),
     "polled": (PRODUCTION, ("kubernetes.keda={push=false, fallback_replicas=0, exact=true}",)),
     "image-volume": (
@@ -133,6 +141,8 @@ def complaints(objects: Sequence[Object]) -> list[str]:
         found += [f"{where}: {text}" for text in (*_nothing_empty(each), *_references(each, there))]
         if each["kind"] in ("Deployment", "StatefulSet"):
             found += [f"{where}: {text}" for text in _workload(each)]
+        if each["kind"] == "NetworkPolicy":
+            found += [f"{where}: {text}" for text in _policy(each["spec"])]
         for template in templates(each):
             found += [f"{where}: {text}" for text in _pod(template, each)]
     found += _selectors(objects)
@@ -170,6 +180,16 @@ def _workload(each: Object) -> Iterator[str]:
         yield "the selector does not match the template's labels"
     if labels["app.kubernetes.io/component"] == "worker" and "replicas" in spec:
         yield "has replicas, which belong to who scales"
+
+
+def _policy(spec: Object) -> Iterator[str]:
+    for rule in (*spec["ingress"], *spec["egress"]):
+        if rule.get("ports") == [] or rule.get("from") == [] or rule.get("to") == []:
+            yield "has an empty list, which means all"
+        for peer in (*rule.get("from", ()), *rule.get("to", ())):
+            for one in peer.get("namespaceSelector", {}).get("matchExpressions", ()):
+                if not one["values"]:
+                    yield f"selects by {one['key']} in nothing, which the API server refuses"
 
 
 def _pod(template: Object, each: Object) -> Iterator[str]:

@@ -277,6 +277,13 @@ def test_autoscalers_and_the_adapter_agree_on_metrics() -> None:
         (("kubernetes.routes.a={services={1='x'}, weights={1=90}, host='h'}",), "100 together"),
         (("kubernetes.routes.a={services={1='x'}, weights={1=90, 2=10}, host='h'}",), "Service of version 2"),
         (("kubernetes.routes.a={services={1='x'}, weights={1=100}}",), "either gateway"),
+        (("kubernetes.worker.cpu='8'",), "worker.cpu: springtide-worker-matting would ask for 8 and be limited to 4"),
+        (("kubernetes.gateway.cpu=2500m",), "kubernetes.gateway.cpu"),
+        (("kubernetes.worker.variables={SPRINGTIDE_CONFIG='x'}",), "SPRINGTIDE_CONFIG is set"),
+        (
+            ("models.speech={engine='synthetic', execution='distributed'}", "kubernetes.models.speech={cpu='9'}"),
+            "springtide-worker-speech would ask for 9",
+        ),
         (("models.speech",), "key=value"),
         (("server.port.x=1", "server.port=1", "server.port.y=1"), "port"),
     ],

@@ -23,6 +23,7 @@ from springtide.domain.ids import WorkerId
 from springtide.domain.job import JobError
 from springtide.domain.lease import WorkerState
 from springtide.fleet import kubernetes_checks as cluster_checks
+from springtide.fleet.quantities import quantity
 from springtide.fleet.rights import CONTROLLER, DOCTOR, DOCTOR_CLUSTER, as_triples
 from springtide.runtime.gpus import Gpu
 from springtide.testing.cluster import Cluster, M, cluster_world
@@ -333,4 +334,4 @@ async def test_with_pods_the_cluster_is_examined_and_not_this_machine(
 
 @pytest.mark.parametrize(("text", "number"), [("4", 4), ("500m", 0.5), ("64Gi", 64 * 2**30), ("2k", 2000)])
 def test_quantities(text: str, number: float) -> None:
-    assert cluster_checks.quantity(text) == number
+    assert quantity(text) == number

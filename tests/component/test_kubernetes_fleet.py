@@ -168,6 +168,17 @@ async def test_a_number_that_another_has_written_meanwhile_is_not_overwritten_un
     assert world.double.count(verb="patch", plural="deployments", subresource="scale") == 2
 
 
+async def test_a_wish_that_comes_while_another_is_written_is_done_after_it(world: World) -> None:
+    hold = asyncio.Event()
+    world.double.fail(verb="patch", plural="deployments", hold=hold)
+    await world.want(3)
+    await world.cluster.until(lambda: world.double.count(verb="patch", plural="deployments", subresource="scale") == 1)
+    await world.want(5)
+    hold.set()
+    await world.cluster.until(lambda: not world.fleet._acts)
+    assert world.cluster.replicas() == 5
+
+
 async def test_an_api_server_that_is_away_is_waited_for_and_the_newest_wish_is_done(world: World) -> None:
     await world.brought(2)
     pods = world.cluster.pods()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from springtide.fleet import kubernetes_api
 from springtide.fleet.kubernetes_api import PODS, Object
 from springtide.fleet.kubernetes_reflector import Reflector
 from springtide.testing.cluster import Cluster, cluster_world
@@ -56,6 +57,17 @@ async def test_what_happens_is_told_in_order(cluster: Cluster, seen: Seen) -> No
     assert set(seen.reflector.objects) == {"b"}
 
 
+async def test_any_text_in_an_object_leaves_the_watch_whole(cluster: Cluster, seen: Seen) -> None:
+    await cluster.watched("pods")
+    lists = cluster.double.count(verb="list", plural="pods")
+    text = "what a container said: \x85 \u2028 \x1e"
+    metadata = {"name": "b", "labels": {"app": "m"}, "annotations": {"last-words": text}}
+    cluster.double.create({"kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "worker"}]}})
+    assert await seen.next() == "+b"
+    assert seen.reflector.objects["b"]["metadata"]["annotations"] == {"last-words": text}
+    assert cluster.double.count(verb="list", plural="pods") == lists
+
+
 async def test_what_vanished_while_the_server_was_away_is_told_by_the_next_list(cluster: Cluster, seen: Seen) -> None:
     await cluster.watched("pods")
     await cluster.double.kill()
@@ -96,6 +108,22 @@ async def test_a_watch_that_ends_in_order_goes_on_without_a_list(cluster: Cluste
     cluster.pod("b")
     assert await cluster.passing(seen.next()) == "+b"
     assert cluster.double.count(verb="list", plural="pods") == 1
+
+
+async def test_silence_costs_another_watch_and_no_list(
+    cluster: Cluster, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing happens a server may send nothing at all, bookmarks neither."""
+    await cluster.watched("pods")
+    monkeypatch.setattr(kubernetes_api, "SILENT_S", 0.01)
+    lists = cluster.double.count(verb="list", plural="pods")
+    await cluster.double.end_watches()
+    await cluster.passing(cluster.watched("pods", times=4))
+    assert seen.reflector.is_current
+    monkeypatch.undo()
+    cluster.pod("b")
+    assert await cluster.passing(seen.next()) == "+b"
+    assert cluster.double.count(verb="list", plural="pods") == lists
 
 
 async def test_bookmarks_keep_a_quiet_watch_from_falling_behind(cluster: Cluster, seen: Seen) -> None:

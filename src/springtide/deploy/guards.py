@@ -70,13 +70,15 @@ def network(to: Installation) -> list[Object]:
     to_gateway: Object = {"ports": [_tcp(PORT)]}
     if outside is not None:
         to_gateway["from"] = outside
-    watchers: Object = {"from": _namespaces(given.monitoring_namespaces), "ports": [_tcp(METRICS_PORT)]}
+    watchers: list[Object] = []
+    if given.monitoring_namespaces:  # a rule for none of them would be refused
+        watchers.append({"from": _namespaces(given.monitoring_namespaces), "ports": [_tcp(METRICS_PORT)]})
     keda: Object = {"from": _namespaces([given.keda_namespace]), "ports": [_tcp(SCALER_PORT)]}
-    of_controller = [watchers, keda] if to.settings.scaling == "keda" else [watchers]
+    of_controller = [*watchers, keda] if to.settings.scaling == "keda" else watchers
     found = [
-        _policy(to, labels.GATEWAY, [to_gateway, watchers], _out(to)),
+        _policy(to, labels.GATEWAY, [to_gateway, *watchers], _out(to)),
         _policy(to, labels.CONTROLLER, of_controller, _out(to)),
-        _policy(to, labels.WORKER, [watchers], _out(to)),
+        _policy(to, labels.WORKER, watchers, _out(to)),
     ]
     if any(group.launches for group in to.groups):
         ranks: Object = {"podSelector": {"matchLabels": labels.selector(to.name, labels.GROUP)}}
@@ -114,7 +116,7 @@ def _out(to: Installation) -> list[Object]:
         for each, barred in zip(anywhere, (METADATA, METADATA_V6), strict=True):
             each["ipBlock"]["except"] = [barred]
     ports = [_tcp(port) for port in to.settings.network.egress_ports]
-    return [{"ports": dns}, {"to": anywhere, "ports": ports}]
+    return [{"ports": dns}, *([{"to": anywhere, "ports": ports}] if ports else [])]  # no ports at all would mean every
 
 
 def _ours(to: Installation) -> Object:

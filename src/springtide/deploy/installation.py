@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -173,4 +173,8 @@ class Installation:
             if low:
                 problems.append(f"kubernetes.keda.fallback_replicas is above max_replicas of {', '.join(low)}")
         if problems:
-            raise ConfigError("this cannot be rendered:\n" + "\n".join(f"  {each}" for each in problems))
+            raise refused(problems)
+
+
+def refused(problems: Iterable[str]) -> ConfigError:
+    return ConfigError("this cannot be rendered:\n" + "\n".join(f"  {each}" for each in problems))

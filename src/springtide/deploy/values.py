@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from springtide.config import Config, ModelConfig, read_config
-from springtide.deploy.installation import Installation
+from springtide.deploy.installation import Installation, refused
+from springtide.deploy.refusals import refusals
 from springtide.domain.errors import ConfigError
 
 _SECRETS = (
@@ -31,6 +32,8 @@ def installation(path: Path | None, sets: Sequence[str] = ()) -> Installation:
     config = read_config(data, where=str(path or "the defaults"))
     made = Installation(config, file_of(data))
     made.check()
+    if found := refusals(made):
+        raise refused(found)
     return made
 
 

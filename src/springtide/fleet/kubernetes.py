@@ -134,7 +134,8 @@ class KubernetesFleet:
             log.info("%s drains, as ordered", worker)
             self._events.tell({**pod, "apiVersion": "v1", "kind": "Pod"}, "Drained", "as an operator ordered")
         except SpringtideError as error:
-            log.debug("%s is not drained yet: %s", worker, error)
+            is_refused = isinstance(error, ApiRefused) and not error.is_missing  # no budget, and not gone: a fault
+            log.log(logging.WARNING if is_refused else logging.DEBUG, "%s is not drained yet: %s", worker, error)
             await self._clock.sleep(MOST_RETRY_S)  # a disruption budget does not change by the second
         finally:
             self._evicting.discard(worker)
@@ -211,10 +212,13 @@ class KubernetesFleet:
         backoff = Backoff(FIRST_RETRY_S, MOST_RETRY_S)
         try:
             while self._may_act() and self._is_due(model):
+                wish = self._wanted[model]
                 try:
                     await self._bring(model)
                     self._refusals.pop(model, None)
-                    return
+                    if self._wanted[model] is wish:
+                        return
+                    continue  # another came while this one was done
                 except (Unavailable, OutcomeUnknown) as error:
                     self._note(model, error, is_first=backoff.failures == 0)
                     least_s = error.details.get("retry_after_s") or 0.0

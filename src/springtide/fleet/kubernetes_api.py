@@ -11,6 +11,7 @@ whose answer got lost), ApiRefused (it said no, and would again).
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from springtide.domain.errors import ConfigError, OutcomeUnknown, SpringtideErro
 Object = dict[str, Any]
 TIMEOUT_S = 10.0  # an API server that is well answers in tens of milliseconds
 WATCH_S = 300  # a watch is asked for anew so often, as client-go does in 5 to 10 minutes
-SILENT_S = 100.0  # bookmarks come once a minute: a watch that says nothing for longer is dead
+SILENT_S = 100.0  # bookmarks come about once a minute, but are not promised: then it is asked for anew
 PAGE = 500  # as client-go
 
 
@@ -115,8 +116,8 @@ class KubernetesApi(Protocol):
         ...
 
     def watch(self, what: Resource, *, since: str, labels: str = "") -> AsyncGenerator[Told]:
-        """What happens from a version on; ends in order after some minutes. Raises ApiRefused (`is_expired`) where the
-        history is too short."""
+        """What happens from a version on; ends in order after some minutes, or after silence. Raises ApiRefused
+        (`is_expired`) where the history is too short."""
         ...
 
     async def create(self, what: Resource, given: Object) -> Object: ...
@@ -196,7 +197,7 @@ class LightkubeApi:
                 if answer.status_code >= 400:
                     await answer.aread()
                     raise _refusal(answer)
-                async for line in answer.aiter_lines():
+                async for line in _lines(answer):
                     event = msgspec.json.decode(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
@@ -269,6 +270,17 @@ class LightkubeApi:
         if answer.status_code >= 400:
             raise _refusal(answer)
         return msgspec.json.decode(answer.content)
+
+
+async def _lines(answer: httpx2.Response) -> AsyncGenerator[bytes]:
+    """By line feeds alone: `aiter_lines` also parts at U+0085 and its like, which JSON may hold as they are. Silence is
+    the end: whether it is a dead connection the next request tells."""
+    rest = b""
+    with contextlib.suppress(httpx2.ReadTimeout):
+        async for chunk in answer.aiter_bytes():
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line
 
 
 def _config(path: Path | None) -> SingleConfig:

@@ -29,6 +29,7 @@ from springtide.fleet.kubernetes_api import (
 from springtide.fleet.kubernetes_pods import trouble_of, trouble_of_deployment
 from springtide.fleet.kubernetes_volumes import CODE as VOLUME
 from springtide.fleet.kubernetes_volumes import failed_volumes, is_being_set_up
+from springtide.fleet.quantities import quantity
 
 CURES = {
     "unschedulable": "free or add nodes with what the pod asks for (`kubectl describe pod` has the figures); check "
@@ -178,14 +179,6 @@ async def keda(api: KubernetesApi, wanted: Wanted) -> list[Finding]:
     ]
     cure = "see that the controller runs and that KEDA's namespace may reach it (kubernetes.network.keda_namespace)"
     return [trouble("KEDA", told, cure) for told in bad] or [well("KEDA", "it is there, and its objects are ready")]
-
-
-def quantity(text: str) -> float:
-    """A Quantity as a number: 4, 500m, 64Gi."""
-    units = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-    units |= {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
-    unit = next((one for one in sorted(units, key=len, reverse=True) if text.endswith(one)), "")
-    return float(text.removesuffix(unit)) * units.get(unit, 1.0)
 
 
 def _of(check: str, code: str, message: str) -> Finding:

@@ -23,6 +23,7 @@ from springtide.testing.kubernetes.fields import (
     without,
 )
 from springtide.testing.kubernetes.kinds import Kind, Kinds
+from springtide.testing.kubernetes.rules import check, check_applied
 
 HISTORY = 10_000  # events kept for watches
 _ServerSet = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "deletionTimestamp")
@@ -109,7 +110,7 @@ class Store:
         if kind.is_namespaced:
             metadata["namespace"] = namespace
         fresh = {**given, "apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata}
-        _check(kind, fresh)
+        check(kind, fresh)
         if not dry_run:
             self._own(_key(kind, namespace, name), owner, {}, fresh)
             self._put(kind, namespace, fresh, None)
@@ -145,7 +146,7 @@ class Store:
             after |= {"status": before["status"]} if "status" in before else {}
         elif owner.subresource == "status":
             after = {**before, "status": after.get("status", {})}
-        _check(kind, after)
+        check(kind, after)
         if after == before or dry_run:
             return after
         if after.get("spec") != before.get("spec"):
@@ -165,6 +166,7 @@ class Store:
         intent = {part: value for part, value in given.items() if part not in ("apiVersion", "kind", "status")}
         if given.get("metadata", {}).get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
+        check_applied(given)
         if key not in self._objects:
             return self.create(
                 kind, namespace, merged(given, {"metadata": {"name": name}}), owner=owner, dry_run=dry_run
@@ -309,18 +311,3 @@ def _apply_conflict(clashes: list[tuple[Owner, Path]]) -> errors.Refusal:
         for owner, path in clashes
     ]
     return errors.Refusal(409, "Conflict", f"Apply failed with {count}: {told}", details={"causes": causes})
-
-
-def _check(kind: Kind, given: Object) -> None:
-    """The few rules that a client of ours could break."""
-    if kind.name != "Deployment":
-        return
-    name, spec = given["metadata"]["name"], given.get("spec") or {}
-    wanted = (spec.get("selector") or {}).get("matchLabels")
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    if not wanted:
-        raise errors.invalid("Deployment.apps", name, "spec.selector: Required value")
-    if any(labels.get(label) != value for label, value in wanted.items()):
-        raise errors.invalid("Deployment.apps", name, "`selector` does not match template `labels`")
-    if spec.get("replicas", 1) < 0:
-        raise errors.invalid("Deployment.apps", name, "spec.replicas: must be greater than or equal to 0")
