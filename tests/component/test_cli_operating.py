@@ -25,7 +25,7 @@ Said = Callable[..., Awaitable[tuple[str, str]]]
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncGenerator[World]:
-    async with gateway_world(tmp_path, keyless=Keyless.LOCAL, max_replicas=4) as made:
+    async with gateway_world(tmp_path, keyless=Keyless.LOCAL, max_replicas=4, keep_s=30 * 86_400.0) as made:
         made.http.headers["host"] = "127.0.0.1"
         yield made
 
@@ -99,9 +99,10 @@ async def test_what_waits_and_why_the_fleet_moved_are_on_one_screen(world: World
     assert (row["decision"], row["reason"], row["because"]) == ("0 → 1", "QUEUE", "2 jobs wait")
     await cli("pause", "synthetic")
     out, _ = await cli("status")
-    for told in ("synthetic paused", "QUEUE", WORKER, lease.id):
+    for told in ("synthetic paused", "QUEUE", WORKER, lease.id, "ended jobs and their files are kept 30 days"):
         assert told in out
-    assert json.loads((await cli("status", "--json"))[0])["ready"]["ledger"] == "ok"
+    ready = json.loads((await cli("status", "--json"))[0])["ready"]
+    assert (ready["ledger"], ready["keep_s"]) == ("ok", 30 * 86_400.0)
     assert job["id"] != lease.id
 
 

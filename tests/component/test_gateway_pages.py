@@ -51,7 +51,8 @@ async def test_models_are_listed_without_figures_while_the_broker_is_down(
 
 
 async def test_a_server_whose_dependencies_answer_is_ready(world: World) -> None:
-    assert (await world.http.get("/readyz")).json() == {"status": "ok", "ledger": "ok", "broker": "ok"}
+    answer = (await world.http.get("/readyz")).json()
+    assert answer == {"status": "ok", "ledger": "ok", "broker": "ok", "keep_s": "forever"}
 
 
 async def test_an_engine_that_does_not_load_is_named_and_the_server_is_ready_all_the_same(world: World) -> None:

@@ -18,6 +18,7 @@ from springtide.cli.results import as_json, line, say
 from springtide.cli.retry import seconds
 from springtide.client import Patience, Springtide, Unreachable
 from springtide.client.operating import Operated
+from springtide.domain.clock import in_words
 from springtide.domain.errors import InvalidInput
 
 LEAST_EVERY_S = 0.5
@@ -36,6 +37,9 @@ def status(where: Where, *, json: bool) -> int:
         for name in ("ledger", "broker"):
             if ready.get(name) != "ok":
                 say(f"{name}: {ready.get(name, 'no answer')}")
+        if (keep_s := ready.get("keep_s")) is not None:
+            kept = "until somebody deletes them" if keep_s == "forever" else in_words(keep_s)
+            _out.print(Text(f"ended jobs and their files are kept {kept} ([ledger] keep_s)", style="dim"))
     return exits.DONE if ready.get("status") == "ok" else exits.JOB_FAILED
 
 

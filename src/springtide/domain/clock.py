@@ -19,3 +19,11 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait that long in this clock's time."""
         ...
+
+
+def in_words(seconds: float) -> str:
+    """A span of time as one says it: 30 days, 90 minutes."""
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -6,6 +6,7 @@ An id tells when it was made. So a thing that is not on record and older than th
 
 from __future__ import annotations
 
+from springtide.domain.clock import in_words
 from springtide.domain.errors import NotFound
 from springtide.domain.ids import BatchId, BlobId, JobId, is_batch_id, is_blob_id, is_job_id, made_at_s
 from springtide.gateway.services import GatewayServices
@@ -24,14 +25,14 @@ def is_kept(blob: StoredBlob, services: GatewayServices) -> bool:
 def missing_job(text: str, services: GatewayServices) -> NotFound:
     keep_s = services.settings.keep_s
     if is_job_id(text) and keep_s is not None and services.clock.now_s() - made_at_s(JobId(text)) > keep_s:
-        return NotFound(f"There is no job {text} any more: jobs are kept {_span(keep_s)}.", code="job_deleted")
+        return NotFound(f"There is no job {text} any more: jobs are kept {in_words(keep_s)}.", code="job_deleted")
     return NotFound(f"There is no job {text[:SHOWN]!r}.", code="unknown_job")
 
 
 def missing_batch(text: str, services: GatewayServices) -> NotFound:
     keep_s = services.settings.keep_s
     if is_batch_id(text) and keep_s is not None and services.clock.now_s() - made_at_s(BatchId(text)) > keep_s:
-        message = f"There is no batch {text} any more: batches are kept {_span(keep_s)}, as their jobs are."
+        message = f"There is no batch {text} any more: batches are kept {in_words(keep_s)}, as their jobs are."
         return NotFound(message, code="batch_deleted")
     return NotFound(f"There is no batch {text[:SHOWN]!r}.", code="unknown_batch")
 
@@ -40,13 +41,6 @@ def missing_blob(text: str, services: GatewayServices) -> NotFound:
     keep_s = services.settings.keep_orphans_s
     if is_blob_id(text) and services.clock.now_s() - made_at_s(BlobId(text)) > keep_s:
         return NotFound(
-            f"There is no blob {text} any more: one that no job has is kept {_span(keep_s)}.", code="blob_deleted"
+            f"There is no blob {text} any more: one that no job has is kept {in_words(keep_s)}.", code="blob_deleted"
         )
     return NotFound(f"There is no blob {text[:SHOWN]!r}.", code="unknown_blob")
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -43,7 +43,10 @@ async def readyz(request: AnyRequest) -> Response[Readiness]:
     if down:
         detail = f"Not ready: {' and '.join(down)} {'does' if len(down) == 1 else 'do'} not answer."
         return _not_ready(request, "not_ready", detail, answers)
-    return Response(Readiness(status="ok", **answers, not_loading=await gateway.outlook.not_loading()))
+    keep_s = services.settings.keep_s
+    not_loading = await gateway.outlook.not_loading()
+    answer = Readiness(status="ok", **answers, keep_s="forever" if keep_s is None else keep_s, not_loading=not_loading)
+    return Response(answer)
 
 
 def _not_ready(request: AnyRequest, code: str, detail: str, answers: dict[str, Any]) -> Response[Any]:

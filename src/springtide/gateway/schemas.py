@@ -201,9 +201,11 @@ class Health(msgspec.Struct, kw_only=True):
 
 
 class Readiness(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Whether each dependency answers. A model whose engine does not load is named; jobs for others are run."""
+    """Whether each dependency answers. A model whose engine does not load is named; jobs for others are run. keep_s:
+    how long ended jobs and their files are kept, in seconds, or `forever` ([ledger] keep_s)."""
 
     status: str
     ledger: str
     broker: str
+    keep_s: float | Literal["forever"]
     not_loading: dict[str, ReasonView] = {}
