@@ -33,6 +33,7 @@ QUEUE_BEFORE_GPUS = "https://resume-site-4js.pages.dev/experiments/autoscaling"
 FILMS_BY_USE = "http://www.mynw.cn/news/837970.html"
 ELASTIC_HEYGEM = "http://www.mynw.cn/news/897175.html"
 BY_REQUEST = "http://www.mankee.com.hk/xingyezixun/1477.html"
+FOUND = "of others was found"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +65,7 @@ def rows(found: Simulated, real: Real | None) -> list[Row]:
         ),
         Row(
             what="5,000 jobs a day in two tides, of a minute each",
-            claimed="P99 of the response below 90 s is aimed at, for jobs of 30 to 60 s (sound for films)",
+            claimed=f"no measured figure {FOUND}; a design's aim: P99 of the response below 90 s, jobs of 30 to 60 s",
             source=SOUND_FOR_FILMS,
             simulated=f"mean wait {found.tide_wait_s:.1f} s, P99 {found.tide_wait_p99_s:.0f} s; "
             f"{found.tide_hours:.0f} replica hours",
@@ -87,9 +88,15 @@ def rows(found: Simulated, real: Real | None) -> list[Row]:
             real=_change(real.static.mean_s, real.elastic.mean_s) if real else "–",
         ),
         Row(
-            what="the same: P99 of the response",
+            what="the same: P95 of the response",
             claimed="P95 of a burst 14.6 → 2.2 s, 85 % less, with a queue before elastic GPUs",
             source=QUEUE_BEFORE_GPUS,
+            simulated=_change(found.static.p95_s, found.elastic.p95_s),
+            real=_change(real.static.p95_s, real.elastic.p95_s) if real else "–",
+        ),
+        Row(
+            what="the same: P99 of the response",
+            claimed=f"no figure {FOUND}",
             simulated=_change(found.static.p99_s, found.elastic.p99_s),
             real=_change(real.static.p99_s, real.elastic.p99_s) if real else "–",
         ),

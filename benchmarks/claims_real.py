@@ -44,6 +44,7 @@ class RealPair(msgspec.Struct, frozen=True, kw_only=True):
     """One fleet under 40 requests at once. in_time: share answered within 30 s."""
 
     mean_s: float
+    p95_s: float
     p99_s: float
     used: float
     in_time: float
@@ -105,6 +106,7 @@ async def static_and_elastic(folder: Path, *, least: int, most: int) -> RealPair
     took_s = [one.finished_s - one.created_s for one in run.entries[len(quiet) :] if one.finished_s is not None]
     return RealPair(
         mean_s=found.latency.mean,
+        p95_s=found.latency.p95,
         p99_s=found.latency.p99,
         used=found.utilization or 0.0,
         in_time=sum(one <= ANSWER_S for one in took_s) / BURST,

@@ -36,6 +36,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """One fleet: seconds of response, the most requests at once, share of replicas in use."""
 
     mean_s: float
+    p95_s: float
     p99_s: float
     used: float
     at_once: int
@@ -108,6 +109,7 @@ def _pair(fleet: Contender, days: float) -> Pair:
     found = simulate(alike, fleet, Setup(weather=Weather(cold_start_s=COLD_S), wait_s=ANSWER_S, lead_in_s=LEAD_IN_S))
     return Pair(
         mean_s=found.wait_mean_s + PICTURE_S,
+        p95_s=found.wait_p95_s + PICTURE_S,
         p99_s=found.wait_p99_s + PICTURE_S,
         used=found.utilization,
         at_once=_most_at_once(fleet),
