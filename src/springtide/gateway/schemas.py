@@ -6,7 +6,7 @@ Instants come twice, ISO 8601 for people (`created_at`) and Unix seconds for pro
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
