@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar, cast
@@ -47,6 +48,13 @@ _CONSTANTS = {
     "LEAST_COST_S": fairness.LEAST_COST_S,
     "SPARE_LOOKS": fairness.SPARE_LOOKS,
 }
+_FIELDS = (  # places in a job, as prelude.lua explains them: what it is there, then what is packed of it, in that order
+    *("ID", "KEY", "STORY", "MORE", "IS_UNTOLD", "IS_CHANGED"),
+    *("STATUS", "ATTEMPT", "MOST", "TENANT", "CLASS", "SINCE", "COST", "DEADLINE", "OWNER", "BEGUN", "FRACTION", "STAGE"),
+    *("RETRY_AT", "RETURNED", "CHECKPOINT", "TICKET", "LAST_MS", "LAST_PLACE", "LAST_KIND", "LAST_AT", "REST"),
+)
+_NUMBERS = {name: repr(value) for name, value in {**_CONSTANTS, **{f: n for n, f in enumerate(_FIELDS, 1)}}.items()}
+_NAMES = re.compile(rf"\b(?:{'|'.join(_NUMBERS)})\b")
 BROKEN = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 
 
@@ -56,14 +64,9 @@ class Script:
     def __init__(self, name: str) -> None:
         folder = files("springtide.broker") / "lua"
         *shared, body = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*_PARTS, name)]
-        self.source = "\n".join(
-            [
-                *(f"local {name} = {value!r}" for name, value in _CONSTANTS.items()),
-                *shared,
-                f"local function main()\n{body}end",
-                "local reply = main()\nsettle()\nreturn reply",
-            ]
-        )
+        text = "\n".join([*shared, f"local function main()\n{body}end", "local reply = main()\nsettle()\nreturn reply"])
+        # Written out: a local is one more for every function to be made with, in every call.
+        self.source = _NAMES.sub(lambda found: _NUMBERS[found[0]], text)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 

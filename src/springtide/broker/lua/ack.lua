@@ -10,9 +10,9 @@ for n, id in ipairs(ids) do
   local job = load_job(id)
   if job then
     buried[#buried + 1], buried[#buried + 2] = now, id
-    if not TERMINAL[job.s] then
+    if not TERMINAL[job[STATUS]] then
       -- Alive only where the broker was emptied and refilled meanwhile: the ledger has its end, so it ends here too.
-      if job.s == QUEUED then stop_waiting(job) else let_go(job) end
+      if job[STATUS] == QUEUED then stop_waiting(job) else let_go(job) end
       close(job, ended[2 * n])
     end
   end

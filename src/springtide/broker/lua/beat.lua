@@ -10,7 +10,7 @@ for n, id in ipairs(ids) do
     lost[#lost + 1] = id
   else
     seen[#seen + 1], seen[#seen + 2] = now, id
-    if job.s == CANCELLING then cancelled[#cancelled + 1] = id end
+    if job[STATUS] == CANCELLING then cancelled[#cancelled + 1] = id end
   end
 end
 if #seen > 0 then redis.call('ZADD', SEEN, 'GT', unpack(seen)) end

@@ -7,7 +7,7 @@ for _, entry in ipairs(entries) do
   if pending.err or #pending == 0 then return 0 end
 end
 for n, id in ipairs(ids) do
-  buried[2 * n - 1], buried[2 * n], told[n] = now, id, id
+  buried[2 * n - 1], buried[2 * n], told[n] = ARGV[1], id, id
 end
 redis.call('ZADD', TOMB, unpack(buried))
 redis.call('XACK', OUT, 'recorder', unpack(entries))

@@ -11,7 +11,7 @@ for n, id in ipairs(ids) do
     succeed(job, done[3 * n], ARGV[3 + n])
   end
   -- A repeat after a lost reply: this very attempt has won already.
-  local won = other and other.s == COMPLETED and other.a == attempt and other.o == worker
+  local won = other and other[STATUS] == COMPLETED and other[ATTEMPT] == attempt and other[OWNER] == worker
   replies[n] = (job or won) and 1 or 0
 end
 return replies

@@ -12,19 +12,20 @@ for n, one in ipairs(given) do
     local story = load_record(id)
     if story then redis.call('ZREM', PAST, id) end
     local job = new_job(id, story)
-    job.s, job.pr, job.q, job.mx, job.c, job.d, job.a = QUEUED, one[2], one[3], one[4], one[5], one[6], one[7]
-    job.t, job.k = one[10], ARGV[2 * n + 3]
+    job[STATUS], job[CLASS], job[SINCE], job[MOST], job[COST] = QUEUED, one[2], one[3], one[4], one[5]
+    job[DEADLINE], job[ATTEMPT] = one[6] or false, one[7]
+    job[TENANT], job[CHECKPOINT] = one[10], ARGV[2 * n + 3]
     if #ticket <= TICKET_BYTES then
-      job.x = ticket
+      job[TICKET] = ticket
     else
       long[#long + 1], long[#long + 2] = ticket_key(id), ticket
     end
     if holder ~= '' then  -- rebuilding: it has one lease time to say that it still runs it
       begin(job, holder, one[9] or now)
-      add_event(job, 'started', job.a, job.b)
+      add_event(job, 'started', job[ATTEMPT], job[BEGUN])
     else
-      add_event(job, QUEUED, job.a, now)
-      if job.a >= job.mx then
+      add_event(job, QUEUED, job[ATTEMPT], now)
+      if job[ATTEMPT] >= job[MOST] then
         finish(job, FAILED, nil, nil, ARGV[2])
       else
         start_waiting(job)

@@ -11,8 +11,8 @@ for n, id in ipairs(ids) do
     replies[n] = 2
   else
     local at = 6 * n - 5
-    start_waiting({id = id, pr = given[at + 1], q = given[at + 2], c = given[at + 3], d = given[at + 4] or nil,
-                   t = given[at + 5]})
+    local class, since, cost, deadline, tenant = unpack(given, at + 1, at + 5)
+    start_waiting(made(id, '', '', false, QUEUED, 0, 0, tenant, class, since, cost, deadline))
     written[#written + 1], written[#written + 2] = job_key(id), ARGV[2 + n]
     told[#told + 1] = id
     is_given[id], replies[n] = true, 1

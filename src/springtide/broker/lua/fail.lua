@@ -9,9 +9,9 @@ for n, id in ipairs(ids) do
   local job = load_held(id, worker, failed[4 * n - 2])
   if job then
     let_go(job)
-    if job.s == CANCELLING or failed[4 * n] then
+    if job[STATUS] == CANCELLING or failed[4 * n] then
       finish(job, CANCELLED)
-    elseif retry_at and job.a < job.mx then
+    elseif retry_at and job[ATTEMPT] < job[MOST] then
       retry(job, retry_at > 0 and retry_at or nil, failure)
     else
       finish(job, FAILED, nil, nil, failure)

@@ -51,15 +51,15 @@ local function take_from(class)
     local job = not at_limit[lane.tenant] and first_job(class, lane, #lanes)
     if not job then
       table.remove(lanes, at)
-    elseif before and job.q > before then
+    elseif before and job[SINCE] > before then
       at, passed = at + 1, passed + 1  -- too young to be read ahead; it keeps its turn
     else
       local weight, most = share_of(lane.tenant)
       lane.job = nil
       one.virtual = math.max(one.virtual, lane.tag)
-      lane.tag = lane.tag + math.max(job.c / 1e6, LEAST_COST_S) / weight
-      one.taken[#one.taken + 1] = job.id
-      lane.taken[#lane.taken + 1] = job.id
+      lane.tag = lane.tag + math.max(job[COST] / 1e6, LEAST_COST_S) / weight
+      one.taken[#one.taken + 1] = job[ID]
+      lane.taken[#lane.taken + 1] = job[ID]
       one.touched[lane] = true
       running_more[lane.tenant] = (running_more[lane.tenant] or 0) + 1
       at_limit[lane.tenant] = most and running_of(lane.tenant) >= most
@@ -118,9 +118,9 @@ end
 
 local reply, seen, ids, long = {array_of(#picked)}, {}, {}, {}
 for n, job in ipairs(picked) do
-  ids[n] = job.id
-  seen[2 * n - 1], seen[2 * n] = now, job.id
-  if job.x == '' then long[#long + 1] = job.id end
+  ids[n] = job[ID]
+  seen[2 * n - 1], seen[2 * n] = ARGV[1], job[ID]
+  if job[TICKET] == '' then long[#long + 1] = job[ID] end
 end
 if #ids > 0 then
   redis.call('ZADD', SEEN, unpack(seen))
@@ -131,13 +131,14 @@ if #long > 0 then
   for n, ticket in ipairs(values_of(ticket_key, long)) do tickets[long[n]] = ticket end
 end
 for n, job in ipairs(picked) do
-  job.s, job.a, job.o, job.b = IN_PROGRESS, job.a + 1, worker, now
-  waiting_more = waiting_more - job.c
-  count_waiting(job.t, -1)
-  if job.d then redis.call('ZREM', DUE, job.id) end
-  add_event(job, 'started', job.a, now)
+  job[STATUS], job[ATTEMPT], job[OWNER], job[BEGUN] = IN_PROGRESS, job[ATTEMPT] + 1, worker, now
+  waiting_more = waiting_more - job[COST]
+  count_waiting(job[TENANT], -1)
+  if job[DEADLINE] then redis.call('ZREM', DUE, job[ID]) end
+  add_event(job, 'started', job[ATTEMPT], now)
   save(job)
-  reply[n + 1] = '\148' .. cmsgpack.pack(job.id, job.a) .. (tickets[job.id] or job.x) .. spliced(job.k)
+  local ticket = tickets[job[ID]] or job[TICKET]
+  reply[n + 1] = '\148' .. cmsgpack.pack(job[ID], job[ATTEMPT]) .. ticket .. spliced(job[CHECKPOINT])
 end
 redis.call('ZADD', ALIVE, 'GT', now, worker)
 

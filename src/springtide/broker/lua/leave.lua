@@ -4,7 +4,7 @@ local ids = redis.call('SPOP', own_key(worker), 100)
 load_jobs(ids)
 for _, id in ipairs(ids) do
   local job = load_job(id)
-  if job and job.o == worker then take_back(job, ARGV[3]) end
+  if job and job[OWNER] == worker then take_back(job, ARGV[3]) end
 end
 redis.call('ZREM', ALIVE, worker)
 redis.call('HDEL', STATES, worker)

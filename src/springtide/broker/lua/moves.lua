@@ -9,43 +9,44 @@ local woken, waiting_more = 0, 0
 -- The job waits (again). With `retry_at` it waits for its back-off first.
 local function start_waiting(job, retry_at)
   if retry_at then
-    redis.call('ZADD', DELAYED, retry_at, job.id)
-    job.r = retry_at
+    redis.call('ZADD', DELAYED, retry_at, job[ID])
+    job[RETRY_AT] = retry_at
   else
     ready_push(job)
     woken = woken + 1
   end
-  waiting_more = waiting_more + job.c
-  count_waiting(job.t, 1)
-  if job.d then redis.call('ZADD', DUE, job.d, job.id) end
+  waiting_more = waiting_more + job[COST]
+  count_waiting(job[TENANT], 1)
+  if job[DEADLINE] then redis.call('ZADD', DUE, job[DEADLINE], job[ID]) end
 end
 
 -- The job waits no longer, and not because it was leased.
 local function stop_waiting(job)
-  if not ready_remove(job) then redis.call('ZREM', DELAYED, job.id) end
-  if job.d then redis.call('ZREM', DUE, job.id) end
-  waiting_more = waiting_more - job.c
-  count_waiting(job.t, -1)
+  if not ready_remove(job) then redis.call('ZREM', DELAYED, job[ID]) end
+  if job[DEADLINE] then redis.call('ZREM', DUE, job[ID]) end
+  waiting_more = waiting_more - job[COST]
+  count_waiting(job[TENANT], -1)
 end
 
 -- `worker` holds the job's attempt from now on, and has run it since `began`.
 local function begin(job, worker, began)
-  job.s, job.o, job.b = IN_PROGRESS, worker, began
+  job[STATUS], job[OWNER], job[BEGUN] = IN_PROGRESS, worker, began
   save(job)
-  redis.call('ZADD', SEEN, now, job.id)
-  redis.call('SADD', own_key(worker), job.id)
-  count_running(job.t, 1)
+  redis.call('ZADD', SEEN, now, job[ID])
+  redis.call('SADD', own_key(worker), job[ID])
+  count_running(job[TENANT], 1)
 end
 
 -- The job, if `worker` holds `attempt` of it or comes to hold it by naming it; else nil and the job as it stands.
 local function load_held(id, worker, attempt)
   local job = load_job(id)
   if not job then return nil end
-  if job.o == worker and job.a == attempt and (job.s == IN_PROGRESS or job.s == CANCELLING) then return job end
+  local is_run = job[STATUS] == IN_PROGRESS or job[STATUS] == CANCELLING
+  if is_run and job[OWNER] == worker and job[ATTEMPT] == attempt then return job end
   -- Nobody holds it, and the next attempt was never granted here: a server whose memory was lost has granted it.
-  if job.s == QUEUED and job.a + 1 == attempt and job.n ~= attempt then
+  if job[STATUS] == QUEUED and job[ATTEMPT] + 1 == attempt and job[RETURNED] ~= attempt then
     stop_waiting(job)
-    job.a, job.r = attempt, nil
+    job[ATTEMPT], job[RETRY_AT] = attempt, false
     begin(job, worker, now)
     add_event(job, 'started', attempt, now)
     return job
@@ -55,18 +56,18 @@ end
 
 -- The worker holds the job no longer.
 local function let_go(job)
-  let_go_ids[#let_go_ids + 1] = job.id
-  local owned = let_go_owned[job.o] or {}
-  owned[#owned + 1] = job.id
-  let_go_owned[job.o] = owned
-  count_running(job.t, -1)
-  if job.s == CANCELLING then redis.call('LREM', cancel_key(job.o), 0, job.id) end
+  let_go_ids[#let_go_ids + 1] = job[ID]
+  local owned = let_go_owned[job[OWNER]] or {}
+  owned[#owned + 1] = job[ID]
+  let_go_owned[job[OWNER]] = owned
+  count_running(job[TENANT], -1)
+  if job[STATUS] == CANCELLING then redis.call('LREM', cancel_key(job[OWNER]), 0, job[ID]) end
 end
 
 -- All that is not needed of a job that has ended: the rest goes some time after its outcome is acked.
 local function close(job, status)
-  if job.x == '' then spent_tickets[#spent_tickets + 1] = ticket_key(job.id) end
-  job.s, job.k, job.x = status, '', ''
+  if job[TICKET] == '' then spent_tickets[#spent_tickets + 1] = ticket_key(job[ID]) end
+  job[STATUS], job[CHECKPOINT], job[TICKET] = status, '', ''
   save(job)
 end
 
@@ -78,7 +79,7 @@ end
 
 -- The attempt is over: nothing of it is said of the job any more.
 local function lay_down(job)
-  job.s, job.o, job.b, job.f, job.g = QUEUED, '', nil, nil, ''
+  job[STATUS], job[OWNER], job[BEGUN], job[FRACTION], job[STAGE] = QUEUED, '', false, false, ''
   save(job)
 end
 
@@ -87,15 +88,15 @@ local function retry(job, retry_at, failure)
   add_outcome(job, QUEUED, nil, nil, failure)
   lay_down(job)
   start_waiting(job, retry_at)
-  add_event(job, 'retrying', job.a, now, nil, nil, failure)
+  add_event(job, 'retrying', job[ATTEMPT], now, nil, nil, failure)
 end
 
 -- Its worker is gone: another attempt, or the end where it was cancelling or attempts are spent.
 local function take_back(job, failure)
   let_go(job)
-  if job.s == CANCELLING then
+  if job[STATUS] == CANCELLING then
     finish(job, CANCELLED)
-  elseif job.a >= job.mx then
+  elseif job[ATTEMPT] >= job[MOST] then
     finish(job, FAILED, nil, nil, failure)
   else
     retry(job, nil, failure)
@@ -106,7 +107,7 @@ end
 -- once it is on record but the tombstone (bury.lua).
 local function succeed(job, run_s, result)
   finish(job, COMPLETED, run_s, result)
-  if write_event(job, COMPLETED, job.a, now) then job.u = true end
+  if write_event(job, COMPLETED, job[ATTEMPT], now) then job[IS_UNTOLD] = true end
 end
 
 -- Delayed jobs that are due become ready, each with a token for a waiting worker. Returns how many.
@@ -117,7 +118,7 @@ local function promote(limit)
     local job = load_job(id)
     redis.call('ZREM', DELAYED, id)
     if job then
-      job.r = nil
+      job[RETRY_AT] = false
       save(job)
       ready_push(job)
       woken = woken + 1
@@ -133,7 +134,7 @@ local function expire(limit)
   for _, id in ipairs(ids) do
     local job = load_job(id)
     redis.call('ZREM', DUE, id)
-    if job and job.s == QUEUED then
+    if job and job[STATUS] == QUEUED then
       stop_waiting(job)
       finish(job, EXPIRED)
     end
@@ -148,9 +149,9 @@ local function announce(events, at)
   load_jobs(ids)
   for n, id in ipairs(ids) do
     local job = load_record(id) or new_job(id)
-    if job.s == '' then redis.call('ZADD', PAST, 'NX', events[4 * n - 1], id) end
-    if job.u then
-      job.u, told[#told + 1] = nil, id
+    if job[STATUS] == '' then redis.call('ZADD', PAST, 'NX', events[4 * n - 1], id) end
+    if job[IS_UNTOLD] then
+      job[IS_UNTOLD], told[#told + 1] = false, id
       save(job)
     end
     add_event(job, events[4 * n - 2], events[4 * n], events[4 * n - 1], nil, nil, ARGV[at + n])

@@ -85,6 +85,11 @@ local function open_lane(class, tenant)
   redis.call('ZREM', closed_key(class), tenant)
 end
 
+-- Jobs have come into the lane.
+local function open_if_shut(class, tenant)
+  if not redis.call('ZSCORE', open_key(class), tenant) and may_run(tenant) then open_lane(class, tenant) end
+end
+
 -- The tenant's weight or its room to run has changed.
 local function set_open(tenant)
   for class = 0, 2 do
@@ -109,31 +114,29 @@ local function push_to(key, score, id)
 end
 
 local function ready_push(job)
-  local lane = lane_key(job.pr, job.t)
-  local delay = DELAY_PER_PREDICTED_S * math.min(job.c / 1e6, PREDICTED_CAP_S)
-  push_to(class_key(job.pr), job.q, job.id)
-  push_to(lane, job.q + delay, job.id)
+  local lane = lane_key(job[CLASS], job[TENANT])
+  local delay = DELAY_PER_PREDICTED_S * math.min(job[COST] / 1e6, PREDICTED_CAP_S)
+  push_to(class_key(job[CLASS]), job[SINCE], job[ID])
+  push_to(lane, job[SINCE] + delay, job[ID])
   pushed_lanes[lane] = job
 end
 
 -- Write down what was pushed: many jobs of one lane at once. To be called before anything else looks at the order.
 local function settle_pushes()
   for key, some in pairs(pushed) do redis.call('ZADD', key, unpack(some)) end
-  for _, job in pairs(pushed_lanes) do
-    if not redis.call('ZSCORE', open_key(job.pr), job.t) and may_run(job.t) then open_lane(job.pr, job.t) end
-  end
+  for _, job in pairs(pushed_lanes) do open_if_shut(job[CLASS], job[TENANT]) end
   pushed, pushed_lanes = {}, {}
 end
 
 -- A ready job is gone, other than by a lease. False where it was not ready.
 local function ready_remove(job)
   settle_pushes()
-  if redis.call('ZREM', class_key(job.pr), job.id) == 0 then return false end
-  local lane = lane_key(job.pr, job.t)
-  redis.call('ZREM', lane, job.id)
+  if redis.call('ZREM', class_key(job[CLASS]), job[ID]) == 0 then return false end
+  local lane = lane_key(job[CLASS], job[TENANT])
+  redis.call('ZREM', lane, job[ID])
   if redis.call('EXISTS', lane) == 0 then
-    close_lane(job.pr, job.t)
-    if redis.call('EXISTS', class_key(job.pr)) == 0 then forget_class(job.pr) end
+    close_lane(job[CLASS], job[TENANT])
+    if redis.call('EXISTS', class_key(job[CLASS])) == 0 then forget_class(job[CLASS]) end
   end
   return true
 end

@@ -36,11 +36,11 @@ for n, id in ipairs(ids) do
   if not job then
     reply[n + 1] = NIL
   else
-    local is_over = TERMINAL[job.s]
-    local ahead = job.s == QUEUED and not job.r and ready_rank(id, job.pr, job.t)
-    local begun = cmsgpack.pack(job.b or false, job.f or false, job.g, job.r or false)
-    reply[n + 1] = '\153' .. cmsgpack.pack(job.s, job.a, job.o) .. (is_over and NO_ATTEMPT or begun)
-                   .. spliced(not is_over and job.k) .. cmsgpack.pack(ahead)
+    local is_over = TERMINAL[job[STATUS]]
+    local ahead = job[STATUS] == QUEUED and not job[RETRY_AT] and ready_rank(id, job[CLASS], job[TENANT])
+    local begun = cmsgpack.pack(job[BEGUN], job[FRACTION], job[STAGE], job[RETRY_AT])
+    reply[n + 1] = '\153' .. cmsgpack.pack(job[STATUS], job[ATTEMPT], job[OWNER]) .. (is_over and NO_ATTEMPT or begun)
+                   .. spliced(not is_over and job[CHECKPOINT]) .. cmsgpack.pack(ahead)
   end
 end
 return table.concat(reply)

@@ -60,59 +60,88 @@ local function values_of(key_of, ids)
   return redis.call('MGET', unpack(keys))
 end
 
-local records = {}  -- id -> the job as this script has it, `s` is '' where only its story is known; false: nothing
+local records = {}  -- id -> the job as this script has it, STATUS is '' where only its story is known; false: nothing
 local changed = {}  -- records to be written down
 local told = {}     -- ids that have news
 
--- Its story's beginning, behind its length; then s status, a attempt, mx most attempts, t tenant, pr class 0..2, q
--- enqueued_at_s, c predicted microseconds, d start deadline, o owner, b attempt begun at, f fraction, g stage, r retry
--- at, n the attempt given back last, k checkpoint (opaque), x short ticket; of the last event: ms and place in it,
--- kind, at; e events in the rest of the story, at most. Of a job that has ended s, a, o and what is of events. With the
--- length goes u: the story's last event is the end, and is told from the moment on that there is a tombstone.
+-- A job is an array: what it is here, then what is packed of it. The loader puts the number of its place for each name
+-- (a table with names would take a kilobyte, and its memory most of the time that a script takes).
+--   ID  KEY where it is written  STORY its beginning  MORE to be added to the rest of it
+--   IS_UNTOLD the story's last event is the end, and is told from the moment on that there is a tombstone  IS_CHANGED
+--   STATUS '' where only the story is known  ATTEMPT  MOST attempts  TENANT  CLASS 0..2  SINCE when it waits
+--   COST predicted microseconds  DEADLINE to start, or false  OWNER  BEGUN when, or false  FRACTION or false  STAGE
+--   RETRY_AT or false  RETURNED the attempt given back last  CHECKPOINT (opaque)  TICKET where it is short
+--   LAST_MS  LAST_PLACE  LAST_KIND  LAST_AT of the last event  REST events in the rest of the story, at most
+local function made(id, key, story, is_untold, ...)
+  return {id, key, story, '', is_untold, false, ...}
+end
+
+-- Whether two jobs are alike in these places.
+local function are_alike(job, other, first, last)
+  for n = first, last do
+    if job[n] ~= other[n] then return false end
+  end
+  return true
+end
+
+local last_job, last_ended, last_held, last_told  -- the job that was packed before this one, and what that gave
+
+-- The length of the story's beginning, with a mark where its last event is not to be told, the beginning itself, and what
+-- else is kept: of a job that has ended less. Jobs of one call are much alike, so what is the same is packed once.
 local function pack_job(job)
-  local story = struct.pack('>I4', #job.story + (job.u and UNTOLD or 0)) .. job.story
-  if job.s == '' or TERMINAL[job.s] then
-    return story .. cmsgpack.pack(job.s, job.a, job.o, job.ms, job.place, job.kind, job.at, job.e)
+  local story = struct.pack('>I4', #job[STORY] + (job[IS_UNTOLD] and UNTOLD or 0)) .. job[STORY]
+  local is_like = last_job and are_alike(job, last_job, LAST_MS, REST)
+  if job[STATUS] == '' or TERMINAL[job[STATUS]] then
+    is_like = is_like and last_ended and are_alike(job, last_job, STATUS, ATTEMPT) and job[OWNER] == last_job[OWNER]
+    if not is_like then
+      last_ended = cmsgpack.pack(job[STATUS], job[ATTEMPT], job[OWNER], unpack(job, LAST_MS, REST))
+    end
+    last_job, last_held, last_told = job, nil, nil
+    return story .. last_ended
   end
-  return story
-         .. cmsgpack.pack(job.s, job.a, job.mx, job.t, job.pr, job.q, job.c, job.d or false, job.o, job.b or false,
-                          job.f or false, job.g, job.r or false, job.n, job.k, job.x, job.ms, job.place, job.kind,
-                          job.at, job.e)
+  if not (is_like and last_told) then last_told = cmsgpack.pack(unpack(job, LAST_MS, REST)) end
+  if not (last_held and are_alike(job, last_job, OWNER, CHECKPOINT)) then
+    last_held = cmsgpack.pack(unpack(job, OWNER, CHECKPOINT))
+  end
+  last_job, last_ended = job, nil
+  return story .. cmsgpack.pack(unpack(job, STATUS, DEADLINE)) .. last_held .. cmsgpack.pack(job[TICKET]) .. last_told
 end
 
-local function unpack_job(id, packed)
+local function unpacked(id, key, story, is_untold, _, ...)
+  local status, attempt, owner, ms, place, kind, at, rest, is_live = ...
+  if is_live ~= nil then return made(id, key, story, is_untold, ...) end
+  return made(id, key, story, is_untold, status, attempt, 0, '', 0, 0, 0, false, owner, false, false, '', false, 0, '', '',
+              ms, place, kind, at, rest)
+end
+
+local function unpack_job(id, key, packed)
   local size = struct.unpack('>I4', packed)
-  local u = size >= UNTOLD
-  if u then size = size - UNTOLD end
-  local _, s, a, mx, t, pr, q, c, d, o, b, f, g, r, n, k, x, ms, place, kind, at, e =
-    cmsgpack.unpack_limit(packed, 21, size + 4)
-  local story = string.sub(packed, 5, size + 4)
-  if not kind then  -- it has ended
-    return {id = id, s = s, a = a, o = mx, ms = t, place = pr, kind = q, at = c, e = d, g = '', k = '', x = '', u = u,
-            story = story, more = ''}
-  end
-  return {id = id, s = s, a = a, mx = mx, t = t, pr = pr, q = q, c = c, d = d, o = o, b = b, f = f, g = g, r = r, n = n,
-          k = k, x = x, ms = ms, place = place, kind = kind, at = at, e = e, u = u, story = story, more = ''}
+  local is_untold = size >= UNTOLD
+  if is_untold then size = size - UNTOLD end
+  return unpacked(id, key, string.sub(packed, 5, size + 4), is_untold, cmsgpack.unpack_limit(packed, 21, size + 4))
 end
 
--- A job of which nothing is known but perhaps `before`, its story.
-local function new_job(id, before)
-  local job = before or {ms = -1, place = 0, kind = '', at = 0, e = 0, story = '', more = ''}
-  job.id, job.s, job.a, job.mx, job.t, job.pr, job.q, job.c, job.d, job.o = id, '', 0, 0, '', 0, 0, 0, nil, ''
-  job.b, job.f, job.g, job.r, job.n, job.k, job.x, job.u = nil, nil, '', nil, 0, '', '', nil
+-- A job of which nothing is known but perhaps `known`, its story.
+local function new_job(id, known)
+  local blank = {'', 0, 0, '', 0, 0, 0, false, '', false, false, '', false, 0, '', '', -1, 0, '', 0, 0}
+  local job = known or made(id, job_key(id), '', false, unpack(blank))
+  for n = STATUS, TICKET do job[n] = blank[n - STATUS + 1] end
+  job[IS_UNTOLD] = false
   records[id] = job
   return job
 end
 
 -- Learn these jobs in one go.
 local function load_jobs(ids)
-  local fresh = {}
+  local fresh, keys = {}, {}
   for _, id in ipairs(ids) do
-    if records[id] == nil then fresh[#fresh + 1], records[id] = id, false end
+    if records[id] == nil then
+      fresh[#fresh + 1], keys[#keys + 1], records[id] = id, job_key(id), false
+    end
   end
   if #fresh == 0 then return end
-  for n, packed in ipairs(values_of(job_key, fresh)) do
-    if packed then records[fresh[n]] = unpack_job(fresh[n], packed) end
+  for n, packed in ipairs(redis.call('MGET', unpack(keys))) do
+    if packed then records[fresh[n]] = unpack_job(fresh[n], keys[n], packed) end
   end
 end
 
@@ -125,64 +154,81 @@ end
 -- A job as a table, or nil where it is not known. Whoever changes it says so by `save`.
 local function load_job(id)
   local job = load_record(id)
-  return job and job.s ~= '' and job or nil
+  return job and job[STATUS] ~= '' and job or nil
 end
 
 local function save(job)
-  if not job.is_changed then changed[#changed + 1], job.is_changed = job, true end
+  if not job[IS_CHANGED] then changed[#changed + 1], job[IS_CHANGED] = job, true end
+end
+
+local event_before, ms_before, place_before, kind_before, at_before, attempt_before
+
+-- A live event, its length before and behind it. Those of one call are mostly the same, and made once.
+local function event_of(ms, place, kind, at, attempt, fraction, stage, failure)
+  local is_plain = not fraction and not stage and not failure
+  if is_plain and kind == kind_before and ms == ms_before and place == place_before and at == at_before
+     and attempt == attempt_before then
+    return event_before
+  end
+  local event = '\152' .. cmsgpack.pack(ms, place, kind, at, attempt, fraction or false, stage or '') .. spliced(failure)
+  local size = struct.pack('>I4', #event)
+  event = size .. event .. size
+  if is_plain then
+    event_before, ms_before, place_before, kind_before, at_before, attempt_before = event, ms, place, kind, at, attempt
+  end
+  return event
 end
 
 -- Add a live event. Ids and times follow the caller's clock and never run backwards; nothing follows a terminal event.
 local function write_event(job, kind, attempt, at, fraction, stage, failure)
-  if TERMINAL[job.kind] then return false end
+  if TERMINAL[job[LAST_KIND]] then return false end
   local ms, place = math.floor(at * 1000), 0
-  if job.ms >= ms then ms, place = job.ms, job.place + 1 end
-  at = math.max(at, job.at)
-  local event = '\152' .. cmsgpack.pack(ms, place, kind, at, attempt, fraction or false, stage or '') .. spliced(failure)
-  local size = struct.pack('>I4', #event)
-  if job.e == 0 and (job.story == '' or #job.story + #event <= STORY_BYTES) then
-    job.story = job.story .. size .. event .. size
+  if job[LAST_MS] >= ms then ms, place = job[LAST_MS], job[LAST_PLACE] + 1 end
+  at = math.max(at, job[LAST_AT])
+  local event = event_of(ms, place, kind, at, attempt, fraction, stage, failure)
+  if job[REST] == 0 and (job[STORY] == '' or #job[STORY] + #event - 8 <= STORY_BYTES) then
+    job[STORY] = job[STORY] .. event
   else
-    job.more, job.e = job.more .. size .. event .. size, job.e + 1
+    job[MORE], job[REST] = job[MORE] .. event, job[REST] + 1
   end
-  job.ms, job.place, job.kind, job.at = ms, place, kind, at
+  job[LAST_MS], job[LAST_PLACE], job[LAST_KIND], job[LAST_AT] = ms, place, kind, at
   save(job)
   return true
 end
 
 -- Add a live event and ring for it.
 local function add_event(job, kind, attempt, at, fraction, stage, failure)
-  if write_event(job, kind, attempt, at, fraction, stage, failure) then told[#told + 1] = job.id end
+  if write_event(job, kind, attempt, at, fraction, stage, failure) then told[#told + 1] = job[ID] end
 end
 
 -- Keep a job's events few: of the rest of its story only the newest stay. Not with each event: that takes a walk.
 local function trim_events(job)
-  if job.e <= 1.25 * EVENTS_PER_JOB then return end
-  local key = event_key(job.id)
-  local rest = (redis.call('GET', key) or '') .. job.more
+  if job[REST] <= 1.25 * EVENTS_PER_JOB then return end
+  local key = event_key(job[ID])
+  local rest = (redis.call('GET', key) or '') .. job[MORE]
   local from = #rest + 1
   for _ = 2, EVENTS_PER_JOB do
     if from > 1 then from = from - struct.unpack('>I4', rest, from - 4) - 8 end
   end
   redis.call('SET', key, string.sub(rest, from))
-  job.e, job.more = EVENTS_PER_JOB, ''
+  job[REST], job[MORE] = EVENTS_PER_JOB, ''
 end
 
 local outcomes = {}  -- to be added
 
 -- Put on the record-to-be that an attempt, or the job with it, has ended: run_s, result, failure where there are such.
 local function add_outcome(job, status, run_s, result, failure)
-  local head = cmsgpack.pack(job.id, status, job.a, now, job.b or false, job.o, run_s or false)
-  outcomes[#outcomes + 1] = '\156' .. head .. spliced(result) .. spliced(failure) .. spliced(job.k)
-                            .. cmsgpack.pack(job.t, job.q)
+  local head = cmsgpack.pack(job[ID], status, job[ATTEMPT], now, job[BEGUN], job[OWNER], run_s or false)
+  outcomes[#outcomes + 1] = '\156' .. head .. spliced(result) .. spliced(failure) .. spliced(job[CHECKPOINT])
+                            .. cmsgpack.pack(job[TENANT], job[SINCE])
 end
 
 -- Write down the jobs and outcomes that were noted, and ring for them.
 local function write_down()
   local written = {}
   for n, job in ipairs(changed) do
-    written[2 * n - 1], written[2 * n] = job_key(job.id), pack_job(job)
-    if job.more ~= '' then redis.call('APPEND', event_key(job.id), job.more) end
+    written[2 * n - 1], written[2 * n] = job[KEY], pack_job(job)
+    if job[MORE] ~= '' then redis.call('APPEND', event_key(job[ID]), job[MORE]) end
   end
   for first = 1, #written, 2000 do  -- Lua passes on less than 8,000 arguments
     redis.call('MSET', unpack(written, first, math.min(first + 1999, #written)))

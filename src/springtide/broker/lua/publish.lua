@@ -8,10 +8,10 @@ for n, id in ipairs(ids) do
   local fraction, stage, checkpoint = given[4 * n - 1], given[4 * n], ARGV[3 + n]
   local job = load_held(id, worker, given[4 * n - 2])
   if job then
-    job.f, job.g = fraction, stage
-    if checkpoint ~= '' then job.k = checkpoint end
+    job[FRACTION], job[STAGE] = fraction, stage
+    if checkpoint ~= '' then job[CHECKPOINT] = checkpoint end
     save(job)
-    add_event(job, 'progress', job.a, now, fraction, stage)
+    add_event(job, 'progress', job[ATTEMPT], now, fraction, stage)
     trim_events(job)
   end
   replies[n] = job and 1 or 0

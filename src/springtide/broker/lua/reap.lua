@@ -24,7 +24,7 @@ if back > CLOCK_STEP_S then
     local at, job = tonumber(later[n + 1]) - back, load_job(later[n])
     redis.call('ZADD', DELAYED, at, later[n])
     if job then
-      job.r = at
+      job[RETRY_AT] = at
       save(job)
     end
   end

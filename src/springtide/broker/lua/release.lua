@@ -7,13 +7,13 @@ for n, id in ipairs(ids) do
   local job = load_held(id, worker, held[2 * n])
   if job then
     let_go(job)
-    if job.s == CANCELLING then
+    if job[STATUS] == CANCELLING then
       finish(job, CANCELLED)
     else
       lay_down(job)
-      job.a, job.n = job.a - 1, job.a
+      job[ATTEMPT], job[RETURNED] = job[ATTEMPT] - 1, job[ATTEMPT]
       start_waiting(job)
-      add_event(job, QUEUED, job.a, now)
+      add_event(job, QUEUED, job[ATTEMPT], now)
     end
   end
   replies[n] = job and 1 or 0

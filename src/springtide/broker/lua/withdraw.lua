@@ -5,9 +5,9 @@ local reply = {array_of(#ids)}
 load_jobs(ids)
 for n, id in ipairs(ids) do
   local job = load_job(id)
-  if job and job.s == QUEUED then
-    reply[n + 1] = '\153' .. cmsgpack.pack(job.s, job.a, job.o) .. cmsgpack.pack(false, false, '', job.r or false)
-                   .. spliced(job.k) .. cmsgpack.pack(false)
+  if job and job[STATUS] == QUEUED then
+    reply[n + 1] = '\153' .. cmsgpack.pack(job[STATUS], job[ATTEMPT], job[OWNER], false, false, '', job[RETRY_AT])
+                   .. spliced(job[CHECKPOINT]) .. cmsgpack.pack(false)
     stop_waiting(job)
     close(job, '')
     save(new_job(id, job))
