@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from springtide.ledger.bulk import BulkStatement
 from springtide.ledger.rows import Row
@@ -27,6 +27,10 @@ class ShortWay(Protocol):
     async def run(self, statement: BulkStatement, rows: Sequence[Row]) -> set[str] | None:
         """The ids that the statement returned. None where the database refuses it, and nothing was done. Raises
         BrokenLine."""
+        ...
+
+    async def fill(self, table: Table, rows: Sequence[Row]) -> bool:
+        """Put whole rows into the table, all or none: False where the database refuses one. Raises BrokenLine."""
         ...
 
 

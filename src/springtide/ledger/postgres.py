@@ -7,13 +7,14 @@ connection that broke while idle is replaced without anybody noticing; one that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -37,6 +38,7 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
 }
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeError, OverflowError)
 
 
 class PostgresDatabase:
@@ -108,12 +110,26 @@ class _Line:
 
     async def run(self, statement: BulkStatement, rows: Sequence[Row]) -> set[str] | None:
         text, parameters = statement.for_asyncpg(rows)
+        with contextlib.suppress(*_REFUSED):
+            async with self._connected() as plain:
+                return {row[0] for row in await plain.fetch(text, *parameters)}
+        return None
+
+    async def fill(self, table: Table, rows: Sequence[Row]) -> bool:
+        with contextlib.suppress(*_REFUSED):
+            async with self._connected() as plain:
+                await plain.copy_records_to_table(table.name, records=rows, columns=table.c.keys())
+                return True
+        return False
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[asyncpg.Connection]:
         try:
             if self._plain is None or self._plain.is_closed():
                 self._plain = await self._connect()
-            return {row[0] for row in await self._plain.fetch(text, *parameters)}
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeError, OverflowError):
-            return None
+            yield self._plain
+        except _REFUSED:
+            raise
         except (asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError, OSError, TimeoutError) as error:
             await self.close()
             raise BrokenLine from error

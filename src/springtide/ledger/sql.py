@@ -20,7 +20,7 @@ from springtide.domain.errors import ConfigError, InvalidInput, SpringtideError,
 from springtide.domain.ids import BlobId, JobId, TenantId, first_job_id_at
 from springtide.domain.job import Job
 from springtide.domain.lease import LiveJob, Outcome
-from springtide.ledger import keeping, reads, rows, writes
+from springtide.ledger import keeping, reads, rows, tables, writes
 from springtide.ledger.bulk import MAX_ROWS
 from springtide.ledger.database import BrokenLine, Database, ShortWay
 from springtide.ledger.failures import FAILURES, is_own, translated
@@ -203,11 +203,16 @@ class SqlLedger:
 
     async def _flush(self, operations: list[Write], *, short: ShortWay | None) -> list[Any]:
         """By the short way where there is one, and what has not gone through by that once more by the long one."""
-        statement = writes.alone(operations) if short is not None else None
-        if short is None or statement is None:
+        if short is None:
             return await self._commit(operations)
+        given = [one.row for one in operations]
         try:
-            changed = await short.run(statement, [one.row for one in operations])
+            if writes.are_new(operations) and await short.fill(tables.jobs, given):
+                return [True] * len(operations)
+            statement = writes.alone(operations)
+            if statement is None:
+                return await self._commit(operations)
+            changed = await short.run(statement, given)
         except BrokenLine:
             results = await self._commit(operations)  # doing it twice changes nothing
             if operations[0].kind is not Kind.INSERT:

@@ -343,6 +343,11 @@ Index(
 )
 
 
+# Indexes of PostgreSQL whose entries end in a job's id. The same one comes twice there, until the version of the row before
+# the job's end is cleaned away: to look for duplicates at each full page took a quarter of what an end costs.
+ENDING_IN_ID = ("jobs_pk", "jobs_by_tenant", "jobs_by_model", "jobs_live")
+
+
 def tell_postgresql() -> None:
     """What PostgreSQL is to know before tables are made there: of partial indexes, the same as SQLite. Not at once:
     to name the dialect is to load it, 5 MB that SQLite has no use for."""

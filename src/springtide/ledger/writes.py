@@ -66,7 +66,8 @@ FILE_COLUMNS: Columns = (
 )
 CANCEL_COLUMNS: Columns = (Column("id", Text), Column("at_s", Double))
 _ID, _STATUS, _ATTEMPT, _USED_S, _DAY = 0, 1, 2, 10, 11  # places in a row of OUTCOME_COLUMNS
-_JOB_TENANT, _JOB_KEY = 1, 13  # places in a row of jobs
+_JOB_TENANT, _JOB_KEY, _JOB_PARENT = 1, 13, 24  # places in a row of jobs
+FILLED_ROWS = 16  # fewer are done sooner by one statement: COPY takes two round trips
 
 
 class Kind(IntEnum):
@@ -121,6 +122,16 @@ def alone(operations: Sequence[Write]) -> BulkStatement | None:
     if kinds == {Kind.OUTCOME} and all(one.row[_STATUS] == JobStatus.COMPLETED for one in operations):
         return _COMPLETE_JOBS_TELLING
     return None
+
+
+def are_new(operations: Sequence[Write]) -> bool:
+    """Whether these are jobs without a key or a pipeline, which are almost certainly not on record: many are put there
+    at a third less than by a statement that looks for them first."""
+    many = len(operations) >= FILLED_ROWS
+    return many and all(
+        one.kind is Kind.INSERT and not one.files and one.row[_JOB_KEY] is None and one.row[_JOB_PARENT] is None
+        for one in operations
+    )
 
 
 def _hold(connection: Connection, files: Sequence[Row]) -> None:

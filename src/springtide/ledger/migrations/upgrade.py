@@ -14,9 +14,9 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from springtide.domain.errors import ConfigError
-from springtide.ledger.tables import metadata, tell_postgresql
+from springtide.ledger.tables import ENDING_IN_ID, metadata, tell_postgresql
 
-NEWEST = "0012"  # the last of versions/; a test compares the two
+NEWEST = "0014"  # the last of versions/; a test compares the two
 
 
 def upgrade(connection: Connection) -> None:
@@ -38,6 +38,9 @@ def _create(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         tell_postgresql()
     metadata.create_all(connection)
+    if connection.dialect.name == "postgresql":
+        for name in ENDING_IN_ID:
+            connection.execute(text(f"ALTER INDEX {name} SET (deduplicate_items = off)"))
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": NEWEST})
 
