@@ -14,6 +14,7 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 
+from springtide.broker.redis_line import heard
 from springtide.broker.redis_scripts import BROKEN, RedisLink
 
 logger = logging.getLogger(__name__)
@@ -110,14 +111,11 @@ class Doorbell:
         try:
             await pubsub.subscribe(*self._confirmed)
             self._pubsub = pubsub
-            while True:
-                message = await pubsub.get_message(timeout=None)
-                if message is None:
-                    continue
-                name = message["channel"].decode()
-                if message["type"] == "message":
-                    self._ring(name, message["data"].decode())
-                elif message["type"] == "subscribe" and name in self._confirmed:
+            async for kind, channel, said in heard(pubsub.connection):
+                name = channel.decode()
+                if kind == b"message":
+                    self._ring(name, said.decode())
+                elif kind == b"subscribe" and name in self._confirmed:
                     self._confirmed[name].set()
                     self._ring_all(name)  # whatever happened while nobody was subscribed went unheard
         finally:
@@ -131,9 +129,12 @@ class Doorbell:
         words = self._listeners.get(name)
         if words is None:
             return
-        for word in (None, *said.split(" ")):
-            for rung in words.get(word, ()):
-                rung.set()
+        for rung in words.get(None, ()):
+            rung.set()
+        if len(words) > (None in words):  # few wait for a word: often nobody does, and hundreds are said
+            for word in words.keys() & said.split(" "):
+                for rung in words[word]:
+                    rung.set()
 
     def _ring_all(self, name: str) -> None:
         for listeners in self._listeners.get(name, {}).values():

@@ -1,5 +1,5 @@
-"""A short way for scripts, and for an idle worker's wait: a connection past the client library's layers, which carries
-many calls at once.
+"""A short way for scripts, for an idle worker's wait and for messages: a connection past the client library's layers,
+which carries many calls at once.
 
 The library takes some 150 µs of processor for a call (pool, retries, telemetry of its own), and a job waits for
 four of them. It still makes the connection, so addresses, passwords, TLS and Sentinels stay its business, and it hands
@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -23,7 +23,20 @@ log = logging.getLogger(__name__)
 Arg = str | bytes | int | float
 
 _pack = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)  # its stub knows only tuples of one
+READ_BYTES = 1 << 16
 AGAIN_S = 1.0  # between tries to open it: until then there is the long way
+
+
+async def heard(connection: Any) -> AsyncIterator[Any]:
+    """What comes on a connection of the library's that has subscribed, until it breaks (ConnectionError). The library
+    takes as long for each message as a script does."""
+    stream: asyncio.StreamReader = connection._reader
+    reader = hiredis.Reader()
+    while data := await stream.read(READ_BYTES):
+        reader.feed(data)
+        while (message := reader.gets()) is not False:
+            yield message
+    raise ConnectionError("the connection was closed")
 
 
 class LineBroken(Exception):

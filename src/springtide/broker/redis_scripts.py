@@ -50,7 +50,20 @@ _CONSTANTS = {
 }
 _FIELDS = (  # places in a job, as prelude.lua explains them: what it is there, then what is packed of it, in that order
     *("ID", "KEY", "STORY", "MORE", "IS_UNTOLD", "IS_CHANGED"),
-    *("STATUS", "ATTEMPT", "MOST", "TENANT", "CLASS", "SINCE", "COST", "DEADLINE", "OWNER", "BEGUN", "FRACTION", "STAGE"),
+    *(
+        "STATUS",
+        "ATTEMPT",
+        "MOST",
+        "TENANT",
+        "CLASS",
+        "SINCE",
+        "COST",
+        "DEADLINE",
+        "OWNER",
+        "BEGUN",
+        "FRACTION",
+        "STAGE",
+    ),
     *("RETRY_AT", "RETURNED", "CHECKPOINT", "TICKET", "LAST_MS", "LAST_PLACE", "LAST_KIND", "LAST_AT", "REST"),
 )
 _NUMBERS = {name: repr(value) for name, value in {**_CONSTANTS, **{f: n for n, f in enumerate(_FIELDS, 1)}}.items()}

@@ -343,8 +343,8 @@ Index(
 )
 
 
-# Indexes of PostgreSQL whose entries end in a job's id. The same one comes twice there, until the version of the row before
-# the job's end is cleaned away: to look for duplicates at each full page took a quarter of what an end costs.
+# Indexes of PostgreSQL whose entries end in a job's id. The same one is there twice only until the row as it was before
+# the job's end is cleaned away: to look for such at each full page took a quarter of what an end costs.
 ENDING_IN_ID = ("jobs_pk", "jobs_by_tenant", "jobs_by_model", "jobs_live")
 
 

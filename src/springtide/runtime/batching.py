@@ -40,12 +40,13 @@ class Batcher(Generic[T, R]):
         batch."""
         self._flush = flush
         self._max_items = max_items
-        self._waiting: deque[tuple[T, _Call[R], int]] = deque()
+        # An item with the call it belongs to and its place there, or with the future of one that came alone.
+        self._waiting: deque[tuple[T, _Call[R] | asyncio.Future[R | Exception], int]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, items: Sequence[T]) -> list[R]:
         """Wait until all of `items` are flushed. Raises the first error there was."""
-        results = await self.submit_each(items)
+        results = await (self._submit_one(items[0]) if len(items) == 1 else self.submit_each(items))
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -57,10 +58,20 @@ class Batcher(Generic[T, R]):
             return []
         call: _Call[R] = _Call(len(items))
         self._waiting.extend((item, call, place) for place, item in enumerate(items))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+        self._wake()
         await call.done
         return cast("list[R | Exception]", call.results)
+
+    async def _submit_one(self, item: T) -> list[R | Exception]:
+        """The same for one item, as requests bring them."""
+        done: asyncio.Future[R | Exception] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, done, 0))
+        self._wake()
+        return [await done]
+
+    def _wake(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
 
     async def drain(self) -> None:
         """Wait until nothing is waiting."""
@@ -69,11 +80,18 @@ class Batcher(Generic[T, R]):
 
     async def _run(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_items))]
+            if len(self._waiting) <= self._max_items:
+                batch = list(self._waiting)
+                self._waiting.clear()
+            else:
+                batch = [self._waiting.popleft() for _ in range(self._max_items)]
             results: Sequence[R | Exception]
             try:
                 results = await self._flush([item for item, _, _ in batch])
             except Exception as error:
                 results = [error] * len(batch)
             for (_, call, place), result in zip(batch, results, strict=True):
-                call.settle(place, result)
+                if isinstance(call, _Call):
+                    call.settle(place, result)
+                elif not call.done():  # as above
+                    call.set_result(result)
