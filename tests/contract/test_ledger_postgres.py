@@ -18,6 +18,7 @@ from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Inserted, Ledger
 from springtide.ledger.sql import SqlLedger
 from springtide.ledger.tables import metadata
+from springtide.ledger.writes import FILLED_ROWS
 from springtide.testing.ledger_cases import Reopen, job, outcome
 from springtide.testing.ledger_processes import start_at_once
 from springtide.testing.ledger_suite import LedgerSuite
@@ -189,6 +190,41 @@ async def test_new_jobs_whose_commit_was_not_heard_of_are_new(ledger: Ledger, mo
     assert cut == ["INSERT", "WITH"]  # the second ends jobs and notes who is to be told, in one statement
     assert [each.status for each in await ledger.get([each.id for each in plain]) if each] == [JobStatus.COMPLETED] * 3
     assert await ledger.insert(plain) == [Inserted(each, False) for each in await ledger.get([j.id for j in plain])]
+
+
+async def test_many_new_jobs_are_put_there_in_one_go_and_known_ones_among_them_are_found(ledger: Ledger) -> None:
+    many = [job(n, input_files=()) for n in range(3 * FILLED_ROWS)]
+    first, rest = many[:FILLED_ROWS], many[FILLED_ROWS:]
+    assert await ledger.insert(first) == [Inserted(each, True) for each in first]
+    assert await ledger.get([each.id for each in first]) == first
+    assert [each.is_new for each in await ledger.insert([*rest, first[0]])] == [True] * len(rest) + [False]
+    assert await ledger.get([each.id for each in rest]) == rest
+
+
+@pytest.mark.parametrize("bad", [{"model_version": "\x00"}, {"max_attempts": 2**40}, {"max_attempts": "3"}])
+async def test_of_many_new_jobs_one_that_postgresql_cannot_hold_fails_alone(
+    ledger: Ledger, bad: dict[str, object]
+) -> None:
+    many = [job(n, input_files=()) for n in range(FILLED_ROWS)]
+    results = await ledger.insert_each([*many, job(99, input_files=(), **bad)])
+    assert results[:-1] == [Inserted(each, True) for each in many]
+    assert isinstance(results[-1], InvalidInput)
+
+
+async def test_many_new_jobs_whose_commit_was_not_heard_of_are_new(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [job(n, input_files=()) for n in range(FILLED_ROWS)]
+    copy = asyncpg.Connection.copy_records_to_table
+
+    async def do_then_break(connection: asyncpg.Connection, table: str, **options: object) -> None:
+        await copy(connection, table, **options)
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    with monkeypatch.context() as during:
+        during.setattr(asyncpg.Connection, "copy_records_to_table", do_then_break)
+        assert await ledger.insert(many) == [Inserted(each, True) for each in many]
+    assert await ledger.insert(many) == [Inserted(each, False) for each in many]
 
 
 @pytest.mark.parametrize("change", [("test_", "missing_"), ("springtide@", "nobody@"), ("?host=", "?host=/nowhere")])

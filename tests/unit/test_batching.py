@@ -84,3 +84,19 @@ async def test_a_caller_that_gives_up_does_not_disturb_the_others() -> None:
         await gone
     gate.set()
     assert await stays == [2]
+
+
+async def test_a_caller_of_one_item_that_went_away_disturbs_nobody() -> None:
+    gate = asyncio.Event()
+
+    async def flush(items: list[int]) -> Sequence[int]:
+        await gate.wait()
+        return items
+
+    batcher = Batcher(flush)
+    tasks = [asyncio.create_task(batcher.submit([n])) for n in (1, 2)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    assert await tasks[1] == [2]

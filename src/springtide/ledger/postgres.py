@@ -116,7 +116,7 @@ class _Line:
         return None
 
     async def fill(self, table: Table, rows: Sequence[Row]) -> bool:
-        with contextlib.suppress(*_REFUSED):
+        with contextlib.suppress(*_REFUSED, TypeError, ValueError):  # of a copy asyncpg passes on what its codecs raise
             async with self._connected() as plain:
                 await plain.copy_records_to_table(table.name, records=rows, columns=table.c.keys())
                 return True
