@@ -236,6 +236,20 @@ async def test_a_killed_api_server_costs_no_gang(world: World) -> None:
     assert view.error is None
 
 
+@pytest.mark.parametrize("code", [403, 404])
+async def test_a_server_that_has_just_begun_may_refuse_for_a_moment(world: World, code: int) -> None:
+    """Seen: a killed API server is back, and knows neither roles nor kinds for a second or two."""
+    world.cluster.double.fail(verb="create", plural=RESOURCES[world.runs_as].plural, code=code, times=2)
+    name = await world.cluster.passing(world.start())
+    assert world.cluster.double.get(world.kind, name)
+
+
+async def test_a_start_that_stays_refused_says_why(world: World) -> None:
+    world.cluster.double.fail(verb="create", plural=RESOURCES[world.runs_as].plural, code=403, times=1000)
+    with pytest.raises(ConfigError, match=f"{world.kind} .* is refused"):
+        await world.cluster.passing(world.start())
+
+
 async def test_a_cluster_without_the_operator_says_so(world: World) -> None:
     world.cluster.double.kinds.remove(PYTORCH_JOB if world.runs_as is Runs.PYTORCHJOB else TRAIN_JOB)
     other = world.new("film-2")

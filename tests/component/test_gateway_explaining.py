@@ -169,6 +169,8 @@ async def test_why_the_cluster_gives_no_worker_is_said_instead_of_that_there_is_
     await world.services.history.put_memories([Memory(name=fleet_memory(MODEL), at_s=now_s, body=body)])
     answer = await explained(world, await world.submit())
     assert codes(answer) == ["unschedulable"]
+    assert answer["summary"].endswith("4 Insufficient nvidia.com/gpu.")
+    assert not answer["summary"].endswith("..")
     assert "Insufficient nvidia.com/gpu" in answer["summary"]
     assert "springtide doctor" in answer["reasons"][0]["helps"]
     model = (await world.http.get(f"/v1/models/{MODEL}")).json()

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 # Labels that pods of a gang carry in any case: the training operator's, JobSet's (which TrainJobs become).
 POD_LABELS = {Runs.PYTORCHJOB: "training.kubeflow.org/job-name", Runs.TRAINJOB: "jobset.sigs.k8s.io/jobset-name"}
 GONE_WITHIN_S = 120.0  # beyond a pod's grace: after that it is said that some may be left
+REFUSED_FOR_S = 15.0  # an API server that has just begun refuses what it allows once it has read its own rules
 _ENDS = {"Succeeded": True, "Complete": True, "Failed": False}
 
 
@@ -94,7 +95,7 @@ class ClusterGangs:
         name = gang_name(lease.id, lease.attempt)
         wanted = render(lease, self._shape, self._given, runs_as=self._runs_as)
         try:
-            made = self._made[name] = await self._api.create(self._what, wanted)
+            made = self._made[name] = await self._create(wanted)
             about = f"attempt {lease.attempt} of job {lease.id}, in {self._shape.processes} processes"
             self._tell(made, "Started", about)
         except ApiRefused as error:
@@ -105,6 +106,16 @@ class ClusterGangs:
                 raise Unavailable(f"another {self._what.kind} {name} is not gone yet") from error
         log.info("%s: %s created", name, self._what.kind)
         return GangView(name=name, job=lease.id, attempt=lease.attempt, worker=self._worker, phase=GangPhase.PENDING)
+
+    async def _create(self, wanted: Object) -> Object:
+        until_s = self._clock.monotonic_s() + REFUSED_FOR_S
+        while True:
+            try:
+                return await self._api.create(self._what, wanted)
+            except ApiRefused as error:
+                if error.status not in (403, 404) or self._clock.monotonic_s() >= until_s:
+                    raise
+            await self._clock.sleep(1.0)
 
     async def change(self, seen: GangView) -> GangView:
         while True:

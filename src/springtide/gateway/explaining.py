@@ -80,7 +80,7 @@ class Explaining:
             job=job.id,
             model=job.model,
             status=status.value,
-            summary=f"{found[0].message[:1].upper()}{found[0].message[1:]}." if found else "Nothing holds it up.",
+            summary=_sentence(found[0].message) if found else "Nothing holds it up.",
             reasons=found,
             attempt=max(job.attempt, live.attempt if live else 0),
             max_attempts=job.max_attempts,
@@ -196,3 +196,8 @@ def _taken_back(job: Job, rollout: Rollout | None) -> list[ExplainedReason]:
 
 def _reason(code: str, message: str, figures: dict[str, float] | None = None) -> ExplainedReason:
     return ExplainedReason(code=code, message=message, figures=figures or {}, helps=HELPS.get(code))
+
+
+def _sentence(message: str) -> str:
+    """What others say (a scheduler, a registry) may end in a full stop already."""
+    return f"{message[:1].upper()}{message[1:].removesuffix('.')}."

@@ -150,7 +150,14 @@ class KubernetesDouble:
             return reply
         if fault.drop:
             raise Dropped
-        reasons = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 410: "Expired"}
+        reasons = {
+            403: "Forbidden",
+            404: "NotFound",
+            429: "TooManyRequests",
+            500: "InternalError",
+            503: "ServiceUnavailable",
+            410: "Expired",
+        }
         headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
         raise errors.Refusal(fault.code, reasons.get(fault.code, "Unknown"), "a fault of the test", headers=headers)
 
