@@ -16,7 +16,7 @@ from springtide.config.kubernetes import KubernetesConfig
 from springtide.deploy.pods import rules
 from springtide.deploy.scaling import adapter_config
 from springtide.deploy.yaml_text import to_yaml
-from springtide.fleet.rights import CONTROLLER, EVENTS, GANG_KINDS, GANG_PODS, Right
+from springtide.fleet.rights import CONTROLLER, GANG, GANG_KINDS, Right
 
 CHART = Path(__file__).parents[1] / "deploy" / "chart"
 HEAD = """# Values of the Helm chart: springtide.toml as YAML. Made by `python docs/generate.py` from the code.
@@ -84,7 +84,7 @@ def _made() -> str:
         "serverDefaults": defaults(ServerConfig, ("max_upload_mb",)),
         "rules": _rules(CONTROLLER),
         **{f"{kind}Rules": _rules([right]) for kind, right in GANG_KINDS.items()},
-        "gangRules": _rules([GANG_PODS, EVENTS]),
+        "gangRules": _rules(GANG),
     }
     texts = [f'{{{{- define "springtide.{name}" -}}}}\n{_flush(text)}{{{{- end -}}}}\n' for name, text in parts.items()]
     return "{{/* Made by `python docs/generate.py` from the code. */}}\n\n" + "\n".join(texts)

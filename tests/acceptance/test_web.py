@@ -248,6 +248,29 @@ PASTE = """encoded => {
 }"""
 
 
+DROP = """encoded => {
+  const bytes = Uint8Array.from(atob(encoded), letter => letter.charCodeAt(0));
+  const dropped = new DataTransfer();
+  dropped.items.add(new File([bytes], "first.jpg", { type: "image/jpeg" }));
+  dropped.items.add(new File([bytes], "second.jpg", { type: "image/jpeg" }));
+  dropped.items.add(new File(["https://media.example/third.jpg\\n"], "list.txt", { type: "text/plain" }));
+  dropped.items.add(new File(["# Notes"], "notes.md", { type: "text/markdown" }));
+  const place = document.querySelector(".mantine-Dropzone-root");
+  for (const kind of ["dragenter", "dragover", "drop"])
+    place.dispatchEvent(new DragEvent(kind, { dataTransfer: dropped, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_what_is_dropped_on_a_batch_is_a_row_each_and_a_list_is_its_addresses(page: Page) -> None:
+    page.goto("/batch")
+    expect(page.get_by_text("Drop files or a folder here")).to_be_visible()
+    page.evaluate(DROP, base64.b64encode((DATA / "portrait.jpg").read_bytes()).decode())
+    expect(page.get_by_role("button", name="Start 3")).to_be_enabled()
+    for name in ("first.jpg", "second.jpg", "https://media.example/third.jpg"):
+        expect(page.get_by_text(name).first).to_be_visible()
+    expect(page.get_by_text("1 file is of another kind and was left out: notes.md")).to_be_visible()
+
+
 def test_a_pasted_picture_is_taken_as_a_dropped_one_is(page: Page) -> None:
     choose(page, "Matting")
     expect(page.get_by_text("from-the-clipboard.jpg")).to_have_count(0)

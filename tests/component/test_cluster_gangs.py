@@ -182,6 +182,21 @@ async def test_what_it_waits_for_is_told(world: World) -> None:
             world.view = await world.gangs.change(world.view)
 
 
+async def test_a_volume_that_does_not_come_is_told_as_what_it_waits_for(world: World) -> None:
+    master, _ = world.pods(await world.start())
+    world.cluster.double.cluster.fails_to_mount(master, "mount.nfs: Connection timed out")
+
+    async def told() -> str:
+        while "Connection timed out" not in world.view.message:
+            world.view = await world.gangs.change(world.view)
+        return world.view.message
+
+    message = await world.cluster.passing(told())
+    assert world.view.phase is GangPhase.PENDING
+    assert message.startswith("a volume of its pod does not come: ")
+    assert world.cluster.double.count(verb="list", plural="events") == 1
+
+
 async def test_a_start_whose_answer_got_lost_makes_no_second_object(world: World) -> None:
     name = await world.start()
     again = await world.gangs.start(world.lease)
@@ -280,5 +295,6 @@ async def test_every_act_is_an_event_on_its_object_and_no_right_is_left_over(wor
         ("Deleted", "Normal", world.kind): "its attempt is over for film-1",
     }
     assert len({one["involvedObject"]["uid"] for one in events}) == 1
-    used = {(one.kind.group, one.kind.plural, one.verb) for one in world.cluster.double.requests}
+    used = {("", "events", "list")}  # of a volume that does not come: asked where one waits for long
+    used |= {(one.kind.group, one.kind.plural, one.verb) for one in world.cluster.double.requests}
     assert used == as_triples(gang_rights({world.runs_as}))

@@ -14,6 +14,7 @@ from gateway_world import World, gateway_world
 
 from springtide.domain.errors import Refused
 from springtide.domain.ids import ModelName
+from springtide.gateway.envelope import in_words
 from springtide.testing.media_makers import BAD_PICTURES, BAD_SOUNDS, ODD_PICTURES, ODD_SOUNDS, Maker, picture
 
 JSON = {"content-type": "application/json"}
@@ -86,6 +87,17 @@ async def test_bad_media_by_blob_id_is_refused_and_the_blob_stays_its_owners(wor
     body = is_problem(answer, 422, "invalid_input")
     assert locs(body) == {"picture", "strength"}
     assert len(world.stored()) == 1
+
+
+async def test_a_file_for_a_field_that_is_not_there_is_told_with_those_there_are(world: World, photo: bytes) -> None:
+    answer = await world.http.post("/v1/jobs", data={"model": "sketch"}, files={"photo": photo})
+    detail = is_problem(answer, 422, "invalid_input")["detail"]
+    assert "photo: is not a field of this model; it takes picture, mask, strength, tags" in detail
+
+
+def test_what_is_wrong_with_the_whole_has_no_name_before_it() -> None:
+    errors = [{"loc": "then.0", "message": "is odd"}, {"loc": "", "message": "give image or video"}]
+    assert in_words(errors) == "then.0: is odd; give image or video"
 
 
 async def test_an_unknown_model_is_404_and_names_those_there_are(world: World, photo: bytes) -> None:
@@ -308,7 +320,7 @@ async def test_what_is_not_there_and_what_is_not_allowed_are_problems_too(world:
     is_problem(wrong, 405, "method_not_allowed")
     assert "GET" in wrong.headers["allow"] and "POST" in wrong.headers["allow"]
     listed = is_problem(await world.http.get("/v1/jobs?limit=0&status=lost"), 400, "invalid_request")
-    assert listed["errors"]
+    assert "status: Invalid enum value 'lost'; it takes queued, in_progress, completed, " in listed["detail"]
     for path in ("", "/result", "/events", "/attempts", "/files/x"):
         for job in ("job_" + "0" * 32, "x", "job_%2e%2e"):
             is_problem(await world.http.get(f"/v1/jobs/{job}{path}"), 404, "unknown_job")

@@ -6,10 +6,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from springtide.domain.errors import ConfigError, InvalidInput
 from springtide.domain.ids import BlobId, ModelName
@@ -105,6 +105,22 @@ def test_a_wrong_value_is_shown_back() -> None:
 @pytest.mark.parametrize("given", [[A, B], [], 5, {"id": A}, ""])
 def test_one_file_is_one_blob_id(given: Any) -> None:
     assert problems_of({"image": given}).keys() == {"image"}
+
+
+class Either(BaseModel):
+    image: InputFile | None = None
+    video: InputFile | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.image is None and self.video is None:
+            raise ValueError("give image or video")
+        return self
+
+
+def test_what_follows_from_a_wrong_file_is_not_told_beside_it() -> None:
+    assert problems_of({}, Either) == {"": "give image or video"}
+    assert set(problems_of({"image": "blob_nowhere"}, Either)) == {"image"}
 
 
 def test_a_file_in_a_field_that_takes_none_is_an_error() -> None:

@@ -96,8 +96,25 @@ def test_a_variable_overrides_the_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[server]\nprot = 1\n", "server.prot: there is no such key; did you mean `port`[?] [(]given: 1[)]"),
+        ("[servre]\nport = 1\n", "servre: there is no such key; did you mean `server`[?]"),
+        ("[models.a]\n", "models.a.engine: is required"),
+        ("[models.a]\nengine = 'x'\nqqqq = 1\n", "models.a.qqqq: there is no such key; there are engine, "),
+        ("[models.a]\nengine = 'x'\n[models.a.versions.2]\nslot = 2\n", "slot: there is no such key; .*`slots`"),
+        ("[kubernetes.models.a]\nqueu = 1\n", "kubernetes.models.a.queu: there is no such key"),
+    ],
+)
+def test_a_mistyped_key_brings_the_one_that_was_meant(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
     ("name", "text", "told"),
     [
+        ("SPRINGTIDE_SERVRE__PORT", "1", "servre: there is no such key; did you mean `server`"),
         ("SPRINGTIDE_SERVER__PROT", "1", "server.prot"),
         ("SPRINGTIDE_SERVER", "1", "server: .*dictionary"),
         ("SPRINGTIDE_SERVER__PORT__X", "1", "server.port"),

@@ -120,5 +120,11 @@ max_upload_mb: 2048
   resources:
     - events
   verbs:
+    - list
+- apiGroups:
+    - ""
+  resources:
+    - events
+  verbs:
     - create
 {{- end -}}

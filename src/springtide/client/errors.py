@@ -247,7 +247,7 @@ def _field_problems(value: Any) -> list[FieldProblem]:
 
 def _message(problem: Mapping[str, Any], errors: list[FieldProblem], otherwise: str) -> str:
     detail = str(problem.get("detail") or problem.get("title") or otherwise)
-    told = (f"{item.loc}: {item.message}" for item in errors)
+    told = (f"{item.loc}: {item.message}" if item.loc else item.message for item in errors)
     return "\n".join([detail, *(f"  {one}" for one in told if one not in detail)])  # most details name every field
 
 

@@ -31,6 +31,7 @@ from springtide.config.models import (
     units_of,
 )
 from springtide.config.places import BlobsConfig, BrokerConfig, LedgerConfig, ServerConfig
+from springtide.config.problems import problems_of
 from springtide.config.sections import (
     EgressConfig,
     FloorConfig,
@@ -243,10 +244,8 @@ def read_config(data: Mapping[str, Any], *, where: str) -> Config:
 
 def _problems(error: ValidationError) -> str:
     lines: list[str] = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
-        given = item["input"]
+    for key, message, given in problems_of(error, Config):
         is_shown = isinstance(given, str | int | float | bool) and not _SECRETS.search(key)
         shown = f" (given: {given!r})" if is_shown else ""
-        lines.append(f"  {key}: {item['msg'].removeprefix('Value error, ')}{shown}")
+        lines.append(f"  {key}: {message}{shown}")
     return "\n".join(lines)

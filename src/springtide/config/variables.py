@@ -11,7 +11,7 @@ validates it, under the key it is meant for.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
@@ -23,14 +23,15 @@ Table = dict[str, Any]
 
 
 def from_variables(variables: Mapping[str, str], kind: type[BaseModel]) -> Table:
-    """The tables that `variables` fill in. Those of other names, such as SPRINGTIDE_URL, are no business of ours."""
+    """The tables that `variables` fill in. Those of other names, such as SPRINGTIDE_URL, are no business of ours; two
+    underscores are, so that a mistyped section is told as in a file."""
     found: Table = {}
     for name in sorted(variables, key=str.lower):  # a whole table before its keys
         if not name.lower().startswith(PREFIX) or not variables[name]:
             continue
         parts = name.lower().removeprefix(PREFIX).split("__")
-        if parts[0] in kind.model_fields:
-            value: Any = _read(variables[name], _kind_at(kind, parts))
+        if parts[0] in kind.model_fields or len(parts) > 1:
+            value: Any = _read(variables[name], kind_at(kind, parts))
             for part in reversed(parts):
                 value = {part: value}
             found = overlaid(found, value)
@@ -57,7 +58,7 @@ def _read(text: str, kind: Any) -> Any:
         return text
 
 
-def _kind_at(kind: Any, parts: list[str]) -> Any:
+def kind_at(kind: Any, parts: Sequence[str]) -> Any:
     """What the place is for; `object` where nothing is known of it."""
     for part in parts:
         kind = next((inner for one in _choices(kind) if (inner := _inside(one, part)) is not None), object)

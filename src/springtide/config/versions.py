@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from springtide.config.problems import problems_of
 from springtide.domain.ids import is_version
 
 _SAME_FOR_ALL = frozenset({"versions", "version"})
@@ -34,10 +35,7 @@ def whole(model: ModelT, versions: Mapping[str, Mapping[str, Any]]) -> dict[str,
             try:
                 found[name] = type(model).model_validate(_over(common, given))
             except ValidationError as error:
-                problems += [
-                    f"versions.{name}.{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
-                    for item in error.errors()
-                ]
+                problems += [f"versions.{name}.{key}: {message}" for key, message, _ in problems_of(error, type(model))]
     if problems:
         raise ValueError("; ".join(problems))
     return found

@@ -126,7 +126,8 @@ def _validated(
         model = input_type.model_validate(values, extra="forbid", by_alias=True, by_name=True)
     except ValidationError as error:
         for item in _problems(error, shape):
-            problems.setdefault(item["loc"], item)
+            if item["loc"] or not problems:  # what is wrong with the whole follows from a file that is not there
+                problems.setdefault(item["loc"], item)
     if model is None or problems:
         raise InvalidInput(_summary(problems), errors=list(problems.values()))
     return model, ids

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from springtide.config.problems import problems_of
 from springtide.domain.errors import ConfigError
 from springtide.runtime.processors import usable_processors
 
@@ -47,9 +48,8 @@ def read_settings(kind: type[S], given: Mapping[str, Any], *, engine: str) -> S:
         return kind.model_validate(given)
     except ValidationError as error:
         told = "; ".join(
-            f"{(key := '.'.join(map(str, item['loc'])))}: {item['msg']}"
-            + ("" if _MAY_BE_SECRET.search(key) else f" (given: {item['input']!r})")
-            for item in error.errors()
+            f"{key}: {message}" + ("" if _MAY_BE_SECRET.search(key) else f" (given: {value!r})")
+            for key, message, value in problems_of(error, kind)
         )
         raise ConfigError(f"settings of the {engine} engine: {told}") from error
 

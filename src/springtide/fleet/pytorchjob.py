@@ -26,7 +26,9 @@ from springtide.fleet.gangs import REPORTED_EXIT, GangPhase, GangPods, GangShape
 from springtide.fleet.kubernetes_api import PODS, ApiRefused, LightkubeApi, Object
 from springtide.fleet.kubernetes_events import Events
 from springtide.fleet.kubernetes_reflector import Reflector
+from springtide.fleet.kubernetes_volumes import LOOK_EVERY_S, Volumes
 from springtide.fleet.labels import as_query, group_selector
+from springtide.runtime.waiting import first_of
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class ClusterGangs:
         notify: dict[str, Any] = {"on_set": self._note, "on_gone": self._note}
         self._jobs = Reflector(api, self._what, clock, labels=self._query, **notify)
         self._pods = Reflector(api, PODS, clock, labels=self._pod_label, **notify)
+        self._volumes = Volumes(api, clock)
         self._events = Events(api, clock, component="springtide-worker", instance=worker)
         self._news = asyncio.Event()
         self._made: dict[str, Object] = {}  # by this worker, as the API server answered
@@ -125,7 +128,12 @@ class ClusterGangs:
                 if view.error is not None and (job := self._jobs.objects.get(seen.name)) is not None:
                     self._tell(job, "Lost", f"{view.error.message}; all of it is stopped", is_warning=True)
                 return view
-            await news.wait()
+            if view.phase is GangPhase.PENDING:  # events are not watched, and they alone tell of a volume
+                await first_of(news.wait(), self._clock.sleep(LOOK_EVERY_S))
+                if self._volumes.is_due(self._pods.objects.values()):
+                    await self._volumes.look()
+            else:
+                await news.wait()
 
     async def stop(self, name: str) -> None:
         known = self._jobs.objects.get(name) or self._made.get(name)
@@ -213,7 +221,7 @@ class ClusterGangs:
         running = sum(pod.get("status", {}).get("phase") in ("Running", "Succeeded") for pod in pods)
         if running >= self._shape.processes:
             return at(GangPhase.RUNNING)
-        return seen if seen.phase is GangPhase.RUNNING else at(GangPhase.PENDING, _waits_for(job, pods))
+        return seen if seen.phase is GangPhase.RUNNING else at(GangPhase.PENDING, self._waits_for(job, pods))
 
     def _loss(self, name: str, pods: list[Object], ends: list[tuple[str, int, str]]) -> JobError | None:
         for pod, code, reason in ends:
@@ -236,6 +244,24 @@ class ClusterGangs:
         if name in self._lost:
             return JobError(code="worker_lost", message=f"pod {self._lost[name]} went away", retryable=True)
         return None
+
+    def _waits_for(self, job: Object | None, pods: list[Object]) -> str:
+        """In one line: the queue it is in, the node that no pod finds, the volume or image that does not come."""
+        for condition in _conditions(job):
+            if condition.get("type") == "Suspended" and condition.get("status") == "True":
+                return "it is queued by the cluster (suspended)"
+        for pod in pods:
+            status = pod.get("status", {})
+            for condition in status.get("conditions", ()):
+                if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+                    return str(condition.get("message") or condition.get("reason") or "no node takes it")
+            if (trouble := self._volumes.trouble_of(pod)) is not None:
+                return trouble.message
+            for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+                waiting = container.get("state", {}).get("waiting")
+                if waiting and waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+                    return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+        return f"{sum(pod.get('status', {}).get('phase') == 'Running' for pod in pods)} of its pods run" if pods else ""
 
 
 def _worker_of(one: Object) -> WorkerId:
@@ -272,20 +298,3 @@ def _is_done(pod: Object) -> bool:
     marks, phase = pod["metadata"]["labels"], pod.get("status", {}).get("phase")
     first = ("training.kubeflow.org/job-role", "master"), ("batch.kubernetes.io/job-completion-index", "0")
     return phase == "Succeeded" and any(marks.get(key) == value for key, value in first)
-
-
-def _waits_for(job: Object | None, pods: list[Object]) -> str:
-    """In one line: the queue it is in, the node that no pod finds, the image that does not come."""
-    for condition in _conditions(job):
-        if condition.get("type") == "Suspended" and condition.get("status") == "True":
-            return "it is queued by the cluster (suspended)"
-    for pod in pods:
-        status = pod.get("status", {})
-        for condition in status.get("conditions", ()):
-            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-                return str(condition.get("message") or condition.get("reason") or "no node takes it")
-        for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
-            waiting = container.get("state", {}).get("waiting")
-            if waiting and waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
-                return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-    return f"{sum(pod.get('status', {}).get('phase') == 'Running' for pod in pods)} of its pods run" if pods else ""

@@ -23,6 +23,9 @@ class Right(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+EVENTS_READ = Right(
+    group="", resources=("events",), verbs=("list",), why="a volume that does not come is told in events alone"
+)
 EVENTS = Right(group="", resources=("events",), verbs=("create",), why="says what was done on the object")
 FLEET = (
     Right(
@@ -44,7 +47,7 @@ FLEET = (
         why="how each worker fares; idle ones are marked to leave first (pod-deletion-cost)",
     ),
     Right(group="", resources=("pods/eviction",), verbs=("create",), why="one worker drained by an operator's order"),
-    Right(group="", resources=("events",), verbs=("list",), why="a volume that does not come is told in events alone"),
+    EVENTS_READ,
     EVENTS,
 )
 ELECTION = (
@@ -71,7 +74,11 @@ GANG_KINDS = {
         why="a group of processes is one TrainJob",
     ),
 }
-GANG_PODS = Right(group="", resources=("pods",), verbs=("list", "watch"), why="how each process of a group fares")
+GANG = (  # beside the right to the object itself
+    Right(group="", resources=("pods",), verbs=("list", "watch"), why="how each process of a group fares"),
+    EVENTS_READ,
+    EVENTS,
+)
 DOCTOR = (
     Right(
         group="",
@@ -95,7 +102,7 @@ DOCTOR_CLUSTER = (  # of a ClusterRole: what is not in a namespace
 
 def gang_rights(kinds: Set[Runs]) -> tuple[Right, ...]:
     """Of workers whose jobs run as groups of processes: they, not the controller, start them."""
-    return (*(right for kind, right in GANG_KINDS.items() if kind in kinds), GANG_PODS, EVENTS)
+    return (*(right for kind, right in GANG_KINDS.items() if kind in kinds), *GANG)
 
 
 def as_rules(rights: Iterable[Right]) -> list[dict[str, list[str]]]:

@@ -20,7 +20,7 @@ from springtide.domain.tenant import Tenant
 from springtide.gateway import headers as http
 from springtide.gateway.accept_spans import began_s, tell_accepted
 from springtide.gateway.batch_body import Sent
-from springtide.gateway.envelope import decode_json, read_envelope
+from springtide.gateway.envelope import decode_json, in_words, read_envelope
 from springtide.gateway.fetching import Fetching
 from springtide.gateway.intake import named_blobs
 from springtide.gateway.retrying import Retrying
@@ -231,7 +231,7 @@ def _asked(item: bytes, common: SubmitRequest, id: JobId) -> SubmitRequest:
     envelope = read_envelope(raw)
     if not envelope.model:
         errors = envelope.errors
-        raise InvalidInput("; ".join(f"{each['loc']}: {each['message']}" for each in errors), errors=errors)
+        raise InvalidInput(in_words(errors), errors=errors)
     return msgspec.structs.replace(
         common,
         id=id,

@@ -22,7 +22,7 @@ from springtide.domain.errors import Conflict, InvalidInput, NotFound, TooLarge
 from springtide.domain.ids import BlobId, TenantId, is_blob_id
 from springtide.domain.job import BlobRef
 from springtide.gateway.body import too_large
-from springtide.gateway.envelope import FieldErrors
+from springtide.gateway.envelope import FieldErrors, in_words
 from springtide.gateway.headers import media_type, safe_name
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.uploads import HEAD_BYTES, media_type_of
@@ -176,7 +176,7 @@ def _declared(
     if sha256 is not None and not (isinstance(sha256, str) and _is_sha256(sha256)):
         errors.append({"loc": "sha256", "message": "must be 64 hexadecimal digits"})
     if errors:
-        raise InvalidInput("; ".join(f"{item['loc']}: {item['message']}" for item in errors), errors=errors)
+        raise InvalidInput(in_words(errors), errors=errors)
     return PendingUpload(
         id=new_blob_id(),
         tenant=tenant,

@@ -24,6 +24,11 @@ STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _decoder = msgspec.json.Decoder()
 
 
+def in_words(errors: FieldErrors) -> str:
+    """All of them in one line; what is wrong with the whole has no name before it."""
+    return "; ".join(f"{item['loc']}: {item['message']}" if item["loc"] else str(item["message"]) for item in errors)
+
+
 class NextStep(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of `then`. `model` is empty where it was missing or no string (then `errors` says so)."""
 

@@ -23,7 +23,7 @@ import msgspec
 from springtide.domain.errors import Refused, TooLarge, UrlFailed
 from springtide.domain.ids import BlobId, TenantId
 from springtide.domain.model import FileField
-from springtide.gateway.envelope import FieldErrors
+from springtide.gateway.envelope import FieldErrors, in_words
 from springtide.gateway.served import ServedModel
 from springtide.gateway.services import GatewayServices
 from springtide.gateway.submission import SubmitRequest
@@ -198,5 +198,4 @@ async def _only(data: bytes) -> AsyncIterator[bytes]:
 def _told(failed: list[tuple[_Named, UrlFailed]]) -> UrlFailed:
     """One error for all that failed; its code is the first one's."""
     errors: FieldErrors = [{"loc": each.loc, "message": error.message, "code": error.code} for each, error in failed]
-    message = "; ".join(f"{item['loc']}: {item['message']}" for item in errors[:5])
-    return UrlFailed(message, code=failed[0][1].code, errors=errors)
+    return UrlFailed(in_words(errors[:5]), code=failed[0][1].code, errors=errors)

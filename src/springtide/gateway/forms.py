@@ -123,7 +123,8 @@ class FormReader:
         for name, count in self._counts.items():
             field = served.file_field(name)
             if count and field is None:
-                message = "takes a value, not a file" if name in properties else "unknown field"
+                unknown = f"is not a field of this model; it takes {', '.join(properties) or 'none'}"
+                message = "takes a value, not a file" if name in properties else unknown
                 self._errors.append({"loc": name, "message": message})
             elif field is not None and count > 1 and not field.many:
                 self._errors.append({"loc": name, "message": f"takes one file, {count} were sent"})

@@ -122,7 +122,8 @@ class Metering:
             violation = Violation(
                 "gpu-seconds", most, round(used_s, 3), "seconds of workers a day, what waits included"
             )
-            raise exceeded(violation, tenant, self._rest_of_day_s())
+            more = f"this job is thought to take {predicted_s:,.4g} s"
+            raise exceeded(violation, tenant, self._rest_of_day_s(), more=more)
         day.let_in_s += predicted_s
 
     async def upload(self, tenant: TenantId, size: int = 0) -> None:
@@ -133,9 +134,8 @@ class Metering:
         day = await self._today(tenant)
         used = day.spent.uploaded_bytes + day.bytes_in
         if used + size > most or used >= most:
-            raise exceeded(
-                Violation("content-bytes", most, used, "uploaded bytes a day"), tenant, self._rest_of_day_s()
-            )
+            violation = Violation("content-bytes", most, used, "uploaded bytes a day")
+            raise exceeded(violation, tenant, self._rest_of_day_s(), more=f"this upload has {size:,}" if size else "")
 
     def uploaded(self, tenant: TenantId, size: int) -> None:
         """Bytes have been taken in."""
@@ -202,12 +202,12 @@ def rate_headers(bucket: Bucket) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def exceeded(violation: Violation, tenant: TenantId, after_s: float) -> Refused:
-    """By the IETF's draft on rate limit headers: `violated-policies` names the quota."""
+def exceeded(violation: Violation, tenant: TenantId, after_s: float, *, more: str = "") -> Refused:
+    """By the IETF's draft on rate limit headers: `violated-policies` names the quota. more: what was asked for now."""
     setting = {"requests": "requests_per_minute", "gpu-seconds": "gpu_seconds_per_day"}.get(violation.policy)
     return Refused(
-        f"The tenant {tenant} has used {violation.used:g} of {violation.limit:g} {violation.unit}. Try again in "
-        f"{max(1, round(after_s))} s.",
+        f"The tenant {tenant} has used {violation.used:,.12g} of {violation.limit:,.12g} {violation.unit}"
+        f"{more and f'; {more}'}. Try again in {max(1, round(after_s))} s.",
         code="quota_exceeded",
         retry_after_s=after_s,
         limit=f"tenants.{tenant}.{setting or 'upload_mb_per_day'}",

@@ -6,12 +6,14 @@ Refuses to show internals: an unexpected exception is logged with the request's 
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 import re
 from collections.abc import Mapping
+from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from litestar import Request, Response
@@ -203,6 +205,17 @@ def headers_of(error: SpringtideError) -> dict[str, str]:
     return {}
 
 
+def _choices(request: Request[Any, Any, Any], name: str) -> str:
+    """What a parameter takes that has a few values only."""
+    waiting: list[Any] = [get_type_hints(inspect.unwrap(request.route_handler.fn)).get(name)]
+    while waiting:
+        kind = waiting.pop()
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return f"; it takes {', '.join(str(one.value) for one in kind)}"
+        waiting.extend(get_args(kind))
+    return ""
+
+
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What Litestar itself refuses: no such route, wrong method, a parameter out of range."""
     status = error.status_code
@@ -212,7 +225,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     headers = {key.lower(): str(value) for key, value in (error.headers or {}).items()}
     if isinstance(error, ValidationException):
         errors = [
-            {"loc": str(item.get("key", "")), "message": str(item.get("message", ""))}
+            {"loc": (key := str(item.get("key", ""))), "message": f"{item.get('message', '')}{_choices(request, key)}"}
             for item in (error.extra if isinstance(error.extra, list) else [])
             if isinstance(item, dict)
         ]

@@ -18,7 +18,7 @@ from springtide.engines.binding import bind
 from springtide.engines.protocol import InputFile
 from springtide.gateway import body
 from springtide.gateway.context import AnyRequest, gateway_of, headers_of, tenant_of
-from springtide.gateway.envelope import decode_body
+from springtide.gateway.envelope import decode_body, in_words
 from springtide.gateway.estimates import foretold
 from springtide.gateway.intake import named_blobs, take_in
 
@@ -74,7 +74,7 @@ async def estimate_job(request: AnyRequest) -> EstimateView:
         files.update(zip(ids, map(_file, facts if isinstance(facts, list) else [facts]), strict=True))
         inputs[name] = ids if isinstance(facts, list) else ids[0]
     if intake and intake.errors:
-        raise InvalidInput("; ".join(f"{one['loc']}: {one['message']}" for one in intake.errors), errors=intake.errors)
+        raise InvalidInput(in_words(intake.errors), errors=intake.errors)
     bound, _ = bind(type(served.engine).Input, inputs, files)
     predicted_s = gateway.outlook.predicted_s(served.model.name, foretold(served, bound))
     eta = await gateway.outlook.forecast(served.model.name, predicted_s, jobs=wish.jobs)

@@ -18,7 +18,7 @@ from springtide.gateway import headers as http
 from springtide.gateway.accept_spans import began_s, tell_accepted
 from springtide.gateway.accepting import commit_with, filled
 from springtide.gateway.context import AnyRequest, Gateway, Headers, base_of, gateway_of, headers_of, tenant_of, text
-from springtide.gateway.envelope import FieldErrors, decode_body, read_envelope
+from springtide.gateway.envelope import FieldErrors, decode_body, in_words, read_envelope
 from springtide.gateway.forms import FormReader
 from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import AcceptedView
@@ -103,7 +103,7 @@ def _request(request: AnyRequest, headers: Headers, raw: dict[str, Any], *, erro
     envelope = read_envelope(raw)
     found = [*errors, *envelope.errors]
     if not envelope.model:
-        raise InvalidInput("; ".join(f"{item['loc']}: {item['message']}" for item in found), errors=found)
+        raise InvalidInput(in_words(found), errors=found)
     return SubmitRequest(
         model=envelope.model,
         inputs=envelope.inputs,

@@ -30,7 +30,7 @@ from springtide.domain.tenant import Tenant
 from springtide.domain.tickets import ticket_of
 from springtide.engines.binding import bind
 from springtide.gateway.admission import Admission
-from springtide.gateway.envelope import FieldErrors, NextStep
+from springtide.gateway.envelope import FieldErrors, NextStep, in_words
 from springtide.gateway.estimates import foretold
 from springtide.gateway.fingerprints import fingerprint
 from springtide.gateway.intake import Intake, named_blobs, take_in
@@ -327,7 +327,9 @@ def _bind(served: ServedModel, request: SubmitRequest, intake: Intake) -> tuple[
     except InvalidInput as error:
         found = [*request.errors, *intake.errors]
         told = {item["loc"] for item in found}
-        found += [item for item in error.details.get("errors", []) if item["loc"] not in told]
+        of_fields = [item for item in error.details.get("errors", []) if item["loc"] not in told]
+        # What is wrong with all of them follows from the one that was refused: "give image or video" of a broken image.
+        found += [item for item in of_fields if item["loc"] or not found]
         raise _invalid(found or [{"loc": "inputs", "message": error.message}]) from error
     if request.errors or (intake.errors and intake.bad_media is None):
         raise _invalid([*request.errors, *intake.errors])
@@ -337,15 +339,14 @@ def _bind(served: ServedModel, request: SubmitRequest, intake: Intake) -> tuple[
 
 
 def _invalid(errors: FieldErrors) -> InvalidInput:
-    listed = "; ".join(f"{item['loc']}: {item['message']}" for item in errors[:5])
+    listed = in_words(errors[:5])
     more = f" (and {len(errors) - 5} more)" if len(errors) > 5 else ""
     return InvalidInput(f"{listed}{more}", errors=errors)
 
 
 def _bad_media(first: BadMedia, errors: FieldErrors) -> BadMedia:
     details = {key: value for key, value in first.details.items() if key != "errors"}
-    message = "; ".join(f"{item['loc']}: {item['message']}" for item in errors)
-    return BadMedia(message, code=first.code, errors=errors, **details)
+    return BadMedia(in_words(errors), code=first.code, errors=errors, **details)
 
 
 def _refs_in_order(named: Sequence[tuple[Any, BlobId]], intake: Intake) -> list[BlobRef]:

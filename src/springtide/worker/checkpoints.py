@@ -21,10 +21,10 @@ from springtide.domain.ids import BlobId, ModelName, WorkerId
 from springtide.domain.job import BlobRef, Checkpoint
 from springtide.domain.lease import Progress
 from springtide.runtime.backoff import Backoff
+from springtide.runtime.waiting import first_of
 from springtide.worker.frames import Made
 from springtide.worker.run import Run
 from springtide.worker.transfer import Transfer
-from springtide.worker.waiting import first_of
 
 log = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ from springtide.domain.lease import LEASE_TTL_S, Failure, Held, Lease, Progress
 from springtide.fleet.gangs import GangPhase, Gangs, GangShape, GangView, gang_name
 from springtide.policy.retry import decide_retry
 from springtide.runtime.backoff import Backoff
+from springtide.runtime.waiting import first_of, stop_task
 from springtide.telemetry.metrics import Metrics
 from springtide.telemetry.metrics_catalogue import BATCH_JOBS
 from springtide.worker.reporter import Reporter
 from springtide.worker.settings import WorkerSettings
-from springtide.worker.waiting import first_of, stop_task
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from springtide.broker.protocol import Broker
 from springtide.domain.clock import Clock
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.policy.residency import Plan, Resident, arrange
+from springtide.runtime.waiting import first_of, stop_task
 from springtide.worker.place import Place
 from springtide.worker.service import Worker
 from springtide.worker.settings import WorkerSettings
-from springtide.worker.waiting import first_of, stop_task
 
 log = logging.getLogger(__name__)
 

@@ -23,12 +23,12 @@ from springtide.domain.job import BlobRef, JobError, JobRef
 from springtide.domain.lease import Completion, Failure, Lease, Progress
 from springtide.policy.retry import RetrySettings, decide_retry
 from springtide.runtime.backoff import Backoff
+from springtide.runtime.waiting import stop_task
 from springtide.worker.checkpoints import Checkpoints
 from springtide.worker.frames import Made
 from springtide.worker.reporter import Reporter
 from springtide.worker.run import Run
 from springtide.worker.transfer import Transfer
-from springtide.worker.waiting import stop_task
 
 log = logging.getLogger(__name__)
 

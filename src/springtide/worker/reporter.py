@@ -21,7 +21,7 @@ from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import JobRef
 from springtide.domain.lease import Completion, Failure, Held, Progress
 from springtide.runtime.backoff import Backoff
-from springtide.worker.waiting import first_of
+from springtide.runtime.waiting import first_of
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Callable
 
 from springtide.domain.clock import Clock
+from springtide.runtime.waiting import stop_task
 from springtide.worker.attempt import Attempt, Books, Stage
 from springtide.worker.run import Run
 from springtide.worker.settings import WorkerSettings
 from springtide.worker.supervisor import Supervisor
-from springtide.worker.waiting import stop_task
 
 
 class Row:

@@ -32,6 +32,7 @@ from springtide.fleet.gangs import Gangs
 from springtide.policy.waiting import has_hope
 from springtide.runtime.backoff import Backoff
 from springtide.runtime.chance import draw
+from springtide.runtime.waiting import first_of, stop_task
 from springtide.telemetry.metrics import Metrics
 from springtide.worker.attempts import Attempts
 from springtide.worker.checkpoints import Checkpoints
@@ -45,7 +46,6 @@ from springtide.worker.supervised import EngineSpec, StartChild
 from springtide.worker.supervisor import Supervisor
 from springtide.worker.transfer import Transfer
 from springtide.worker.usage import Measure
-from springtide.worker.waiting import first_of, stop_task
 
 log = logging.getLogger(__name__)
 

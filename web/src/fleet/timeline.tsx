@@ -30,6 +30,7 @@ export function Timeline({ samples, decisions, since_s, picked, onPick }: Props)
       yAxisLabel={t("fleet.jobs")}
       rightYAxisLabel={t("fleet.seconds")}
       withRightYAxis
+      yAxisProps={{ allowDecimals: false }} // there is no half of a job
       tickLine="xy"
       valueFormatter={(value) => new Intl.NumberFormat(i18n.language, { maximumFractionDigits: 1 }).format(value)}
       series={[

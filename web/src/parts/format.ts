@@ -12,13 +12,14 @@ export function bytes(count: number): string {
   return `${new Intl.NumberFormat(i18n.language, { maximumFractionDigits: value < 10 && place > 0 ? 1 : 0 }).format(value)} ${units[place]}`;
 }
 
-/** 0.4 s, 12 s, 3 min 20 s, 2 h 5 min. */
+/** 0.4 s, 12 s, 3 min 20 s, 2 h 5 min; 30 min, 1 h. */
 export function duration(seconds: number): string {
   if (seconds < 9.95) return i18n.t("time.s", { s: seconds.toFixed(1) });
   const whole = Math.round(seconds);
   if (whole < 60) return i18n.t("time.s", { s: whole });
-  if (whole < 3600) return i18n.t("time.min", { m: Math.floor(whole / 60), s: whole % 60 });
-  return i18n.t("time.h", { h: Math.floor(whole / 3600), m: Math.round((whole % 3600) / 60) });
+  if (whole < 3600) return i18n.t(whole % 60 ? "time.min" : "time.wholeMin", { m: Math.floor(whole / 60), s: whole % 60 });
+  const minutes = Math.round(whole / 60);
+  return i18n.t(minutes % 60 ? "time.h" : "time.wholeH", { h: Math.floor(minutes / 60), m: minutes % 60 });
 }
 
 export function figure(value: number): string {

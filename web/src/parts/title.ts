@@ -13,12 +13,13 @@ export function descriptionOf(t: TFunction, model: Pick<Model, "name" | "descrip
   return t([`model.${model.name}.description`, `model.${model.engine}.description`], { defaultValue: model.description });
 }
 
-/** The same by name, also of a model that is not served any more. */
+/** The same by name, also of a model that is not served any more; a pipeline's is one of several, "speech > subtitles". */
 export function useTitles(): (name: string) => string {
   const { t } = useTranslation();
   const models = useModels().data ?? [];
-  return (name) => {
+  const one = (name: string) => {
     const model = models.find((each) => each.name === name);
     return model ? titleOf(t, model) : name;
   };
+  return (name) => name.split(" > ").map(one).join(" › ");
 }

@@ -54,7 +54,11 @@ const SHOWN = new Set(["engine", "model", "version", "license", "generative", "s
 
 function Facts({ outputs, model }: { outputs: Record<string, unknown>; model: Model | undefined }) {
   const { t } = useTranslation();
-  const plain = Object.entries(outputs).filter(([name, value]) => !SHOWN.has(name) && (typeof value === "number" || (typeof value === "string" && value.length < 200) || typeof value === "boolean"));
+  const yesOrNo = (value: boolean) => t(value ? "result.yes" : "result.no");
+  const plain = Object.entries(outputs).flatMap(([name, value]) => {
+    const told = SHOWN.has(name) ? null : inWords(value, yesOrNo);
+    return told === null ? [] : [[name, told] as const];
+  });
   const seconds = outputs.seconds;
   return (
     <Stack gap={6}>
@@ -71,7 +75,7 @@ function Facts({ outputs, model }: { outputs: Record<string, unknown>; model: Mo
             {plain.map(([name, value]) => (
               <Table.Tr key={name}>
                 <Table.Td c="dimmed">{t(`output.${name}`, { defaultValue: words(name) })}</Table.Td>
-                <Table.Td><Code>{typeof value === "number" ? Number(value.toFixed(3)) : typeof value === "boolean" ? t(value ? "result.yes" : "result.no") : String(value)}</Code></Table.Td>
+                <Table.Td><Code>{value}</Code></Table.Td>
               </Table.Tr>
             ))}
           </Table.Tbody>
@@ -79,6 +83,22 @@ function Facts({ outputs, model }: { outputs: Record<string, unknown>; model: Mo
       )}
     </Stack>
   );
+}
+
+const LONGEST = 200; // letters of a fact, and things of a list; more is in the JSON
+
+/** A plain value, or a list of them, such as the words of a prompt that were understood; null of anything else. */
+function inWords(value: unknown, yesOrNo: (value: boolean) => string): string | null {
+  if (typeof value === "number") return String(Number(value.toFixed(3)));
+  if (typeof value === "boolean") return yesOrNo(value);
+  if (typeof value === "string") return value.length < LONGEST ? value : null;
+  if (!Array.isArray(value) || value.length > LONGEST || value.some(isFile)) return null;
+  const items = value.map((item: unknown) => inWords(isMeaning(item) ? `${item.words} → ${item.meaning}` : item, yesOrNo));
+  return items.includes(null) ? null : items.join(", ") || "–";
+}
+
+function isMeaning(value: unknown): value is { words: string; meaning: string } {
+  return typeof value === "object" && value !== null && "words" in value && "meaning" in value;
 }
 
 export function filesOf(outputs: Record<string, unknown>): [string, FileView][] {

@@ -55,7 +55,8 @@ class Input(BaseModel):
         description="Colour to put behind the subject, such as #ffffff. Transparent where absent; green in an mp4.",
     )
     background_image: Annotated[InputFile | None, Media("image/*", max_pixels=MAX_PIXELS)] = Field(
-        default=None, description="Or a picture to put behind it: filled to its size, what stands over is cut off."
+        default=None,
+        description="Or a picture to put behind it, scaled to fill the frame; what stands over is cut off.",
     )
     quality: Quality = Field(
         default=Quality.BEST, description="fast: a small network that knows people only, a hundred times as quick."

@@ -22,7 +22,7 @@ from springtide.gateway import headers as http
 from springtide.gateway.accept_spans import began_s, tell_accepted
 from springtide.gateway.accepting import commit_with, filled
 from springtide.gateway.context import AnyRequest, gateway_of, headers_of, tenant_of, text
-from springtide.gateway.envelope import FieldErrors
+from springtide.gateway.envelope import FieldErrors, in_words
 from springtide.gateway.fingerprints import fingerprint
 from springtide.gateway.openai import pictures, transcripts
 from springtide.gateway.openai.choosing import Choice
@@ -168,8 +168,7 @@ def told_by_parameter(call: Call) -> Generator[None]:
         if not found:
             raise
         errors = [{**item, "loc": _param(str(item.get("loc", "")), call.origin)} for item in found]
-        message = "; ".join(f"{item['loc']}: {item['message']}" if item["loc"] else item["message"] for item in errors)
-        raise type(error)(message, code=error.code, **{**error.details, "errors": errors}) from error
+        raise type(error)(in_words(errors), code=error.code, **{**error.details, "errors": errors}) from error
 
 
 def _param(loc: str, origin: Mapping[str, str]) -> str:
