@@ -107,6 +107,7 @@ def test_words_become_a_video(page: Page, tmp_path: Path) -> None:
     more(page, Seconds="1", Width="256")
     start(page)
     expect(page.get_by_label("The resulting video")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("^Understood"))).to_contain_text("dusk → light: ")
     with av.open(saved(page, "^Video", tmp_path)) as made:
         frames = [frame.to_ndarray(format="gray") for frame in made.decode(video=0)]
         assert made.duration and abs(made.duration / av.time_base - 1) < 0.1
