@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from springtide.gateway.server import serve
+from springtide.gateway.server import MOST_COPIED, serve
 
 OK = {"type": "http.response.start", "status": 200}
 LENGTH_2 = (b"content-length", b"2")
@@ -69,6 +69,15 @@ async def test_an_answer_that_is_whole_leaves_in_one_write(writes: list[bytes]) 
             writer.write(ASK)
             assert await reader.readuntil(b"hi") == b"HTTP/1.1 200 OK\r\nx-a: 1\r\ncontent-length: 2\r\n\r\nhi"
     assert len(writes) == 2
+
+
+async def test_a_long_answer_is_not_copied_to_leave_in_one_write(writes: list[bytes]) -> None:
+    data = b"x" * (MOST_COPIED + 1)
+    async with served(start((b"content-length", b"%d" % len(data))), body(data)) as (reader, writer):
+        writer.write(ASK)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(len(data)) == data
+    assert [len(each) for each in writes][1:] == [len(data)]
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:

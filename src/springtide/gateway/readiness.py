@@ -232,8 +232,13 @@ def _take(into: dict[ModelName, _KindT], model: ModelName, memory: Memory | None
 
 
 def _eta(band: Band) -> Eta:
-    told = (band.median_s, band.low90_s, band.high90_s, band.low50_s, band.high50_s)
-    return Eta(*(round(each, 3) for each in told))
+    return Eta(
+        s=round(band.median_s, 3),
+        low_s=round(band.low90_s, 3),
+        high_s=round(band.high90_s, 3),
+        likely_low_s=round(band.low50_s, 3),
+        likely_high_s=round(band.high50_s, 3),
+    )
 
 
 def _may_grow(model: ServedModel, view: QueueView) -> bool:

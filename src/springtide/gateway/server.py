@@ -24,6 +24,7 @@ MOST_URL_BYTES = 65_535  # httptools keeps lengths of a URL in 16 bits
 MOST_HEAD_BYTES = 1 << 16  # of a request's headers: eight times what nginx takes
 SILENCE_S = 30.0  # a request that goes on is heard of more often; whoever trickles holds a socket and some kilobytes
 LOOKS = 4  # in that time
+MOST_COPIED = 1 << 16  # of a body: a longer one is dearer to copy beside its head than to write for itself
 LINGER_S = 1.0  # a client that still sends would lose the answer to a reset
 _UNSOUND = bytes((*range(9), *range(10, 32), 127))  # in the value of a header (RFC 9110, 5.5)
 
@@ -72,7 +73,7 @@ class _Exchange(RequestResponseCycle):
         body: bytes = message.get("body", b"")
         headers: list[tuple[bytes, bytes]] = [*self.default_headers, *head["headers"]]
         known = dict(headers)
-        if not self.keep_alive or b"connection" in known or b"transfer-encoding" in known:
+        if not self.keep_alive or b"connection" in known or b"transfer-encoding" in known or len(body) > MOST_COPIED:
             return None
         if known.get(b"content-length") != b"%d" % len(body):
             return None
