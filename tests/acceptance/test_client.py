@@ -105,18 +105,19 @@ def test_a_server_killed_between_accept_and_reply_makes_one_job(own: Server) -> 
     port = int(own.url.rpartition(":")[2])
     with FaultProxy(("127.0.0.1", port)) as line, Springtide(f"http://127.0.0.1:{line.port}") as client:
         assert client.is_alive()
+        before = _jobs(own)
         line.lose_replies()
         accepted: list[str] = []
         asking = threading.Thread(target=lambda: accepted.append(client.submit("synthetic", {"seconds": 0.1}).id))
         asking.start()
-        _until(lambda: len(own.http.get("/v1/jobs").json()["data"]) == 1)
+        _until(lambda: bool(_jobs(own) - before))
         _gateway(own).send_signal(signal.SIGKILL)
         line.cut()
         _until(lambda: _is_up(own))
         line.mend()
-        asking.join(60)
-        [job] = own.http.get("/v1/jobs").json()["data"]
-        assert accepted == [job["id"]]
+        asking.join()
+        assert set(accepted) == _jobs(own) - before
+        assert len(accepted) == 1
         assert client.wait(accepted[0]).is_completed
 
 
@@ -134,7 +135,7 @@ def test_streams_and_watches_go_on_over_a_restarted_gateway(own: Server) -> None
         _until(lambda: len(seen) > 5 and len(watched) > 3)
         _gateway(own).send_signal(signal.SIGKILL)
         for thread in threads:
-            thread.join(90)
+            thread.join()
         assert client.jobs.get(job).is_completed
     assert len(seen) == len(set(seen)), "none twice"
     assert watched[-1] == "completed"
@@ -203,6 +204,10 @@ def test_a_folder_becomes_a_folder_and_again_costs_nothing(server: Server, tmp_p
     assert (wrong.returncode, "holds the batch of matting" in wrong.stderr) == (2, True)
 
 
+def _jobs(server: Server) -> set[str]:
+    return {job["id"] for job in server.http.get("/v1/jobs").json()["data"]}
+
+
 def _is_up(server: Server) -> bool:
     try:
         return server.http.get("/healthz", timeout=2).is_success
@@ -210,7 +215,7 @@ def _is_up(server: Server) -> bool:
         return False
 
 
-def _until(happened: object, seconds: float = 60.0) -> None:
+def _until(happened: object, seconds: float = 240.0) -> None:
     deadline_s = time.monotonic() + seconds
     while not happened():  # type: ignore[operator]
         assert time.monotonic() < deadline_s, "it never happened"

@@ -234,6 +234,7 @@ async def gateway_world(
     }
     defaults: dict[str, Any] = {"keep_alive_s": 5.0, "figures_kept_s": 0.0, "record_wait_s": 0.05}
     defaults["keyless"] = Keyless.USUAL
+    defaults["explain_after_s"] = 3600.0  # who wants to be told why a job waits says so: a busy machine may let it wait
     services = GatewayServices(
         ledger=ledger,
         history=ledger.history,

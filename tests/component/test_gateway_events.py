@@ -197,7 +197,7 @@ async def test_a_stream_says_why_its_job_waits_and_again_when_that_changes(tmp_p
 
 
 async def test_the_stream_of_a_removed_models_job_says_so_and_tells_its_end(tmp_path: Path) -> None:
-    async with gateway_world(tmp_path, keep_alive_s=0.05) as world:
+    async with gateway_world(tmp_path, keep_alive_s=0.05, explain_after_s=0.05) as world:
         job = await world.leftover("gone")
         lines = await gateway_of(world).live.stream(job, None)
         assert lines is not None

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from springtide.domain.errors import ConfigError, InvalidInput, OutcomeUnknown, Unavailable
 from springtide.domain.job import JobStatus
+from springtide.ledger import postgres
 from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Inserted, Ledger
 from springtide.ledger.sql import SqlLedger
@@ -76,6 +77,29 @@ async def test_every_commit_waits_for_the_disk(ledger: SqlLedger) -> None:
         return connection.execute(text("SHOW synchronous_commit")).scalar()
 
     assert await ledger._database.write(ask) == "on"
+
+
+async def test_who_falls_silent_in_a_transaction_holds_nobody_up_and_tries_again(
+    server: PostgresServer, url: str, opened: list[SqlLedger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres._SETTINGS, "idle_in_transaction_session_timeout", "500")
+    ledger = SqlLedger(url)
+    await ledger.start()
+    opened.append(ledger)
+    await ledger.insert([job(1)])
+    write = "UPDATE jobs SET priority = priority"
+    calls = 0
+
+    def work(connection: Connection) -> object:
+        nonlocal calls
+        calls += 1
+        connection.execute(text(write))
+        if calls == 1:
+            server.sql(write, url)  # another's, of the same row: nothing else happens here until it is done
+        return connection.execute(text("SELECT count(*) FROM jobs")).scalar()
+
+    assert await ledger._database.write(work) == 1
+    assert calls == 2
 
 
 async def test_two_processes_that_start_at_once_agree_on_the_schema(url: str) -> None:

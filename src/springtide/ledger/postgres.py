@@ -35,6 +35,9 @@ STATEMENT_TIMEOUT_S = 60.0  # a flush takes milliseconds; a page of the list, at
 MIGRATION_LOCK = 0x737072696E67  # "spring": any fixed number that no other application takes
 _SETTINGS = {
     "application_name": "springtide",
+    # In milliseconds. Who goes without a farewell in the middle of a transaction, as a machine does that loses its
+    # network, would keep its locks for hours, and whoever repeats the same request would wait for them.
+    "idle_in_transaction_session_timeout": "30000",
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
 }

@@ -146,7 +146,7 @@ class FaultProxy:
             line.reset()
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, is_reply: bool) -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: this half was ended by half_close
+        try:
             while piece := await source.read(PIECE):
                 if self._delay_s:
                     await asyncio.sleep(self._delay_s)
@@ -157,6 +157,11 @@ class FaultProxy:
                 self.passed += len(piece)
             if self._mode is not Mode.STALL and target.can_write_eof():
                 target.write_eof()
+        except OSError:  # reset, as by a client's death in the middle of an answer: the other side hears of it too
+            if self._mode is not Mode.STALL:
+                target.transport.abort()
+        except RuntimeError:  # this half was ended by half_close
+            pass
 
 
 class _Line:
