@@ -18,6 +18,7 @@ from deploy_checks import MATRIX
 from springtide.cli import build
 from springtide.deploy import render, rollouts
 from springtide.deploy.values import installation
+from springtide.domain.errors import Unavailable
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
 from springtide.domain.lease import Lease, Payload
 from springtide.fleet import gang_objects
@@ -47,8 +48,8 @@ async def refusals(place: Place, objects: Sequence[Object]) -> list[str]:
         try:
             path = place.api._path(what, name)
             await place.api._ask("PATCH", path, query=query, body=each, kind="application/apply-patch+yaml")
-        except ApiRefused as error:
-            if error.is_missing and each["kind"] in CUSTOM:
+        except (ApiRefused, Unavailable) as error:  # what apply cannot read at all is answered with 500
+            if isinstance(error, ApiRefused) and error.is_missing and each["kind"] in CUSTOM:
                 warnings.warn(f"the cluster has no {each['kind']}: not tried", stacklevel=1)
                 continue
             found.append(f"{each['kind']} {name}: {error.message}")

@@ -28,9 +28,8 @@ def check_applied(given: Object) -> None:
         for name, count in Counter(one["name"] for one in container.get("env", ())).items():
             if count > 1:
                 where = f'.{path}[name="{container["name"]}"].env'
-                raise errors.bad_request(
-                    f'failed to create typed patch object: {where}: duplicate entries for key [name="{name}"]'
-                )
+                told = f'failed to create typed patch object: {where}: duplicate entries for key [name="{name}"]'
+                raise errors.Refusal(500, "", told)
 
 
 def _deployment(given: Object) -> None:
