@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import psutil
@@ -41,6 +42,8 @@ max_attempts = 5
 
 class World:
     """One installation: its folder, its processes, and the truth read straight from its ledger."""
+
+    LOOK_EVERY_S: ClassVar = 0.05  # at what is waited for
 
     def __init__(self, folder: Path, broker: str = "memory://") -> None:
         self.data = folder / "data"
@@ -118,7 +121,7 @@ class World:
         while not condition():
             if time.monotonic() > deadline_s:
                 pytest.fail(f"waited {DEADLINE_S:.0f} s for {what}; {self.statuses()}\n{self.tail()}")
-            time.sleep(0.05)
+            time.sleep(self.LOOK_EVERY_S)
 
     def find(self, role: str) -> list[psutil.Process]:
         """Processes of this world by role: gateway, worker, or child (of a worker: the engine's process)."""

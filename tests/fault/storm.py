@@ -201,6 +201,8 @@ class Storm(World):
 class ServersStorm(Storm):
     """Gateway, controller and two workers, each on its own; Valkey and PostgreSQL behind lines that can be broken."""
 
+    LOOK_EVERY_S: ClassVar = 0.3  # each look is a connection to PostgreSQL of its own
+
     ROLES: ClassVar = {
         "gateway": ("gateway",),
         "controller": ("controller",),
