@@ -29,8 +29,8 @@ import uvloop
 
 from benchmarks.product import SYNTHETIC, Installation
 from benchmarks.report import percentile
-from springtide.cli import build
-from springtide.cli.roles import record_keeping
+from springtide.cli import build, served
+from springtide.cli.record_keeping import record_keeping
 from springtide.config import Config, load_config
 from springtide.domain.job import Job, JobRef, JobStatus
 from springtide.domain.tenant import Quotas
@@ -196,7 +196,7 @@ async def control_plane(config: Config) -> AsyncIterator[Drive]:
                 blobs=blobs,
                 inspector=inspector,
                 clock=clock,
-                models=build.served_models(config),
+                models=served.served_models(config),
                 ends=ends,
             ),
             config,

@@ -8,7 +8,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"] and "SPRINGTIDE_WORKER" in os.environ:
         from springtide.cli.worker_main import main
     elif sys.argv[1:2] == ["gateway"] and "SPRINGTIDE_GATEWAY" in os.environ:
-        from springtide.cli.roles import main
+        from springtide.cli.gateway_main import main
     elif sys.argv[1:2] == ["rank"]:
         from springtide.cli.rank_main import main
     else:

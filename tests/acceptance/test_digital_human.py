@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from springtide.engines.provenance import Kind, origin_of
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 
 from .conftest import DATA, Server
@@ -58,7 +59,7 @@ def test_the_consent_is_kept_with_the_job_and_none_is_refused(server: Server, wo
 
 def test_what_cannot_speak_is_refused_and_the_worker_lives(server: Server, word: Path, tmp_path: Path) -> None:
     blank, turned = tmp_path / "blank.png", tmp_path / "turned.png"
-    makers.picture((300, 300)).save(blank)
+    media.picture((300, 300)).save(blank)
     with Image.open(PORTRAIT) as portrait:
         portrait.rotate(180).save(turned)
     before = server.worker_pids()

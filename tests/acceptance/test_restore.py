@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from springtide.testing import media_makers as makers
+from springtide.testing import media
 
 from .conftest import DATA, Server
 
@@ -31,7 +31,7 @@ def test_one_line_of_the_command_restores_a_face(server: Server, damaged: Path, 
 
 
 def test_a_picture_without_a_face_goes_on_through_a_pipeline(server: Server, tmp_path: Path) -> None:
-    makers.picture((48, 32)).save(tmp_path / "none.png")
+    media.picture((48, 32)).save(tmp_path / "none.png")
     steps = [
         {"model": "upscale", "inputs": {"image": {"$from": "picture"}, "quality": "fast"}},
         {"model": "watermark", "inputs": {"image": {"$from": "result"}, "text": "Springtide"}},

@@ -15,7 +15,7 @@ import pytest
 from cluster_places import Place
 from deploy_checks import MATRIX
 
-from springtide.cli import build
+from springtide.cli.worker_specs import worker_spec
 from springtide.deploy import render, rollouts
 from springtide.deploy.values import installation
 from springtide.domain.errors import Unavailable
@@ -81,7 +81,7 @@ async def test_every_object_of_every_configuration_is_taken(learnt: Place, name:
 @pytest.mark.parametrize("name", ["distributed", "trainjobs"])
 async def test_the_object_of_an_attempt_is_taken(learnt: Place, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    [settings] = build.worker_spec(installation(*MATRIX[name]).config, "film", WorkerId("film-1")).models
+    [settings] = worker_spec(installation(*MATRIX[name]).config, "film", WorkerId("film-1")).models
     assert settings.gang is not None and settings.gang_pods is not None
     lease = Lease(
         id=JobId("job_" + "0123456789abcdef" * 2),

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from springtide.cli import connecting, results, roles
+from springtide.cli import connecting, listening, results
 from springtide.cli.main import main
 from springtide.client import File
 from springtide.domain.errors import ConfigError
@@ -63,7 +63,7 @@ def test_an_input_without_a_value_starts_no_server(
 )
 def test_a_host_that_cannot_be_listened_on_is_named_with_the_reason(host: str, told: str) -> None:
     with pytest.raises(ConfigError, match=r"server\.host") as raised:
-        roles._listen(host, 0)
+        listening.listen(host, 0)
     assert told in raised.value.message and "127.0.0.1" in raised.value.message
 
 

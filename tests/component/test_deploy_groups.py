@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from deploy_checks import MATRIX, TRIAL, misshapen, of_kind
 
-from springtide.cli import build
+from springtide.cli.worker_specs import worker_spec
 from springtide.deploy import render as deploy
 from springtide.deploy.values import installation
 from springtide.domain.ids import JobId, ModelName, TenantId, WorkerId
@@ -24,7 +24,7 @@ TRIAL_FILM = (TRIAL, ["models.film={engine='synthetic', execution='distributed',
 def made(path: Any, sets: list[str], model: str = "film") -> dict[str, Any]:
     """The object of a job of `film`."""
     config = installation(path, sets).config
-    [settings] = build.worker_spec(config, model, WorkerId("film-1")).models
+    [settings] = worker_spec(config, model, WorkerId("film-1")).models
     assert settings.gang is not None and settings.gang_pods is not None
     lease = Lease(
         id=JobId("job_" + "0123456789abcdef" * 2),
@@ -105,5 +105,5 @@ def test_the_worker_may_do_what_it_does() -> None:
 def test_on_one_machine_nothing_of_a_cluster_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     config = installation(*TRIAL_FILM).config
-    [settings] = build.worker_spec(config, "film", WorkerId("film-1")).models
+    [settings] = worker_spec(config, "film", WorkerId("film-1")).models
     assert (settings.runs_as, settings.gang_pods) == (Runs.PROCESSES, None)

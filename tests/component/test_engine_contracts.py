@@ -15,8 +15,7 @@ import msgspec
 import pytest
 from engine_world import DATA
 
-from springtide.testing import engine_suite
-from springtide.testing import media_makers as makers
+from springtide.testing import engine_suite, media
 
 pytestmark = pytest.mark.xdist_group("engines")
 
@@ -41,7 +40,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def film(folder: Path, name: str = "film.mp4") -> Path:
-    return makers.video(folder / name, with_sound=True)
+    return media.video(folder / name, with_sound=True)
 
 
 EXAMPLES: dict[str, Example] = {

@@ -32,7 +32,8 @@ from springtide.engines.provenance import Kind, mark, origin_of
 from springtide.media.audio import stream_stereo
 from springtide.media.film import FilmWriter, opened_film
 from springtide.media.loudness import measure
-from springtide.testing.media_makers import garbage, tone, video_without_sound, wav
+from springtide.testing.media import tone, wav
+from springtide.testing.media_makers import garbage, video_without_sound
 
 RED, GREEN = (210, 40, 40), (30, 150, 60)
 SRT = "1\n00:00:00,200 --> 00:00:00,600\n<i>Tide &amp; 潮水</i>\n\n2\n00:00:00,600 --> 00:00:00,800\nsecond\n"

@@ -34,6 +34,7 @@ from springtide.engines.human.subject import _refuse_unfit
 from springtide.engines.human.track import measured as measured_at
 from springtide.engines.provenance import Kind, origin_of
 from springtide.media.film import FilmWriter, opened_film
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 from springtide.testing.engine_runs import Case
 from springtide.testing.engine_suite import EngineSuite
@@ -245,7 +246,7 @@ def test_a_moving_face_says_it_too_and_goes_back_and_forth_as_long_as_it_takes(
 
 @pytest.mark.parametrize("face", ["photo", "film"])
 def test_silence_keeps_the_mouth_closed(face: str, human: DigitalHuman, moving: Path, tmp_path: Path) -> None:
-    quiet = makers.wav(tmp_path / "quiet.wav", lambda _: 0.0, seconds=0.6)
+    quiet = media.wav(tmp_path / "quiet.wav", lambda _: 0.0, seconds=0.6)
     output = made(human, PORTRAIT if face == "photo" else moving, quiet, Line(tmp_path / "job"))
     assert not output.speech_found
     assert "No speech is heard" in output.notes[1]
@@ -260,7 +261,7 @@ def test_music_and_noise_do_not_move_the_mouth_unless_asked(
         return 0.12 * sum(math.sin(2 * math.pi * hertz * t) for hertz in (220, 277.2, 329.6)) * (1 - t % 0.5)
 
     inputs: dict[str, Any] = {"image": probed(PORTRAIT, "image/*"), "consent": CONSENT}
-    audio = probed(makers.wav(tmp_path / "music.wav", chord, seconds=2.0), "audio/*")
+    audio = probed(media.wav(tmp_path / "music.wav", chord, seconds=2.0), "audio/*")
     for drive, moves in (("voice", False), ("sound", True)):
         curves = studio.listen(Input(audio=audio, drive=drive, **inputs), fps=FPS, longest_s=600, heard=lambda _: None)
         assert curves.voiced is moves
@@ -454,11 +455,11 @@ def test_a_film_longer_than_the_voice_is_cut(human: DigitalHuman, moving: Path, 
 
 
 def surround(folder: Path) -> Path:
-    return makers.encoded(folder / "surround.flac", "flac", seconds=0.5, layout="5.1")
+    return media.encoded(folder / "surround.flac", "flac", seconds=0.5, layout="5.1")
 
 
 def in_a_film(folder: Path) -> Path:
-    return makers.video(folder / "talk.mp4", with_sound=True, seconds=0.5)
+    return media.video(folder / "talk.mp4", with_sound=True, seconds=0.5)
 
 
 @pytest.mark.parametrize("make", [surround, in_a_film, makers.mono_8k_wav], ids=lambda f: f.__name__)
@@ -470,7 +471,7 @@ def test_sound_of_any_kind_is_taken(make: Callable[[Path], Path], human: Digital
 
 
 def no_face(portrait: Image.Image) -> Image.Image:
-    return makers.picture((320, 240))
+    return media.picture((320, 240))
 
 
 def upside_down(portrait: Image.Image) -> Image.Image:
@@ -536,7 +537,7 @@ def test_a_film_without_a_face_or_without_pictures_is_refused(human: DigitalHuma
     with pytest.raises(BadMedia, match="frames of the video") as caught:
         made(human, makers.video_without_sound(tmp_path), word, Line(tmp_path / "one"))
     assert caught.value.code == "no_face"
-    sound_only = makers.encoded(tmp_path / "sound.m4a", "aac", seconds=0.3)
+    sound_only = media.encoded(tmp_path / "sound.m4a", "aac", seconds=0.3)
     film = probed(moving_head(tmp_path, frames=2), "video/*").model_copy(update={"path": sound_only})
     with pytest.raises(BadMedia) as caught:
         human.run(Input(video=film, audio=probed(word, "audio/*"), consent=CONSENT), Line(tmp_path / "two"))

@@ -20,6 +20,7 @@ from springtide.engines.matting.networks import ISNET, SIDE
 from springtide.engines.matting.pictures import cut_out
 from springtide.engines.matting.schema import Input, Output, Quality
 from springtide.engines.protocol import Cancelled
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 
 pytestmark = pytest.mark.xdist_group("engines")
@@ -266,7 +267,7 @@ def test_a_colour_profile_is_carried_over(half: IsnetMatting, tmp_path: Path) ->
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    makers.picture().save(tmp_path / "srgb.png", icc_profile=profile)
+    media.picture().save(tmp_path / "srgb.png", icc_profile=profile)
     for number, format_ in enumerate(("png", "webp")):
         cutout, _ = opened(run(half, tmp_path / "srgb.png", Line(tmp_path / f"job{number}"), format=format_))
         assert cutout.info["icc_profile"] == profile

@@ -22,6 +22,7 @@ from springtide.engines.restoration.blending import face_mask, grain_of, grained
 from springtide.engines.restoration.engine import FaceRestoration
 from springtide.engines.restoration.restorers import needed_side
 from springtide.engines.restoration.schema import Action, Input, Output
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 from springtide.testing.engine_suite import EngineContract
 
@@ -294,11 +295,11 @@ def test_the_label_stands_on_what_was_restored_and_on_nothing_else(same: FaceRes
     output, labelled = run(same, PORTRAIT, tmp_path, scale=1, label=True)
     with Image.open(PORTRAIT) as original:
         assert np.abs(pixels(labelled) - pixels(original))[:60, :150].max() > 100
-    makers.picture((300, 200)).save(tmp_path / "none.png")
+    media.picture((300, 200)).save(tmp_path / "none.png")
     again = tmp_path / "again"
     again.mkdir()
     _, bare = run(same, tmp_path / "none.png", again, scale=1, label=True)
-    assert np.array_equal(pixels(bare), pixels(makers.picture((300, 200))))
+    assert np.array_equal(pixels(bare), pixels(media.picture((300, 200))))
     handed = tmp_path / "handed"
     handed.mkdir()
     kept, _ = run(same, output.picture.path, handed, scale=1, strength=0.0)
@@ -307,7 +308,7 @@ def test_the_label_stands_on_what_was_restored_and_on_nothing_else(same: FaceRes
 
 
 def test_a_picture_without_a_face_is_a_result(same: FaceRestoration, tmp_path: Path) -> None:
-    makers.picture((300, 200)).save(tmp_path / "none.png")
+    media.picture((300, 200)).save(tmp_path / "none.png")
     output, picture = run(same, tmp_path / "none.png", tmp_path)
     assert (output.faces, output.restored, output.details) == (0, 0, [])
     assert output.message.startswith("No face was found")
@@ -389,7 +390,7 @@ def test_a_picture_that_does_not_decode_is_the_callers_fault(
 
 
 def test_an_animated_picture_is_refused_before_it_is_a_job(tmp_path: Path) -> None:
-    frames = [makers.picture((40, 30)), makers.picture((40, 30)).rotate(180)]
+    frames = [media.picture((40, 30)), media.picture((40, 30)).rotate(180)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     with pytest.raises(BadMedia):
         probed(tmp_path / "moving.gif", "image/*")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from springtide.cli import check as subject
-from springtide.cli.build import served_models, worker_spec
+from springtide.cli.served import served_models
+from springtide.cli.worker_specs import worker_spec
 from springtide.config import load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId

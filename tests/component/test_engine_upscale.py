@@ -20,6 +20,7 @@ from springtide.engines.upscaling.models import ANIMEVIDEO, X4PLUS
 from springtide.engines.upscaling.networks import TILES, TileShape, Upscaler, _boxes
 from springtide.engines.upscaling.schema import Input, Output, Quality
 from springtide.media.film import Codec, FilmWriter, opened_film
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 from springtide.testing.engine_suite import EngineContract
 
@@ -194,7 +195,7 @@ def test_grey_stays_grey_and_what_hides_under_transparency_does_not_show(
 
 @pytest.mark.parametrize("format_", ["jpeg", "webp"])
 def test_a_picture_is_written_in_the_format_that_is_asked_for(format_: str, engine: Upscale, tmp_path: Path) -> None:
-    makers.picture((40, 30)).save(tmp_path / "a.png")
+    media.picture((40, 30)).save(tmp_path / "a.png")
     output = run(engine, tmp_path / "a.png", tmp_path, quality="fast", scale=4, format=format_)
     with Image.open(output.result.path) as made:
         assert (made.format, made.size) == (format_.upper(), (160, 120))

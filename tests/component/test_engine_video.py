@@ -21,6 +21,7 @@ from springtide.engines.video.parallax import ParallaxPreview, film_size
 from springtide.engines.video.parting import _decided
 from springtide.engines.video.schema import MOST_PROMPT, Input, Output
 from springtide.media.film import opened_film
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 
 pytestmark = pytest.mark.xdist_group("engines")
@@ -214,7 +215,7 @@ ODD: dict[str, Maker] = {
 
 
 def _saved(folder: Path, size: tuple[int, int]) -> Path:
-    makers.picture(size).save(folder / "odd.png")
+    media.picture(size).save(folder / "odd.png")
     return folder / "odd.png"
 
 

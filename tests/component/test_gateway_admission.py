@@ -16,7 +16,7 @@ from springtide.domain.ids import JobId, ModelName, TenantId
 from springtide.domain.job import JobRef
 from springtide.domain.lease import Ticket
 from springtide.domain.tenant import Tenant
-from springtide.testing.media_makers import picture
+from springtide.testing.media import picture
 
 MOST, OF_ACME = 4, 2
 SYNTHETIC = {"model": "synthetic", "inputs": {"seconds": 10}}

@@ -15,7 +15,8 @@ from gateway_world import World, gateway_world
 from springtide.domain.errors import Refused
 from springtide.domain.ids import ModelName
 from springtide.gateway.envelope import in_words
-from springtide.testing.media_makers import BAD_PICTURES, BAD_SOUNDS, ODD_PICTURES, ODD_SOUNDS, Maker, picture
+from springtide.testing.media import picture
+from springtide.testing.media_makers import BAD_PICTURES, BAD_SOUNDS, ODD_PICTURES, ODD_SOUNDS, Maker
 
 JSON = {"content-type": "application/json"}
 

@@ -18,7 +18,7 @@ from springtide.domain.job import JobError, JobStatus
 from springtide.domain.lease import LiveJob
 from springtide.domain.tenant import Tenant
 from springtide.gateway import batch_intake
-from springtide.testing.media_makers import picture
+from springtide.testing.media import picture
 
 NO_OP = {"model": "synthetic"}
 NDJSON = {"content-type": "application/x-ndjson"}

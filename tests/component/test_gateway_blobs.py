@@ -14,7 +14,7 @@ from springtide.domain.errors import Unavailable
 from springtide.domain.ids import BlobId, TenantId
 from springtide.domain.job import BlobRef
 from springtide.ledger.protocol import StoredBlob
-from springtide.testing.media_makers import picture
+from springtide.testing.media import picture
 
 DATA = bytes(range(256)) * 10_000  # 2.5 MB: more than two chunks
 

@@ -9,7 +9,7 @@ import pytest
 from gateway_world import World, gateway_world
 
 from springtide.domain.ids import JobId
-from springtide.testing.media_makers import picture
+from springtide.testing.media import picture
 
 
 @pytest.fixture

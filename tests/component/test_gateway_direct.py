@@ -18,7 +18,7 @@ from gateway_world import World, gateway_world
 from springtide.blobs.s3 import S3Blobs
 from springtide.blobs.s3_place import S3Keys
 from springtide.domain.errors import Unavailable
-from springtide.testing.media_makers import picture
+from springtide.testing.media import picture
 from springtide.testing.s3 import KEY, SECRET, S3Server
 
 Send = Callable[..., Any]

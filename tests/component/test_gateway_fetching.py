@@ -16,7 +16,7 @@ from web_servers import Got, WebServer, answering, endless, silent, trickling, w
 
 from springtide.domain.ids import JobId
 from springtide.egress.client import Egress
-from springtide.testing.media_makers import picture
+from springtide.testing.media import picture
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from gateway_world import gateway_world
 
 from springtide.domain.ids import JobId, batch_id
 from springtide.runtime.ids import new_blob_id, new_job_id
-from springtide.testing.media_makers import picture
+from springtide.testing.media import picture
 
 FUTURE_JOB = "job_" + "f" * 32
 

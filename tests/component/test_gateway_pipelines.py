@@ -17,7 +17,7 @@ from springtide.domain.errors import Unavailable
 from springtide.domain.ids import JobId, step_id
 from springtide.domain.job import BlobRef, JobError, JobStatus
 from springtide.domain.lease import Lease, Payload
-from springtide.testing import media_makers
+from springtide.testing import media
 
 PNG = "image/png"
 THEN_ALBUM = {"model": "album", "inputs": {"pictures": [{"$from": "drawing"}]}}
@@ -33,7 +33,7 @@ async def world(tmp_path: Path) -> AsyncGenerator[World]:
 
 def png() -> bytes:
     buffer = io.BytesIO()
-    media_makers.picture().save(buffer, "PNG")
+    media.picture().save(buffer, "PNG")
     return buffer.getvalue()
 
 

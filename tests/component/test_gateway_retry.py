@@ -13,7 +13,7 @@ from gateway_world import World, gateway_world
 
 from springtide.domain.job import JobError
 from springtide.domain.lease import Lease, Payload
-from springtide.testing import media_makers
+from springtide.testing import media
 
 PNG = "image/png"
 
@@ -28,7 +28,7 @@ async def world(tmp_path: Path) -> AsyncGenerator[World]:
 
 async def picture(world: World) -> str:
     buffer = io.BytesIO()
-    media_makers.picture().save(buffer, "PNG")
+    media.picture().save(buffer, "PNG")
     stored = await world.http.post("/v1/blobs", content=buffer.getvalue(), headers={"content-type": PNG})
     return stored.json()["id"]
 

@@ -17,7 +17,7 @@ from springtide.domain.lease import Payload
 from springtide.gateway.admission import Admission
 from springtide.gateway.outlook import Outlook
 from springtide.gateway.submission import Submission, SubmitRequest
-from springtide.testing.media_makers import picture
+from springtide.testing.media import picture
 
 
 @pytest.fixture

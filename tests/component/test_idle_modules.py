@@ -10,16 +10,16 @@ NEVER |= {"redis", "rich", "websockets"}
 
 GATEWAY = """
 import asyncio, sys
-from springtide.cli import build, roles
+from springtide.cli import build, gateway_main
 async def main():
     stop = asyncio.Event()
-    roles._say = lambda _: stop.set()
-    await roles.run_gateway(build.load(), stop, with_controller=True)
+    gateway_main._say = lambda _: stop.set()
+    await gateway_main.run_gateway(build.load(), stop, with_controller=True)
 asyncio.run(main())
 """
 UP = """
 import sys
-from springtide.cli import build, roles, scaled, up
+from springtide.cli import build, controller_main, scaled, up
 from springtide.config import load_config
 import springtide.broker.remote, springtide.controller.scaler, springtide.fleet.local
 scaled.policies(load_config())

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from worker_world import World, until
 
-from springtide.cli import build
 from springtide.cli.main import main
+from springtide.cli.served import served_models
 from springtide.cli.worker_main import WorkerSpec
+from springtide.cli.worker_specs import worker_spec
 from springtide.config import load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, WorkerId
@@ -28,15 +29,15 @@ def written(tmp_path: Path, *lines: str) -> Path:
 
 def test_a_non_commercial_engine_is_not_served_until_that_is_acknowledged(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        build.served_models(load_config(written(tmp_path)))
+        served_models(load_config(written(tmp_path)))
     for part in ("models.face", "CC-BY-NC-4.0", "accept_non_commercial = true", "another engine"):
         assert part in str(caught.value)
-    served = build.served_models(load_config(written(tmp_path, "accept_non_commercial = true")))
+    served = served_models(load_config(written(tmp_path, "accept_non_commercial = true")))
     assert served[ModelName("face")].model.commercial_use is False
 
 
 def test_other_weights_bring_their_own_licence(tmp_path: Path) -> None:
-    served = build.served_models(load_config(written(tmp_path, 'settings = {weights = "mine.onnx"}')))
+    served = served_models(load_config(written(tmp_path, 'settings = {weights = "mine.onnx"}')))
     model = served[ModelName("face")].model
     assert (model.license, model.commercial_use) == ("MIT", True)
 
@@ -65,7 +66,7 @@ def test_what_a_worker_is_told_has_the_place_of_the_key_and_never_the_key(tmp_pa
         f'private_key = "{key}"',
     )
     config = load_config(path)
-    told = build.worker_spec(config, "face", WorkerId("w"))
+    told = worker_spec(config, "face", WorkerId("w"))
     [settings] = WorkerSpec.from_json(told.to_json()).models
     assert settings.accept_non_commercial
     assert settings.signing == SigningPlace(

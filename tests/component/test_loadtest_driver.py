@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from springtide.client import Job, NotFound, Refused, Unreachable
-from springtide.client.types import LiveFigures, Scaling, WorkerFigures
+from springtide.client.models import LiveFigures, Scaling, WorkerFigures
 from springtide.loadtest.driving import AGAIN_FOR_S, Driver
 from springtide.loadtest.record import Run
 from springtide.loadtest.scenarios import Lane, Plan, Scenario, arrivals

@@ -27,6 +27,7 @@ from springtide.engines.matting.schema import Input, Output, Quality
 from springtide.engines.protocol import Cancelled, InputFile
 from springtide.media.film import FilmWriter, opened_film
 from springtide.media.probe import probe
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 
 pytestmark = pytest.mark.xdist_group("engines")
@@ -128,7 +129,7 @@ def test_a_film_from_a_phone_held_sideways_is_cut_out_upright(half: IsnetMatting
         stream.codec_context.time_base = Fraction(1, 90_000)
         stream.set_display_rotation(90)
         for time in times:
-            frame = VideoFrame.from_image(makers.picture((64, 48)))
+            frame = VideoFrame.from_image(media.picture((64, 48)))
             frame.pts, frame.time_base = int(time * 90_000), Fraction(1, 90_000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -270,7 +271,7 @@ def huge_frames(folder: Path) -> Path:
 
 
 def sound_in_mp4(folder: Path) -> Path:
-    return makers.encoded(folder / "sound.mp4", "aac", seconds=0.5)
+    return media.encoded(folder / "sound.mp4", "aac", seconds=0.5)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +307,7 @@ def test_what_cannot_be_decoded_after_all_is_the_callers_fault(half: IsnetMattin
 
 
 def test_a_damaged_middle_is_passed_over(half: IsnetMatting, tmp_path: Path) -> None:
-    path = makers.video(tmp_path / "hurt.webm", with_sound=False, seconds=2.0)
+    path = media.video(tmp_path / "hurt.webm", with_sound=False, seconds=2.0)
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 40] = bytes(40)

@@ -25,7 +25,7 @@ from springtide.engines.made import Made
 from springtide.engines.provenance import Kind, Mark, carry, mark, origin_of
 from springtide.engines.signing import Identity, SigningPlace
 from springtide.media.film import Codec, FilmWriter, opened_film
-from springtide.testing.media_makers import picture, tone, wav
+from springtide.testing.media import picture, tone, wav
 
 DATA = Path(__file__).parent.parent / "data"
 MADE = Made(engine="faces", model="net-1", version="7", license="MIT", generative=True, seconds=1.0)

@@ -22,6 +22,7 @@ from springtide.engines.provenance import Kind, origin_of
 from springtide.engines.remote.engine import Call
 from springtide.engines.remote.heygem import Heygem
 from springtide.media.film import FilmWriter, opened_film
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 from springtide.testing.servers import free_port
 
@@ -58,7 +59,7 @@ def inputs(folder: Path, **more: Any) -> Input:
         more["audio"] = probed(makers.silence_wav(folder), "audio/*")
     if not {"video", "image"} & set(more):
         path = folder / "face.png"
-        makers.picture().save(path)
+        media.picture().save(path)
         more["image"] = probed(path, "image/*")
     return Input(consent=CONSENT, **more)
 

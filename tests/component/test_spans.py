@@ -151,7 +151,7 @@ def test_those_who_are_called_for_a_job_hang_below_it(collector: Collector) -> N
 
 def test_without_an_endpoint_nothing_of_opentelemetry_is_loaded() -> None:
     program = (
-        "import sys; import springtide.cli.worker_main, springtide.cli.roles, springtide.worker.service;"
+        "import sys; import springtide.cli.worker_main, springtide.cli.gateway_main, springtide.worker.service;"
         "import springtide.gateway.app; from springtide.telemetry import tracing, settings;"
         "tracing.begin('x', settings.TelemetrySettings()); assert not tracing.is_on();"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"

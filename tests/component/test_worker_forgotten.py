@@ -27,7 +27,7 @@ async def test_what_runs_goes_on_when_the_broker_has_forgotten_it_and_is_filled_
         world.forget_all()
         await until(lambda: world.watched.count("peek") >= 2)
         await world.put_back(job)
-        await until(lambda: not world.worker._unknown)
+        await until(lambda: not world.worker._heartbeat._unknown)
         assert await world.status(job) is JobStatus.IN_PROGRESS
         (tmp_path / "gate").touch()
         outcome = await world.outcome(job)
@@ -64,7 +64,7 @@ async def test_after_an_outage_a_worker_says_what_it_holds_before_it_asks_for_wo
         job = await world.submit("gate", path=str(tmp_path / "gate"))
         await world.until_running(job)
         world.watched.down.add("all")
-        await until(lambda: not world.worker._in_touch.is_set())
+        await until(lambda: not world.worker._heartbeat.in_touch.is_set())
         world.watched.calls.clear()
         world.forget_all()
         await world.put_back(job)

@@ -190,9 +190,9 @@ class Barred(importlib.abc.MetaPathFinder):
         if name.partition(".")[0] in {sorted(barred)!r}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Barred())
-from springtide.cli import build
-import springtide.cli.roles, springtide.controller.recorder, springtide.gateway.app, springtide.media.inspector
-print(len(build.served_models(build.load())))
+from springtide.cli import build, served
+import springtide.cli.gateway_main, springtide.controller.recorder, springtide.gateway.app, springtide.media.inspector
+print(len(served.served_models(build.load())))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, cwd=ROOT / "docs"

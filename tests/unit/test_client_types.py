@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import msgspec
 import pytest
 
-from springtide.client import operating, orders, rollouts, types
+from springtide.client import batches, models, operating, orders, rollouts, types
 from springtide.gateway import operating_views, schemas, schemas_batches, schemas_orders, schemas_rollouts
 
 MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
@@ -21,13 +21,13 @@ MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.AcceptedView: types.Job,
     schemas.ExplainedReason: types.ExplainedReason,
     schemas.ExplainView: types.Explanation,
-    schemas.CapabilityView: types.Capability,
-    schemas_batches.BatchCounts: types.BatchCounts,
-    schemas_batches.RefusedItem: types.RefusedItem,
-    schemas_batches.BatchView: types.Batch,
-    schemas_batches.BatchPage: types.BatchPage,
-    schemas_batches.BatchItemView: types.BatchItem,
-    schemas_batches.BatchItemPage: types.BatchItemPage,
+    schemas.CapabilityView: models.Capability,
+    schemas_batches.BatchCounts: batches.BatchCounts,
+    schemas_batches.RefusedItem: batches.RefusedItem,
+    schemas_batches.BatchView: batches.Batch,
+    schemas_batches.BatchPage: batches.BatchPage,
+    schemas_batches.BatchItemView: batches.BatchItem,
+    schemas_batches.BatchItemPage: batches.BatchItemPage,
     schemas.ReasonView: types.Reason,
     schemas.StepView: types.StepState,
     schemas.JobView: types.Job,
@@ -39,16 +39,16 @@ MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.AttemptList: types.AttemptList,
     schemas.EventView: types.Event,
     schemas.WaitingEventView: types.Event,
-    schemas.WorkerFigures: types.WorkerFigures,
-    schemas.LiveFigures: types.LiveFigures,
-    schemas.FileFieldView: types.FileField,
-    schemas.MeasuredView: types.Measured,
-    schemas.WeightsView: types.ModelFile,
-    schemas.ModelView: types.Model,
-    schemas.ModelList: types.ModelList,
-    schemas.DecisionView: types.Decision,
-    schemas.SampleView: types.Sample,
-    schemas.ScalingView: types.Scaling,
+    schemas.WorkerFigures: models.WorkerFigures,
+    schemas.LiveFigures: models.LiveFigures,
+    schemas.FileFieldView: models.FileField,
+    schemas.MeasuredView: models.Measured,
+    schemas.WeightsView: models.ModelFile,
+    schemas.ModelView: models.Model,
+    schemas.ModelList: models.ModelList,
+    schemas.DecisionView: models.Decision,
+    schemas.SampleView: models.Sample,
+    schemas.ScalingView: models.Scaling,
     schemas_rollouts.VersionView: rollouts.Version,
     schemas_rollouts.MeasuredVersionView: rollouts.MeasuredVersion,
     schemas_rollouts.ComparedView: rollouts.Compared,
@@ -86,7 +86,7 @@ def test_every_shape_that_goes_out_is_mirrored() -> None:
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, msgspec.Struct) and one.__module__ == module.__name__
     }
-    assert defined - NOT_MIRRORED == set(MIRRORS), "add it to springtide/client/types.py, and here"
+    assert defined - NOT_MIRRORED == set(MIRRORS), "add it to springtide/client, and here"
 
 
 def test_a_field_of_a_newer_server_is_ignored() -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from springtide.cli import build, scaled
-from springtide.cli.build import worker_spec
+from springtide.cli.served import served_models
 from springtide.cli.worker_main import WorkerSpec
+from springtide.cli.worker_specs import worker_spec
 from springtide.config import Config, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import ModelName, TenantId, WorkerId
@@ -240,7 +241,7 @@ def test_models_of_a_pool_share_its_workers_and_the_others_keep_theirs(tmp_path:
     crowd = PoolView(now_s=0.0, waiting=80, waiting_s=8000.0)
     assert policies[ModelName("shared")].decide(crowd, None)[0].replicas == 2
     assert policies[ModelName("shared")].decide(PoolView(now_s=0.0, waiting=0), None)[0].replicas == 1
-    assert build.served_models(config)[ModelName("a")].max_replicas == 2
+    assert served_models(config)[ModelName("a")].max_replicas == 2
 
 
 @pytest.mark.parametrize(

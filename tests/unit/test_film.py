@@ -17,7 +17,8 @@ from av.video.stream import VideoStream
 from springtide.domain.errors import BadMedia
 from springtide.media.audio import stream_pcm, stream_stereo
 from springtide.media.film import Codec, FilmWriter, opened_film
-from springtide.testing.media_makers import encoded, garbage, picture, tone, truncated_mp4, video, wav
+from springtide.testing.media import encoded, picture, tone, video, wav
+from springtide.testing.media_makers import garbage, truncated_mp4
 
 RED, TEAL = (200, 30, 40), (20, 160, 150)
 

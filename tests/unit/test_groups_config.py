@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from springtide.cli import build
+from springtide.cli.served import served_models
+from springtide.cli.worker_specs import worker_spec
 from springtide.config import Config, load_config
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import WorkerId
@@ -33,11 +34,11 @@ def test_a_replica_takes_what_its_groups_take(tmp_path: Path) -> None:
 def test_a_worker_is_told_of_its_groups_and_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     given = config(tmp_path, 'execution = "distributed"', "processes = 4")
-    [settings] = build.worker_spec(given, "film", WorkerId("film-1")).models
+    [settings] = worker_spec(given, "film", WorkerId("film-1")).models
     assert settings.gang is not None
     assert (settings.gang.processes, settings.runs_as) == (4, Runs.PROCESSES)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    [settings] = build.worker_spec(given, "film", WorkerId("film-1")).models
+    [settings] = worker_spec(given, "film", WorkerId("film-1")).models
     assert settings.runs_as is Runs.PYTORCHJOB
 
 
@@ -58,7 +59,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, model: str, group:
 
 def test_an_engine_of_one_process_is_refused_for_a_group(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="GroupEngine"):
-        build.served_models(config(tmp_path, 'execution = "distributed"', engine="synthetic"))
+        served_models(config(tmp_path, 'execution = "distributed"', engine="synthetic"))
 
 
 def test_a_version_may_have_larger_groups(tmp_path: Path) -> None:

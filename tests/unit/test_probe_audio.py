@@ -16,6 +16,7 @@ from springtide.domain.errors import BadMedia
 from springtide.domain.model import FileField
 from springtide.media.audio import stream_pcm
 from springtide.media.probe import probe
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 
 DATA = Path(__file__).parent.parent / "data"
@@ -82,7 +83,7 @@ def test_an_odd_sound_is_fine(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_any_common_container_of_sound(name: str, codec: str, media_type: str, tmp_path: Path) -> None:
-    path = makers.encoded(tmp_path / name, codec)
+    path = media.encoded(tmp_path / name, codec)
     nameless = path.rename(tmp_path / "upload")
     seen = probe(nameless, field("audio/*"))
     assert (seen.media_type, seen.has_audio, seen.width) == (media_type, True, None)
@@ -103,7 +104,7 @@ def test_any_common_container_of_sound(name: str, codec: str, media_type: str, t
     ],
 )
 def test_any_common_container_of_video(name: str, media_type: str, tmp_path: Path) -> None:
-    path = makers.video(tmp_path / name, with_sound=True)
+    path = media.video(tmp_path / name, with_sound=True)
     seen = probe(path, field("video/*", needs_audio=False))
     assert (seen.media_type, seen.width, seen.height, seen.has_audio) == (media_type, 64, 48, True)
     assert seen.duration_s == pytest.approx(1.0, abs=0.2)
@@ -128,7 +129,7 @@ def test_a_refusal_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_five_hours_of_sound_are_refused_with_the_limit_and_the_setting_that_raises_it(tmp_path: Path) -> None:
-    path = makers.wav(tmp_path / "long.wav", lambda _: 0.0, seconds=0.1, rate=8000)
+    path = media.wav(tmp_path / "long.wav", lambda _: 0.0, seconds=0.1, rate=8000)
     size = 5 * 3600 * 8000 * 2
     header = bytearray(path.read_bytes()[:44])
     header[4:8], header[40:44] = (36 + size).to_bytes(4, "little"), size.to_bytes(4, "little")
@@ -142,7 +143,7 @@ def test_five_hours_of_sound_are_refused_with_the_limit_and_the_setting_that_rai
 
 
 def test_a_length_that_the_file_does_not_say_is_counted(tmp_path: Path) -> None:
-    path = makers.encoded(tmp_path / "x.aac", "aac")
+    path = media.encoded(tmp_path / "x.aac", "aac")
     with pytest.raises(BadMedia) as caught:
         probe(path, field(max_duration_s=2.5))
     assert caught.value.code == "too_long"
@@ -191,7 +192,7 @@ def test_pitch_level_and_length_survive_another_rate_and_the_mixing_of_channels(
 
 
 def test_full_scale_on_both_channels_does_not_clip(tmp_path: Path) -> None:
-    path = makers.wav(tmp_path / "loud.wav", lambda t: 2 * makers.tone(t), rate=48000, channels=2)
+    path = media.wav(tmp_path / "loud.wav", lambda t: 2 * media.tone(t), rate=48000, channels=2)
     assert np.abs(pcm(path)).max() <= 1.01
 
 
@@ -211,14 +212,14 @@ def test_silence_is_sound(tmp_path: Path) -> None:
 
 def test_a_file_cut_half_way_gives_its_first_half(tmp_path: Path) -> None:
     assert len(pcm(makers.truncated_wav(tmp_path))) == pytest.approx(24000, abs=16)
-    path = makers.encoded(tmp_path / "x.mp3", "mp3")
+    path = media.encoded(tmp_path / "x.mp3", "mp3")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert probe(path, field()).media_type == "audio/mpeg"
     assert len(pcm(path)) == pytest.approx(24000, abs=3000)
 
 
 def test_damage_in_the_middle_is_skipped(tmp_path: Path) -> None:
-    path = makers.encoded(tmp_path / "x.mp3", "mp3")
+    path = media.encoded(tmp_path / "x.mp3", "mp3")
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 500] = bytes(500)
@@ -233,7 +234,7 @@ def test_the_sound_of_a_video_is_read_without_its_pictures(tmp_path: Path) -> No
 
 
 def test_sound_that_begins_later_than_the_video_is_preceded_by_silence(tmp_path: Path) -> None:
-    samples = pcm(makers.video(tmp_path / "late.mkv", with_sound=True, sound_starts_s=0.5))
+    samples = pcm(media.video(tmp_path / "late.mkv", with_sound=True, sound_starts_s=0.5))
     assert len(samples) == pytest.approx(24000, abs=1600)
     assert np.abs(samples[:7000]).max() < 0.01
     assert np.abs(samples[9000:]).max() > 0.4

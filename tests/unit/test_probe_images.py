@@ -16,6 +16,7 @@ from springtide.media import png
 from springtide.media.images import open_rgb, open_rgba, opened
 from springtide.media.probe import probe, sniff
 from springtide.media.sniffing import PICTURES, canonical, is_accepted
+from springtide.testing import media
 from springtide.testing import media_makers as makers
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -96,7 +97,7 @@ def test_an_animated_picture_is_fine_where_the_field_takes_it(make: makers.Maker
 )
 def test_the_media_type_comes_from_the_bytes(format: str, media_type: str, tmp_path: Path) -> None:
     path = tmp_path / "no-ending"
-    makers.picture().save(path, format=format)
+    media.picture().save(path, format=format)
     seen = probe(path, field())
     assert (seen.media_type, seen.width, seen.height) == (media_type, 64, 48)
     with pytest.raises(BadMedia, match=media_type) as caught:
@@ -107,7 +108,7 @@ def test_the_media_type_comes_from_the_bytes(format: str, media_type: str, tmp_p
 @pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF"])
 def test_half_of_a_file_of_any_format_is_broken(format: str, tmp_path: Path) -> None:
     path = tmp_path / "cut"
-    makers.picture((300, 200)).save(path, format=format)
+    media.picture((300, 200)).save(path, format=format)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(BadMedia) as caught:
         probe(path, field())
@@ -116,7 +117,7 @@ def test_half_of_a_file_of_any_format_is_broken(format: str, tmp_path: Path) -> 
 
 def test_tiff_pages_are_told_from_frames(tmp_path: Path) -> None:
     path = tmp_path / "scan.tiff"
-    makers.picture().save(path, save_all=True, append_images=[makers.picture()])
+    media.picture().save(path, save_all=True, append_images=[media.picture()])
     with pytest.raises(BadMedia, match="2 pages") as caught:
         probe(path, field())
     assert caught.value.code == "animated"
@@ -124,7 +125,7 @@ def test_tiff_pages_are_told_from_frames(tmp_path: Path) -> None:
 
 def test_a_phone_picture_with_a_second_view_in_it_is_one_picture(tmp_path: Path) -> None:
     path = tmp_path / "phone.jpg"
-    makers.picture().save(path, format="MPO", save_all=True, append_images=[makers.picture()])
+    media.picture().save(path, format="MPO", save_all=True, append_images=[media.picture()])
     seen = probe(path, field())
     assert (seen.media_type, seen.frames) == ("image/jpeg", 1)
 
@@ -140,7 +141,7 @@ def test_too_many_bytes_are_too_large_and_not_bad_media(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 48), (9, 130)])
 def test_every_png_mode_and_size_has_the_rows_it_should(mode: str, size: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "x.png"
-    image = makers.picture(size, mode if mode != "I;16" else "L")
+    image = media.picture(size, mode if mode != "I;16" else "L")
     (image.convert("I").convert("I;16") if mode == "I;16" else image).save(path)
     assert (probe(path, field()).width, probe(path, field()).height) == size
 
@@ -207,7 +208,7 @@ except BadMedia as error:
 def test_print_colours_come_out_as_one_sees_them(tmp_path: Path) -> None:
     image = open_rgb(makers.cmyk_jpeg(tmp_path))
     assert near(image.getpixel((3, 3)), RED, 30)
-    assert near(image.getpixel((60, 2)), makers.picture().getpixel((60, 2)), 12)  # type: ignore[arg-type]
+    assert near(image.getpixel((60, 2)), media.picture().getpixel((60, 2)), 12)  # type: ignore[arg-type]
 
 
 def test_cmyk_without_the_adobe_mark_is_not_inverted(tmp_path: Path) -> None:
@@ -252,8 +253,8 @@ def test_a_transparent_palette_colour_is_white_in_rgb_and_clear_in_rgba(tmp_path
 
 def test_grey_with_alpha_keeps_its_alpha(tmp_path: Path) -> None:
     image = open_rgba(makers.grey_alpha_png(tmp_path))
-    assert image.getchannel("A").getextrema() == makers.grey_alpha().getchannel("A").getextrema()
-    assert image.getpixel((3, 3))[:3] == makers.grey_alpha().convert("RGB").getpixel((3, 3))  # type: ignore[index]
+    assert image.getchannel("A").getextrema() == media.grey_alpha().getchannel("A").getextrema()
+    assert image.getpixel((3, 3))[:3] == media.grey_alpha().convert("RGB").getpixel((3, 3))  # type: ignore[index]
 
 
 def test_a_rotated_picture_is_turned_upright(tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ def test_every_orientation_is_undone(orientation: int, tmp_path: Path) -> None:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }[orientation]
-    stored = makers.picture() if undo is None else makers.picture().transpose(undo)
+    stored = media.picture() if undo is None else media.picture().transpose(undo)
     exif = Image.Exif()
     exif[0x0112] = orientation
     for name in ("x.jpg", "x.png", "x.webp"):

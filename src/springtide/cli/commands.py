@@ -197,7 +197,7 @@ def list_models(where: Where, *, json: bool) -> int:
 
 
 def _configured_models(config: Config) -> list[Any]:
-    from springtide.cli.build import served_models
+    from springtide.cli.served import served_models
 
     return [served.model for served in served_models(config).values()]
 

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from springtide.cli.results import as_json
 from springtide.client import Explanation, Springtide
-from springtide.client.types import Decision
+from springtide.client.models import Decision
 from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import is_job_id
 

@@ -88,7 +88,7 @@ def gateway(
     supervised: SupervisedOption = False,
 ) -> None:
     """Serve the API (embedded: the broker too)."""
-    from springtide.cli.roles import run_gateway
+    from springtide.cli.gateway_main import run_gateway
 
     settings = _config(config)
     _run("gateway", lambda stop: run_gateway(settings, stop, with_controller=with_controller), supervised=supervised)
@@ -97,7 +97,7 @@ def gateway(
 @app.command()
 def controller(config: ConfigOption = None, supervised: SupervisedOption = False) -> None:
     """Record outcomes, take back what was lost, and keep workers as the load asks."""
-    from springtide.cli.roles import run_controller
+    from springtide.cli.controller_main import run_controller
 
     settings = _config(config)
     _run("controller", lambda stop: run_controller(settings, stop), supervised=supervised)
@@ -112,8 +112,8 @@ def worker(
     supervised: SupervisedOption = False,
 ) -> None:
     """Run jobs of one model, or of the models of a pool. SIGTERM drains: what runs is finished, the rest given back."""
-    from springtide.cli.build import worker_spec
     from springtide.cli.worker_main import run_worker
+    from springtide.cli.worker_specs import worker_spec
     from springtide.domain.ids import ModelName, WorkerId
     from springtide.fleet.labels import pod_worker
     from springtide.runtime.ids import new_worker_id

@@ -11,7 +11,7 @@ import msgspec
 from springtide.cli.placing import Described, place
 from springtide.cli.steps import FILE, file_of, read_steps, then_of, value_of
 from springtide.client import JobRequest, Priority, Springtide
-from springtide.client.types import Model
+from springtide.client.models import Model
 from springtide.domain.errors import InvalidInput
 from springtide.domain.ids import is_job_id
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import msgspec
 
 from springtide.client import Forbidden, Model, Scaling, Springtide
+from springtide.client.models import Decision, Sample
 from springtide.client.operating import Worker
-from springtide.client.types import Decision, Sample
 
 WINDOW_S = 60.0  # over which arrivals and utilisation are told
 

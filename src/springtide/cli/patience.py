@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.runtime.backoff import Backoff
@@ -27,6 +27,26 @@ class Service(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+
+ServiceT = TypeVar("ServiceT", bound=Service)
+
+
+async def keep(stack: contextlib.AsyncExitStack, service: ServiceT) -> ServiceT:
+    """Start a service that is to be stopped when `stack` is left."""
+    await service.start()
+    stack.push_async_callback(service.stop)
+    return service
+
+
+async def keep_once_there(
+    stack: contextlib.AsyncExitStack, service: ServiceT, name: str, stop: asyncio.Event
+) -> ServiceT:
+    """The same for one that may have to be waited for, and without which nothing can be done. Raises Unavailable on
+    `stop`."""
+    await _start(service, name, stop)
+    stack.push_async_callback(service.stop)
+    return service
 
 
 @contextlib.asynccontextmanager
@@ -50,8 +70,7 @@ async def started(service: Service, name: str, stop: asyncio.Event) -> AsyncGene
         later.result()
 
 
-async def start(service: Service, name: str, stop: asyncio.Event) -> None:
-    """Wait until the service has started: for one without which nothing can be done. Raises Unavailable on `stop`."""
+async def _start(service: Service, name: str, stop: asyncio.Event) -> None:
     try:
         await service.start()
     except (Unavailable, OutcomeUnknown) as error:

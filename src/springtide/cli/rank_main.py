@@ -104,8 +104,9 @@ def _spec(lease: Lease) -> WorkerSpec:
     if told is not None:
         return WorkerSpec.from_json(told)
     from springtide.cli import build
+    from springtide.cli.worker_specs import worker_spec
 
-    return build.worker_spec(build.load(), lease.model, lease.worker)
+    return worker_spec(build.load(), lease.model, lease.worker)
 
 
 def _group(gpus_each: int) -> Group:

@@ -142,8 +142,8 @@ class GatewayProcess:
 async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, on_ready: Callable[[str], None]) -> None:
     """Run until `stop`, then drain workers, then let the gateway go. `on_ready` is told the address once it answers."""
     from springtide.cli import build
+    from springtide.cli.controller_main import scaled_fleet
     from springtide.cli.patience import started
-    from springtide.cli.roles import local_fleet
     from springtide.runtime.memory import settle
 
     set_up_logging("springtide", build.telemetry(config))
@@ -155,7 +155,7 @@ async def run_up(config: Config, stop: asyncio.Event, gateway: GatewayProcess, o
         broker = build.client_broker(config)
         keeping = asyncio.create_task(keeper.keep())
         try:
-            async with started(broker, "broker", stop), local_fleet(config, broker, stop):
+            async with started(broker, "broker", stop), scaled_fleet(config, broker, stop, keeps_record=False):
                 on_ready(url)
                 settle()
                 await stop.wait()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from springtide.cli.patience import start, started
+from springtide.cli.patience import keep_once_there, started
 from springtide.cli.process import set_up_logging
 from springtide.cli.watched import not_ready, relayed, shown
 from springtide.domain.errors import OutcomeUnknown, Unavailable
@@ -122,11 +122,9 @@ async def run_worker(spec: WorkerSpec, stop: asyncio.Event) -> None:
     """Run jobs until `stop`, then drain."""
     set_up_logging(f"worker {spec.name}", spec.telemetry)
     broker = connect(spec.broker)
-    blobs = blob_store(spec.blobs)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(own_temporary_folder(spec.id))
-        await start(blobs, "blob store", stop)
-        stack.push_async_callback(blobs.stop)
+        blobs = await keep_once_there(stack, blob_store(spec.blobs), "blob store", stop)
         await stack.enter_async_context(started(broker, "broker", stop))
         if spec.succeeds:
             await _give_back(spec, broker)

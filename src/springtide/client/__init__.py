@@ -11,6 +11,7 @@
 """
 
 from springtide.client.aio.client import AsyncSpringtide
+from springtide.client.batches import Batch, BatchCounts, BatchItem
 from springtide.client.errors import (
     ApiError,
     BrokenTransfer,
@@ -33,14 +34,12 @@ from springtide.client.errors import (
     Unreachable,
     WaitTimeout,
 )
+from springtide.client.models import Model, Scaling
 from springtide.client.requests import From, JobRequest, Step
 from springtide.client.settings import Patience
 from springtide.client.sync.client import Springtide
 from springtide.client.types import (
     Attempt,
-    Batch,
-    BatchCounts,
-    BatchItem,
     Blob,
     ErrorInfo,
     Event,
@@ -50,10 +49,8 @@ from springtide.client.types import (
     File,
     Job,
     JobPage,
-    Model,
     Priority,
     Reason,
-    Scaling,
     StepState,
 )
 

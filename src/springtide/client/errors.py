@@ -37,7 +37,8 @@ from springtide.client.types import FieldProblem
 from springtide.domain.errors import SpringtideError
 
 if TYPE_CHECKING:
-    from springtide.client.types import Batch, Job
+    from springtide.client.batches import Batch
+    from springtide.client.types import Job
 
 
 class ClientError(SpringtideError):

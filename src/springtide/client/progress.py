@@ -6,7 +6,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Generator
 
-from springtide.client.types import Batch, Event
+from springtide.client.batches import Batch
+from springtide.client.types import Event
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from springtide.client import ApiError, AsyncSpringtide, Job, NotFound, Unreachable
-from springtide.client.types import LiveFigures
+from springtide.client.models import LiveFigures
 from springtide.domain.clock import Clock
 from springtide.loadtest.record import Entry, Failure, Growth, Kill, Look, Run, Submit
 from springtide.loadtest.scenarios import Arrival, Plan, arrivals, kills

@@ -1,4 +1,5 @@
-"""The processes of a simulated installation: each made of the product's own parts, as `cli.roles` makes them.
+"""The processes of a simulated installation: each made of the product's own parts, as `cli.gateway_main`,
+`controller_main` and `worker_main` make them.
 
 Embedded, the gateway's process holds the broker and the loops beside the ledger, and another one the fleet. As a
 cluster, gateway, controller and broker are three processes, and the broker is reached by the network from everywhere.

@@ -18,7 +18,7 @@ from springtide.domain.ids import JobId, WorkerId
 from springtide.domain.job import JobRef, JobStatus
 from springtide.domain.lease import LEASE_TTL_S, Completion, Failure, Held, WorkerState
 from springtide.testing.broker_cases import ANN, BOB, MODEL, T0, done, failure, held, job, leased, ref, ticket
-from springtide.testing.broker_suite_random import TENANTS, Expected, Fact, Model, fact
+from springtide.testing.broker_model import TENANTS, Expected, Fact, Model, fact
 
 Step = tuple[str, str]  # who, what
 PASS_S = LEASE_TTL_S + 1  # long enough for a lease to run out

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from springtide.client.aio.files import AsyncFiles
 from springtide.client.aio.http import AsyncHttp
+from springtide.client.batches import Batch, BatchItem, BatchItemPage, BatchPage
 from springtide.client.errors import TooLarge, WaitTimeout
 from springtide.client.progress import batch_bar
 from springtide.client.requests import Draft, JobRequest, Request, drafted, encoded, new_key
-from springtide.client.types import Batch, BatchItem, BatchItemPage, BatchPage
 
 MOST = 10_000  # jobs that a server takes as one batch
 PAGE = 1000

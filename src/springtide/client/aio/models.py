@@ -7,9 +7,9 @@ from typing import Literal
 from urllib.parse import quote
 
 from springtide.client.aio.http import AsyncHttp
+from springtide.client.models import Model, ModelList, Scaling
 from springtide.client.operating import Operated
 from springtide.client.requests import Request, order
-from springtide.client.types import Model, ModelList, Scaling
 
 
 class AsyncModels:

@@ -10,12 +10,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
+from springtide.client.batches import Batch, BatchItem, BatchItemPage, BatchPage
 from springtide.client.errors import TooLarge, WaitTimeout
 from springtide.client.progress import batch_bar
 from springtide.client.requests import Draft, JobRequest, Request, drafted, encoded, new_key
 from springtide.client.sync.files import Files
 from springtide.client.sync.http import Http
-from springtide.client.types import Batch, BatchItem, BatchItemPage, BatchPage
 
 MOST = 10_000  # jobs that a server takes as one batch
 PAGE = 1000

@@ -7,10 +7,10 @@ import builtins
 from typing import Literal
 from urllib.parse import quote
 
+from springtide.client.models import Model, ModelList, Scaling
 from springtide.client.operating import Operated
 from springtide.client.requests import Request, order
 from springtide.client.sync.http import Http
-from springtide.client.types import Model, ModelList, Scaling
 
 
 class Models:
