@@ -323,6 +323,20 @@ async def test_a_worker_out_of_grace_gives_back_only_what_is_certainly_gone(
         assert (lease.id, lease.attempt) == (job, number)
 
 
+async def test_a_worker_leaves_though_the_group_of_a_cancelled_job_cannot_be_stopped(folder: Path) -> None:
+    """Others will stop its processes; the job has ended with its worker."""
+    async with World(folder) as world:
+        job = await world.submit()
+        await world.started(1)
+        world.gangs.become(GangPhase.RUNNING)
+        world.gangs.is_down = True
+        await world.broker.cancel([JobRef(MODEL, job)], world.clock.now_s())
+        await world.clock.advance(8)
+        world.worker.drain()
+        await world.left(120)
+        assert [one.status for one in await world._new_outcomes()] == [JobStatus.CANCELLED]
+
+
 async def test_gangs_of_dead_workers_are_stopped_and_those_of_living_ones_are_left_alone(folder: Path) -> None:
     async with World(folder) as world:
         held = await world.submit()

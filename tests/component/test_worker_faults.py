@@ -24,7 +24,7 @@ from springtide.domain.job import JobStatus
 from springtide.domain.lease import LEASE_TTL_S, Lease, Outcome, Payload, WorkerState
 from springtide.policy.retry import RetrySettings
 from springtide.runtime.ids import new_job_id
-from springtide.worker import limits, service, supervisor
+from springtide.worker import heartbeat, limits, supervisor
 
 
 def _code(outcome: Outcome) -> str:
@@ -393,7 +393,7 @@ def _of_run(number: int) -> dict[str, Any]:
 
 
 async def test_a_lost_lease_stops_the_run_and_drops_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "BEAT_EVERY_S", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT_EVERY_S", 0.02)
     async with World(tmp_path) as world:
         job = await world.submit("waits")
         await world.until_running(job)

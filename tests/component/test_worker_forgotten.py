@@ -10,13 +10,13 @@ from worker_world import MODEL, World, until
 from springtide.domain.ids import WorkerId
 from springtide.domain.job import JobStatus
 from springtide.domain.lease import Lease
-from springtide.worker import reporter, service
+from springtide.worker import heartbeat, reporter
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "BEAT_EVERY_S", 0.02)
-    monkeypatch.setattr(service, "UNKNOWN_BEAT_S", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT_EVERY_S", 0.02)
+    monkeypatch.setattr(heartbeat, "UNKNOWN_BEAT_S", 0.02)
     monkeypatch.setattr(reporter, "UNKNOWN_AGAIN_S", 0.02)
 
 
@@ -49,7 +49,7 @@ async def test_a_result_is_kept_until_the_broker_knows_its_job_again(tmp_path: P
 
 
 async def test_what_nobody_puts_back_is_dropped_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "UNKNOWN_PATIENCE_S", 0.2)
+    monkeypatch.setattr(heartbeat, "UNKNOWN_PATIENCE_S", 0.2)
     async with World(tmp_path) as world:
         job = await world.submit("gate", path=str(tmp_path / "gate"))
         await world.until_running(job)

@@ -123,6 +123,29 @@ class World:
         return {model for model, worker in self.host.workers.items() if worker.engine_pid is not None}
 
 
+async def test_a_model_that_took_work_while_another_was_unloaded_stays(tmp_path: Path) -> None:
+    """What was planned rests on what was so before: it is planned anew."""
+    done: list[str] = []
+
+    class Hosted:
+        def __init__(self, model: ModelName) -> None:
+            self.model = model
+            self.is_occupied = False
+
+        async def unload(self) -> None:
+            done.append(f"unload {self.model}")
+            hosted[B].is_occupied = True
+
+        async def load(self) -> None:
+            done.append(f"load {self.model}")
+
+    hosted = {model: Hosted(model) for model in (A, B, C)}
+    host = World(tmp_path, memory_mb=1000).host
+    host.workers = hosted  # type: ignore[assignment]
+    await host._carry_out(residency.Plan(unload=(A, B), load=(C,)))
+    assert done == ["unload a"]
+
+
 async def test_models_are_loaded_when_there_is_work_and_stay_where_there_is_room(tmp_path: Path) -> None:
     async with World(tmp_path, memory_mb=2 * (MB + 100)) as world:
         while set(await world.states()) != {A, B, C}:

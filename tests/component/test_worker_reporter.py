@@ -9,10 +9,25 @@ import pytest
 from springtide.broker.memory import MemoryBroker
 from springtide.domain.errors import Unavailable
 from springtide.domain.ids import JobId
-from springtide.domain.lease import Progress
+from springtide.domain.lease import Held, Progress
 from springtide.runtime.clock import SystemClock
 from springtide.testing.broker_cases import ANN, MODEL, done, job, leased, progress, ref
+from springtide.testing.clock import ManualClock
 from springtide.worker.reporter import Reporter
+
+
+class Odd(MemoryBroker):
+    """Raises what nobody thought of, the first time it is asked of a job."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def peek(self, jobs, now_s):  # type: ignore[no-untyped-def]
+        self.asked += 1
+        if self.asked == 1:
+            raise ValueError("not an error of the platform's")
+        return await super().peek(jobs, now_s)
 
 
 class Heard(MemoryBroker):
@@ -81,3 +96,16 @@ async def test_nothing_is_remembered_of_a_job_that_was_reported_or_lost(broker: 
     reporter.forget(job("b"))
     await reporter.drained()
     assert reporter._told == {}
+
+
+async def test_an_error_that_nobody_thought_of_does_not_end_the_reports() -> None:
+    """The broker lacks the job, and then cannot say so."""
+    clock, broker, settled = ManualClock(), Odd(), list[Held]()
+    reporter = Reporter(MODEL, ANN, broker=broker, clock=clock, on_settled=settled.extend)
+    await reporter.start()
+    reporter.complete(done("a"), size=1)
+    await clock.advance(2.0)
+    await leased(broker, "a")
+    await clock.advance(10.0)
+    assert settled == [Held(job("a"), 1)]
+    await reporter.stop()

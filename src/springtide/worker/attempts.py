@@ -53,7 +53,7 @@ _payload_part = msgspec.msgpack.Decoder(_PayloadPart)
 
 
 class Attempts:
-    """Implements `supervisor.Listener`."""
+    """Implements `supervised.Listener`."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class Attempts:
         await self._row.stop()
         await self._errands.stop()
 
-    # --- supervisor.Listener ------------------------------------------------------------------------------------
+    # --- supervised.Listener ------------------------------------------------------------------------------------
 
     def on_child(self) -> None:
         if self.supervisor.is_failing:
@@ -231,6 +231,9 @@ class Attempts:
         self._on_change()
 
     def on_ghost(self, run: Run) -> None:
+        attempt = self._books.of(run)
+        if attempt is not None and attempt.stage is Stage.RUNNING:
+            return  # who stopped the child gives it back, with its last checkpoint
         run.needs_cleaning = True
         self._errands.clean(run)
         self._feed()  # its lane is free

@@ -92,6 +92,7 @@ class GroupAttempts:
         self._busy: dict[asyncio.Task[None], _Attempt] = {}  # in the order they began; also of attempts off the books
         self._keeping: asyncio.Task[None] | None = None
         self._failed_opens = 0
+        self._leaving = asyncio.Event()
         self._forgotten: dict[str, float] = {}  # gang -> since when the broker does not know its job
         self.ready_at_s: float | None = None
         self.problem: JobError | None = None
@@ -123,9 +124,11 @@ class GroupAttempts:
         if self._keeping is not None:
             await stop_task(self._keeping)
             self._keeping = None
+        self._leaving.set()
         for attempt in self._busy.values():
             self._ask(attempt, _Why.LEAVING)
         await asyncio.gather(*self._busy, return_exceptions=True)
+        self._leaving.clear()
         self.ready_at_s = None
         await self._gangs.close()
 
@@ -209,20 +212,18 @@ class GroupAttempts:
         try:
             error = await self._follow(attempt)
         except AttemptFailed as failed:
-            error = JobError(
-                code=failed.code, message=failed.message, retryable=failed.retryable, details=failed.details
-            )
+            error = JobError.of(failed)
         except Exception as unexpected:
             log.exception("job %s: its group could not be followed", lease.id)
             message = f"its group could not be followed: {type(unexpected).__name__}: {unexpected}"
             error = JobError(code="crashed", message=message, retryable=True)
-        is_gone = await self._stop(gang_name(lease.id, lease.attempt), attempt)
+        is_gone = await self._stop(gang_name(lease.id, lease.attempt))
         if self._attempts.get(lease.id) is not attempt:
             return
-        if attempt.why is _Why.CANCELLED:
+        if attempt.why is _Why.CANCELLED and is_gone:
             stopped = JobError(code="cancelled", message="stopped as asked")
             self._report(attempt, Failure(id=lease.id, attempt=lease.attempt, error=stopped, cancelled=True))
-        elif attempt.why is _Why.LEAVING:
+        elif attempt.why is _Why.LEAVING or not is_gone:
             attempt.may_give_back = is_gone
         elif error is not None:
             wait_s = decide_retry(error, lease.attempt, lease.max_attempts, self._rand(), settings=self._settings.retry)
@@ -272,7 +273,7 @@ class GroupAttempts:
                 raise AttemptFailed(f"a group cannot be started: {error.message}", retryable=True) from error
         return None
 
-    async def _stop(self, name: str, attempt: _Attempt) -> bool:
+    async def _stop(self, name: str) -> bool:
         """Whether it is certainly gone. A worker that leaves tries once: others will find what is left."""
         backoff = Backoff(*STOP_AGAIN)
         while True:
@@ -281,9 +282,9 @@ class GroupAttempts:
                 return True
             except (Unavailable, OutcomeUnknown) as error:
                 log.warning("%s cannot be stopped now: %s", name, error)
-                if attempt.why is _Why.LEAVING:
+                if self._leaving.is_set():
                     return False
-                await self._clock.sleep(backoff.next_s())
+                await first_of(self._clock.sleep(backoff.next_s()), self._leaving.wait())
 
     def _left_s(self, attempt: _Attempt, waited_s: float, ran_s: float | None) -> float:
         if ran_s is None:

@@ -18,7 +18,7 @@ from springtide.domain.job import JobError, JobRef
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WorkerState
 from springtide.worker.attempts import Attempts
 from springtide.worker.groups import GroupAttempts
-from springtide.worker.waiting import first_of
+from springtide.runtime.waiting import first_of
 
 log = logging.getLogger(__name__)
 

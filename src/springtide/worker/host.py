@@ -94,6 +94,8 @@ class Host:
             log.info("%s takes no more work: another model has waited long enough", model)
             self._places[model].leave()
         for model in plan.unload:
+            if self.workers[model].is_occupied:  # it took work while another one was unloaded: plan anew
+                return
             log.info("unloading %s", model)
             await self.workers[model].unload()
         for model in plan.load:

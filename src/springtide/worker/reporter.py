@@ -9,7 +9,6 @@ does not know is kept until it does (it was emptied, and is filled again from th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -21,7 +20,7 @@ from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import JobRef
 from springtide.domain.lease import Completion, Failure, Held, Progress
 from springtide.runtime.backoff import Backoff
-from springtide.runtime.waiting import first_of
+from springtide.runtime.waiting import first_of, stop_task
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +68,7 @@ class Reporter:
     async def stop(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await stop_task(task)
 
     async def drained(self) -> None:
         """Wait until every report has been answered."""
@@ -127,12 +124,15 @@ class Reporter:
             except (Unavailable, OutcomeUnknown) as error:
                 if backoff.failures == 0:
                     log.warning("results wait for the broker: %s", error)
-                self._dirty.set()
-                await self._clock.sleep(backoff.next_s())
+            except Exception:
+                log.exception("results could not be sent, trying again")
+            else:
+                if backoff.failures:
+                    log.info("the broker answers again")
+                    backoff.reset()
                 continue
-            if backoff.failures:
-                log.info("the broker answers again")
-                backoff.reset()
+            self._dirty.set()
+            await self._clock.sleep(backoff.next_s())
 
     async def _flush(self) -> None:
         """Everything that is queued now, progress first."""

@@ -45,7 +45,8 @@ class Listener(Protocol):
         ...
 
     def on_ghost(self, run: Run) -> None:
-        """A run that was reported as cancelled while its batch ran on has now really ended."""
+        """A run that was reported as cancelled while its batch ran on has now really ended; or one that was in a child
+        which was stopped."""
         ...
 
 

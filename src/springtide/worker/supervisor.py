@@ -14,7 +14,6 @@ The worker's event loop never waits for the engine: heartbeats go on through any
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -44,6 +43,7 @@ from springtide.worker.memory_watch import oom_kills
 from springtide.worker.run import Ending, Run, Stop, ending_of, endings_after_death, hand_back
 from springtide.worker.starts import Starts
 from springtide.worker.supervised import ChildProcess, EngineSpec, Listener, StartChild
+from springtide.runtime.waiting import stop_task
 
 log = logging.getLogger(__name__)
 
@@ -96,14 +96,11 @@ class Supervisor:
         self._task = asyncio.create_task(self._keep_alive(), name="supervisor")
 
     async def stop(self) -> None:
-        """Kill the child. Runs in it end nowhere: nobody is told of them. It may be started again."""
+        """Kill the child. Runs in it do not end: of each it is only told that it is gone. It may be started again."""
         task, self._task = self._task, None
         self.is_ready, self.ready_at_s = False, None
-        if task is None:
-            return
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        if task is not None:
+            await stop_task(task)
 
     @property
     def is_idle(self) -> bool:
@@ -183,11 +180,9 @@ class Supervisor:
         while True:
             try:
                 await self._live_once()
-            except (OSError, EOFError) as error:  # no processes or file descriptors left; the forkserver died
-                is_dead = isinstance(error, EOFError | ConnectionError)
-                text = "it ended while it imported the engine" if is_dead else str(error)
-                self._starts.fail_load("load_failed", f"the engine's process cannot be started: {text}")
-                self._listener.on_child()
+            except Exception as error:
+                log.exception("the engine's process was lost sight of")
+                self._starts.fail_load("load_failed", f"the engine's process was lost sight of: {error}")
             if (pause_s := self._starts.next_pause_s()) > 0:
                 await self._clock.sleep(pause_s)
 
@@ -196,26 +191,45 @@ class Supervisor:
         self._oom_kills = oom_kills()
         self._verdict = self._peak_mb = None
         self._starts.begin()
-        child = self._child = await self._start_child(self._spec.engine_reference, self._on_message)
-        spec = self._spec
-        folder = str(spec.weights_folder)
-        child.send(
-            Load(spec.engine_reference, spec.settings, folder, spec.accept_non_commercial, spec.signing, spec.warm_up)
-        )
+        try:
+            child = await self._start_child(self._spec.engine_reference, self._on_message)
+        except Exception as error:  # no processes, threads or file descriptors left; the forkserver died
+            is_dead = isinstance(error, EOFError | ConnectionError)
+            text = "it ended while it imported the engine" if is_dead else str(error)
+            self._starts.fail_load("load_failed", f"the engine's process cannot be started: {text}")
+            self._listener.on_child()
+            return
+        self._after_death(child, await self._life_of(child))
+
+    async def _life_of(self, child: ChildProcess) -> int:
+        """Its exit code. Whatever comes in between ends it."""
+        spec, self._child = self._spec, child
         limits = Limits(spec, child, self._inside, self, self._clock)
         self._watcher = asyncio.create_task(limits.watch(self._started_s), name="child watch")
         self._watcher.add_done_callback(_log_failure)
         try:
-            code = await asyncio.shield(child.exited)
-        except asyncio.CancelledError:
+            folder = str(spec.weights_folder)
+            child.send(
+                Load(
+                    spec.engine_reference,
+                    spec.settings,
+                    folder,
+                    spec.accept_non_commercial,
+                    spec.signing,
+                    spec.warm_up,
+                )
+            )
+            return await asyncio.shield(child.exited)
+        except BaseException:
             child.kill()
-            self._inside.empty()
+            runs, ghosts = self._inside.empty()
             await child.exited
+            for run in (*runs, *ghosts):
+                self._listener.on_ghost(run)
             raise
         finally:
             self._watcher.cancel()
             self._child = None
-        self._after_death(child, code)
 
     def _after_death(self, child: ChildProcess, code: int) -> None:
         was_ready, self.is_ready, self.ready_at_s = self.is_ready, False, None

@@ -22,7 +22,7 @@ from springtide.worker.groups import GroupAttempts
 from springtide.worker.place import Place
 from springtide.worker.settings import WorkerSettings
 from springtide.worker.supervisor import Supervisor
-from springtide.worker.waiting import first_of, stop_task
+from springtide.runtime.waiting import first_of, stop_task
 
 log = logging.getLogger(__name__)
 
