@@ -75,7 +75,7 @@ def wait_for(client: Springtide, jobs: Sequence[str], *, timeout_s: float | None
             if json:
                 print(as_json(found) if len(jobs) == 1 else line(found), flush=True)
             else:
-                print(ended_line(found), flush=True)
+                print(_ended_line(found), flush=True)
             if found.has_ended and not found.is_completed and code == exits.DONE:
                 code = exits.JOB_FAILED
     if code == exits.TIMED_OUT:
@@ -83,7 +83,7 @@ def wait_for(client: Springtide, jobs: Sequence[str], *, timeout_s: float | None
     return code
 
 
-def ended_line(job: Job) -> str:
+def _ended_line(job: Job) -> str:
     """A job and its state, and why where it gave no result."""
     why = f": {job.error.message}" if job.error is not None else ""
     return f"{job.id} {job.model} {job.status}{why}"

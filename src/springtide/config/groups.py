@@ -71,7 +71,7 @@ def with_group_defaults(model: Any) -> Any:
     return {"slots": 1, "idle_s": _IDLE_S, **table} if table.get("execution") == "distributed" else table
 
 
-def check_group(group: GroupConfig, given: Set[str], *, is_distributed: bool) -> None:
+def check_group(given: Set[str], *, is_distributed: bool) -> None:
     """Raises ValueError where what a model says of groups does not fit the rest. given: the keys that it sets."""
     if not is_distributed:
         if "group" in given:

@@ -207,7 +207,7 @@ class ModelConfig(Section):
         if self.batch_wait_ms > 0 and self.batch == 1:
             raise ValueError(f"batch_wait_ms ({self.batch_wait_ms:g}) waits for a batch, but batch is 1: raise batch")
         _check_part(self.accelerators)
-        check_group(self.group, self.model_fields_set, is_distributed=self.is_distributed)
+        check_group(self.model_fields_set, is_distributed=self.is_distributed)
         return self
 
     @model_validator(mode="after")

@@ -83,11 +83,6 @@ def batch_of(job: JobId) -> BatchId | None:
     return BatchId(f"{BATCH_PREFIX}{whole[len(JOB_PREFIX) :][:SHARED]}000000")
 
 
-def place_in_batch(job: JobId) -> int:
-    """Its place there, from 0."""
-    return int(job[len(JOB_PREFIX) + SHARED :][:4], 16)
-
-
 def is_blob_id(text: str) -> bool:
     """Whether `text` could be a blob's id. A blob id is safe as a file name."""
     return text.startswith(BLOB_PREFIX) and _ID.fullmatch(text) is not None

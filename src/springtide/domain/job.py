@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from springtide.domain.errors import IllegalTransition
+from springtide.domain.errors import AttemptFailed, IllegalTransition
 from springtide.domain.ids import BlobId, JobId, ModelName, TenantId, WorkerId
 from springtide.domain.model import FileField
 
@@ -112,6 +112,11 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     retryable: bool = False
     details: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, failed: AttemptFailed) -> JobError:
+        """What was raised, as it is put on record."""
+        return cls(code=failed.code, message=failed.message, retryable=failed.retryable, details=failed.details)
 
 
 class Foretold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -166,7 +166,7 @@ class _Stage:
             await self._change()
         return [self._seen(run) for run in runs]
 
-    # --- worker.supervisor.Listener -----------------------------------------------------------------------------
+    # --- worker.supervised.Listener -----------------------------------------------------------------------------
 
     def on_progress(self, run: Run, fraction: float, stage: str | None, checkpoint: str | None = None) -> None:
         self._told.setdefault(run.id, []).append((fraction, stage))

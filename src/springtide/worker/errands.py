@@ -73,9 +73,7 @@ class Errands:
         try:
             await transfer()
         except AttemptFailed as failed:
-            details = failed.details
-            error = JobError(code=failed.code, message=failed.message, retryable=failed.retryable, details=details)
-            self._failed(attempt, error)
+            self._failed(attempt, JobError.of(failed))
         except Exception as unexpected:
             log.exception("job %s: files could not be moved", attempt.lease.id)
             message = f"files could not be moved: {type(unexpected).__name__}: {unexpected}"

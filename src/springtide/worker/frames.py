@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from springtide.domain.job import JobError
 from springtide.engines.signing import SigningPlace
 
 LENGTH = struct.Struct(">I")
@@ -110,6 +111,9 @@ class Problem(msgspec.Struct, array_like=True):
     message: str
     retryable: bool = False
     details: dict[str, Any] = {}
+
+    def as_error(self) -> JobError:
+        return JobError(code=self.code, message=self.message, retryable=self.retryable, details=self.details)
 
 
 class Made(msgspec.Struct, array_like=True):

@@ -23,7 +23,7 @@ from springtide.engines.catalog import check_license, load_engine
 from springtide.engines.groups import GENERATE, POSTPROCESS, Group, GroupEngine
 from springtide.engines.places import place
 from springtide.fleet.gangs import REPORTED_EXIT
-from springtide.worker.frames import Problem, Task, TaskResult
+from springtide.worker.frames import Task, TaskResult
 from springtide.worker.outcome import (
     bind_task,
     describe_load_failure,
@@ -70,7 +70,7 @@ class Rank:
         except msgspec.DecodeError as error:
             return self._failed(JobError(code="invalid_input", message=f"the job's payload cannot be read: {error}"))
         except AttemptFailed as error:
-            return self._failed(_job_error(describe_problem(error)))
+            return self._failed(describe_problem(error).as_error())
         (self._folder / FETCHED_FILE).write_bytes(msgspec.json.encode(fetched))
         return 0
 
@@ -91,7 +91,7 @@ class Rank:
         inputs = bind_task(engine.Input, task)
         if isinstance(inputs, TaskResult):
             assert inputs.problem is not None
-            return self._failed(_job_error(inputs.problem))
+            return self._failed(inputs.problem.as_error())
         try:
             return self._compute(engine, inputs, task)
         except Exception as error:
@@ -119,12 +119,12 @@ class Rank:
         output = engine.postprocess(inputs, generated, progress)
         result = finish_task(engine.Output, task, output, time.monotonic() - began_s)
         if result.problem is not None:
-            return self._failed(_job_error(result.problem))
+            return self._failed(result.problem.as_error())
         assert result.outputs is not None
         try:
             refs = self._line.store(result.files)
         except AttemptFailed as error:
-            return self._failed(_job_error(describe_problem(error)))
+            return self._failed(describe_problem(error).as_error())
         outputs = place(msgspec.msgpack.decode(result.outputs), [ref.id for ref in refs])
         self._line.complete(outputs, refs, size=len(result.outputs), run_s=result.run_s)
         return 0
@@ -136,7 +136,7 @@ class Rank:
             self._line.pause(BLAME_S)
             message = f"rank {self._group.rank} of {self._group.size} lost touch with its group: {error}"
             return self._failed(JobError(code="worker_lost", message=message, retryable=True))
-        return self._failed(_job_error(describe_problem(error)))
+        return self._failed(describe_problem(error).as_error())
 
     def _failed(self, error: JobError) -> int:
         settings, group = self._settings, self._group
@@ -194,7 +194,3 @@ def _is_broken_connection(error: Exception) -> bool:
     name = type(error).__name__
     is_of_torch = name.startswith("Dist") and name.endswith("Error")
     return is_of_torch or (isinstance(error, RuntimeError) and any(words in str(error) for words in _BROKEN))
-
-
-def _job_error(problem: Problem) -> JobError:
-    return JobError(code=problem.code, message=problem.message, retryable=problem.retryable, details=problem.details)

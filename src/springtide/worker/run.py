@@ -10,7 +10,7 @@ import msgspec
 
 from springtide.domain.ids import JobId
 from springtide.domain.job import JobError
-from springtide.worker.frames import MOST_TOGETHER, Made, Problem, TaskResult
+from springtide.worker.frames import MOST_TOGETHER, Made, TaskResult
 
 UNSEEN_MAX = 3  # a job whose child keeps dying before it is seen to begin is to blame after all
 
@@ -71,7 +71,7 @@ def ending_of(run: Run, result: TaskResult) -> Ending:
             files=tuple(result.files),
             has_folder=result.has_folder,
         )
-    error = None if result.problem is None else _job_error(result.problem)
+    error = None if result.problem is None else result.problem.as_error()
     if result.cancelled and run.stop is Stop.TIMED_OUT:
         error = timed_out(run)
     return Ending(
@@ -82,10 +82,6 @@ def ending_of(run: Run, result: TaskResult) -> Ending:
         unbegun=result.unbegun,
         has_folder=result.has_folder,
     )
-
-
-def _job_error(problem: Problem) -> JobError:
-    return JobError(code=problem.code, message=problem.message, retryable=problem.retryable, details=problem.details)
 
 
 def endings_after_death(runs: list[Run], running: tuple[int, ...], error: JobError) -> list[Ending]:

@@ -60,7 +60,7 @@ class FaceMesh:
 
     def measure(self, rgb: NDArray[np.uint8], found: FoundFace) -> Landmarks:
         """Landmarks of a face that the detector found, in two looks. rgb: uint8[height, width, 3]."""
-        first = self.look(rgb, region_of(found))
+        first = self.look(rgb, _region_of(found))
         return self.look(rgb, first.region) if first.is_face else first
 
     def look(self, rgb: NDArray[np.uint8], region: Region) -> Landmarks:
@@ -77,7 +77,7 @@ class FaceMesh:
         return Landmarks(placed, presence, region_around(flat))
 
 
-def region_of(found: FoundFace) -> Region:
+def _region_of(found: FoundFace) -> Region:
     """Where to look for the landmarks of a face that the detector found."""
     left, top, right, bottom = found.box
     across, down = found.points[1] - found.points[0]  # from eye to eye

@@ -84,11 +84,6 @@ class Face:
         return (local * np.float32(self.height)) @ self.axes.T + self.origin
 
     @property
-    def mouth_width(self) -> float:
-        """Corner to corner, local."""
-        return float(self.points[RIGHT_CORNER, 0] - self.points[LEFT_CORNER, 0])
-
-    @property
     def gap(self) -> float:
         """Between the inner lips in the middle, local."""
         return float(max(0.0, self.points[LOWER_MIDDLE, 1] - self.points[UPPER_MIDDLE, 1]))

@@ -109,7 +109,7 @@ def rewrite(
         codec = encoding.codec or (Codec.VP9 if film.has_alpha else Codec.H264)
         alpha = film.has_alpha and codec.has_alpha
         width, height = size or (film.width, film.height)
-        check_film_size(width, height)
+        _check_film_size(width, height)
         rate = fps or film.fps
         path = progress.folder / f"{name}{codec.suffix}"
         track = source if sound and film.has_audio else None
@@ -145,7 +145,7 @@ def counted(
         yield frame
 
 
-def check_film_size(width: int, height: int) -> None:
+def _check_film_size(width: int, height: int) -> None:
     """Raises InvalidInput for a size that the codecs or the memory do not take."""
     if width * height > MAX_FRAME_PIXELS * 4 or min(width, height) < 2:
         message = f"a film of {width} x {height} pixels cannot be made: 2 to 8192 a side, 37 megapixels at most"

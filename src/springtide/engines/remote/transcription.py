@@ -91,7 +91,7 @@ class Transcription(RemoteEngine[Input, Output]):
     def submit(self, inputs: Input, call: Call) -> str:
         sound = call.folder / f"sound.{'ogg' if self.options.sound is Sent.OPUS else 'flac'}"
         if "length_s" not in call.kept:
-            call.kept["length_s"] = write_sound(inputs.audio.path, sound, self.options.sound)
+            call.kept["length_s"] = _write_sound(inputs.audio.path, sound, self.options.sound)
             self._check_size(sound, call.kept["length_s"])
         call.say(0.05, "wait")
         with sound.open("rb") as file:
@@ -108,7 +108,7 @@ class Transcription(RemoteEngine[Input, Output]):
 
     def fetch(self, name: str, inputs: Input, call: Call) -> Output:
         answer, length_s = call.kept["answer"], call.kept["length_s"]
-        heard = segments_of(answer, length_s=length_s, language=_given(inputs), word_times=inputs.word_times)
+        heard = _segments_of(answer, length_s=length_s, language=_given(inputs), word_times=inputs.word_times)
         segments = as_wished(heard, itn=inputs.itn, script=inputs.script)
         files = write_files(call.folder, segments)
         languages = spoken(segments)
@@ -168,7 +168,7 @@ class Transcription(RemoteEngine[Input, Output]):
             raise InvalidInput(message, errors=[{"loc": "audio", "message": message}])
 
 
-def write_sound(source: Path, target: Path, kind: Sent) -> float:
+def _write_sound(source: Path, target: Path, kind: Sent) -> float:
     """The first audio track of any file, 16 kHz mono; its length in seconds. Raises BadMedia."""
     import av
 
@@ -190,7 +190,7 @@ def write_sound(source: Path, target: Path, kind: Sent) -> float:
     return samples / RATE
 
 
-def segments_of(answer: dict[str, Any], *, length_s: float, language: str | None, word_times: bool) -> list[Segment]:
+def _segments_of(answer: dict[str, Any], *, length_s: float, language: str | None, word_times: bool) -> list[Segment]:
     """What a server answered as segments; one for all of it where it gives no times.
 
     Raises RetryableError (`remote_malformed`) for an answer without text, or with times that are none.

@@ -59,7 +59,7 @@ def write_files(folder: Path, segments: list[Segment]) -> dict[str, OutputFile]:
         "segments": [one.model_dump(exclude_none=True) for one in segments],
     }
     contents = {
-        "txt": ("transcript.txt", "text/plain", paragraphs(segments)),
+        "txt": ("transcript.txt", "text/plain", _paragraphs(segments)),
         "srt": ("subtitles.srt", "application/x-subrip", to_srt(segments)),
         "vtt": ("subtitles.vtt", "text/vtt", to_vtt(segments)),
         "transcript": ("transcript.json", "application/json", json.dumps(document, ensure_ascii=False, indent=1)),
@@ -71,7 +71,7 @@ def write_files(folder: Path, segments: list[Segment]) -> dict[str, OutputFile]:
     return files
 
 
-def paragraphs(segments: Sequence[Segment]) -> str:
+def _paragraphs(segments: Sequence[Segment]) -> str:
     """A line for each stretch of talk without a longer pause, in one language."""
     lines: list[list[Segment]] = []
     for one in segments:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageFilter
 
+from springtide.engines.video.brushes import picture as painted
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,7 +48,7 @@ def filled(picture: Image.Image, alpha: Field, *, margin: int) -> Image.Image:
     inside = (iy >= 0) & (iy < known.shape[0]) & (ix >= 0) & (ix < known.shape[1])
     usable = inside & known[iy.clip(0, known.shape[0] - 1), ix.clip(0, known.shape[1] - 1)]
     weight = np.where(usable, np.exp(-((deep / (MIRRORED * margin)) ** 4)), 0.0).astype(np.float32)
-    fill = _picture(flowed).resize(picture.size, Image.Resampling.BICUBIC)
+    fill = painted(flowed).resize(picture.size, Image.Resampling.BICUBIC)
     mirrored = _gathered(picture, mirror_x, mirror_y)
     trust = Image.fromarray(np.rint(weight * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2))
     fill = Image.composite(mirrored, fill, trust.resize(picture.size, Image.Resampling.BILINEAR))
@@ -134,7 +136,3 @@ def _gathered(picture: Image.Image, x: Field, y: Field) -> Image.Image:
     columns = full_x.astype(np.intp).clip(0, picture.width - 1)
     rows = full_y.astype(np.intp).clip(0, picture.height - 1)
     return Image.fromarray(pixels[rows, columns])
-
-
-def _picture(colours: Field) -> Image.Image:
-    return Image.fromarray(np.rint(colours.clip(0.0, 255.0)).astype(np.uint8))

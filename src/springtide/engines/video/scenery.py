@@ -101,9 +101,9 @@ class Canvas(msgspec.Struct, frozen=True):
 def scene(reading: Reading, width: int, height: int, rng: Rng) -> list[Layer]:
     """Layers, far to near, for frames of width × height."""
     canvas = _canvas(width, height, rng)
-    places = ground_of(reading, rng)
+    places = _ground_of(reading, rng)
     is_snowy = Effect.SNOW in reading.effects
-    light = light_of(reading)
+    light = _light_of(reading)
     sun = (canvas.shape[1] * rng.uniform(0.32, 0.68), canvas.horizon - canvas.shape[0] * _sun_height(light, rng))
     sky = _sky(canvas, light, rng, sun, reading)
     layers = [_above_ground(sky, canvas) if places else sky]
@@ -121,7 +121,7 @@ def scene(reading: Reading, width: int, height: int, rng: Rng) -> list[Layer]:
     return layers
 
 
-def light_of(reading: Reading) -> Light:
+def _light_of(reading: Reading) -> Light:
     """The time of day the words ask for."""
     if Place.SPACE in reading.places and not set(reading.places) - {Place.SPACE, Place.CLOUDS}:
         return SPACE
@@ -133,7 +133,7 @@ def light_of(reading: Reading) -> Light:
     return OVERCAST if gloomy else DAY
 
 
-def ground_of(reading: Reading, rng: Rng) -> tuple[Place, ...]:
+def _ground_of(reading: Reading, rng: Rng) -> tuple[Place, ...]:
     """What the scene stands on; chosen by chance where the words name no place. Empty: only sky."""
     named = [place for place in reading.places if place not in (Place.SPACE, Place.CLOUDS)]
     if named or Place.SPACE in reading.places or Place.CLOUDS in reading.places:
