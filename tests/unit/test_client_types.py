@@ -13,7 +13,15 @@ import msgspec
 import pytest
 
 from springtide.client import batches, models, operating, orders, rollouts, types
-from springtide.gateway import operating_views, schemas, schemas_batches, schemas_orders, schemas_rollouts
+from springtide.gateway import (
+    operating_views,
+    schemas,
+    schemas_batches,
+    schemas_files,
+    schemas_models,
+    schemas_orders,
+    schemas_rollouts,
+)
 
 MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.FieldProblem: types.FieldProblem,
@@ -21,7 +29,7 @@ MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.AcceptedView: types.Job,
     schemas.ExplainedReason: types.ExplainedReason,
     schemas.ExplainView: types.Explanation,
-    schemas.CapabilityView: models.Capability,
+    schemas_models.CapabilityView: models.Capability,
     schemas_batches.BatchCounts: batches.BatchCounts,
     schemas_batches.RefusedItem: batches.RefusedItem,
     schemas_batches.BatchView: batches.Batch,
@@ -32,23 +40,23 @@ MIRRORS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     schemas.StepView: types.StepState,
     schemas.JobView: types.Job,
     schemas.JobPage: types.JobPage,
-    schemas.FileView: types.File,
-    schemas.BlobView: types.Blob,
-    schemas.UploadView: types.Upload,
+    schemas_files.FileView: types.File,
+    schemas_files.BlobView: types.Blob,
+    schemas_files.UploadView: types.Upload,
     schemas.AttemptView: types.Attempt,
     schemas.AttemptList: types.AttemptList,
     schemas.EventView: types.Event,
     schemas.WaitingEventView: types.Event,
-    schemas.WorkerFigures: models.WorkerFigures,
-    schemas.LiveFigures: models.LiveFigures,
-    schemas.FileFieldView: models.FileField,
-    schemas.MeasuredView: models.Measured,
-    schemas.WeightsView: models.ModelFile,
-    schemas.ModelView: models.Model,
-    schemas.ModelList: models.ModelList,
-    schemas.DecisionView: models.Decision,
-    schemas.SampleView: models.Sample,
-    schemas.ScalingView: models.Scaling,
+    schemas_models.WorkerFigures: models.WorkerFigures,
+    schemas_models.LiveFigures: models.LiveFigures,
+    schemas_models.FileFieldView: models.FileField,
+    schemas_models.MeasuredView: models.Measured,
+    schemas_models.WeightsView: models.ModelFile,
+    schemas_models.ModelView: models.Model,
+    schemas_models.ModelList: models.ModelList,
+    schemas_models.DecisionView: models.Decision,
+    schemas_models.SampleView: models.Sample,
+    schemas_models.ScalingView: models.Scaling,
     schemas_rollouts.VersionView: rollouts.Version,
     schemas_rollouts.MeasuredVersionView: rollouts.MeasuredVersion,
     schemas_rollouts.ComparedView: rollouts.Compared,
@@ -82,7 +90,15 @@ def test_the_clients_value_has_the_servers_fields(theirs: type[msgspec.Struct]) 
 def test_every_shape_that_goes_out_is_mirrored() -> None:
     defined = {
         one
-        for module in (schemas, schemas_batches, schemas_orders, schemas_rollouts, operating_views)
+        for module in (
+            schemas,
+            schemas_batches,
+            schemas_files,
+            schemas_models,
+            schemas_orders,
+            schemas_rollouts,
+            operating_views,
+        )
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, msgspec.Struct) and one.__module__ == module.__name__
     }
