@@ -16,9 +16,9 @@ from springtide.domain.fleet import Usage
 from springtide.domain.ids import JobId, ModelName, WorkerId
 from springtide.domain.job import JobError, JobRef
 from springtide.domain.lease import BEAT_EVERY_S, LEASE_TTL_S, WorkerState
+from springtide.runtime.waiting import first_of
 from springtide.worker.attempts import Attempts
 from springtide.worker.groups import GroupAttempts
-from springtide.runtime.waiting import first_of
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from springtide.domain.clock import Clock
 from springtide.domain.job import JobError
+from springtide.runtime.waiting import stop_task
 from springtide.telemetry.metrics import Metrics
 from springtide.telemetry.metrics_catalogue import BATCH_JOBS, ENGINE_DEATHS, ENGINE_STARTS
 from springtide.worker.batch_size import BatchSize
@@ -43,7 +44,6 @@ from springtide.worker.memory_watch import oom_kills
 from springtide.worker.run import Ending, Run, Stop, ending_of, endings_after_death, hand_back
 from springtide.worker.starts import Starts
 from springtide.worker.supervised import ChildProcess, EngineSpec, Listener, StartChild
-from springtide.runtime.waiting import stop_task
 
 log = logging.getLogger(__name__)
 

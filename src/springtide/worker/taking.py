@@ -17,12 +17,12 @@ from springtide.domain.fleet import QueueView
 from springtide.domain.ids import WorkerId
 from springtide.domain.lease import BEAT_EVERY_S, WorkerState
 from springtide.policy.waiting import has_hope
+from springtide.runtime.waiting import first_of, stop_task
 from springtide.worker.attempts import Attempts
 from springtide.worker.groups import GroupAttempts
 from springtide.worker.place import Place
 from springtide.worker.settings import WorkerSettings
 from springtide.worker.supervisor import Supervisor
-from springtide.runtime.waiting import first_of, stop_task
 
 log = logging.getLogger(__name__)
 
