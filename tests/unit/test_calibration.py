@@ -18,7 +18,7 @@ def after_a_day(need: float, share: float, jobs: int) -> float:
     """
     care, late, step = Care(), 0.0, 20
     for seen in range(step, jobs + 1, step):
-        late += step * min(1.0, (1 - share) * math.exp(2 * (need - level(care, share))))
+        late += step * min(1.0, (1 - share) * math.exp(2 * (need - level(care, share, 40 / 30))))
         care = observe(care, started=seen, late=int(late), share=share)
     return late / ((1 - share) * jobs)
 
@@ -39,9 +39,16 @@ def test_jobs_that_are_late_beyond_the_objective_ask_for_care_and_a_night_withou
     first = Care()
     bad = observe(first, started=500, late=25, share=0.99)
     good = observe(first, started=500, late=0, share=0.99)
-    assert level(bad, 0.99) > level(first, 0.99) > level(good, 0.99)
+    assert level(bad, 0.99, 1.0) > level(first, 0.99, 1.0) > level(good, 0.99, 1.0)
     assert observe(bad, started=500, late=25, share=0.99) == bad
-    assert level(first, 0.999) > level(first, 0.99) > level(first, 0.9), "who asks for more gets more at once"
+    assert level(first, 0.999, 1.0) > level(first, 0.99, 1.0) > level(first, 0.9, 1.0), (
+        "who asks more gets more at once"
+    )
+
+
+def test_slower_starts_begin_with_more_care_and_none_at_all_is_a_start_too() -> None:
+    cares = [level(Care(), 0.99, slowness) for slowness in (0.0, 8 / 30, 40 / 30, 3.0)]
+    assert cares == sorted(set(cares))
 
 
 def test_counters_that_fell_are_no_news() -> None:
@@ -50,12 +57,18 @@ def test_counters_that_fell_are_no_news() -> None:
     assert (restarted.debt, restarted.learnt, restarted.started) == (care.debt, care.learnt, 3)
 
 
-@given(steps=st.lists(st.tuples(st.integers(0, 5000), st.floats(0, 1)), max_size=6), share=st.floats(0.5, 0.9999))
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 5000), st.floats(0, 1)), max_size=6),
+    share=st.floats(0.5, 0.9999),
+    slowness=st.floats(0, 1e4),
+)
 @settings(max_examples=60, deadline=None)
-def test_care_stays_within_bounds_and_survives_a_restart(steps: list[tuple[int, float]], share: float) -> None:
+def test_care_stays_within_bounds_and_survives_a_restart(
+    steps: list[tuple[int, float]], share: float, slowness: float
+) -> None:
     care, started, late = Care(), 0, 0
     for jobs, part in steps:
         started, late = started + jobs, late + int(jobs * part)
         care = observe(care, started=started, late=late, share=share)
-        assert LEAST_CARE <= level(care, share) <= MOST_CARE
+        assert LEAST_CARE <= level(care, share, slowness) <= MOST_CARE
         assert msgspec.json.decode(msgspec.json.encode(care), type=Care) == care

@@ -15,9 +15,8 @@ from __future__ import annotations
 from springtide.domain.job import Priority
 
 TURNS = 16  # of so many leases one is offered first to batch and one to standard: an eighth is kept from starvation
-DELAY_PER_PREDICTED_S = 2.0  # a job predicted at a minute lets pass what comes within two minutes and is much shorter
-PREDICTED_CAP_S = 300.0  # jobs longer than this wait in the order they came
-MOST_DELAY_S = DELAY_PER_PREDICTED_S * PREDICTED_CAP_S
+MOST_DELAY_S = 12.0  # for the longest jobs: well within what people wait for, so the order makes nobody late by itself
+HALF_DELAY_AT_S = 60.0  # a job predicted at a minute lets pass what comes within half of that and is much shorter
 LEAST_COST_S = 0.001  # no job is free, or a tenant of many would take every turn
 SPARE_LOOKS = 16  # tenants whose next job is too young that reading ahead looks past
 
@@ -37,7 +36,7 @@ def class_order(turn: int) -> tuple[Priority, Priority, Priority]:
 
 def order_key(enqueued_at_s: float, predicted_s: float) -> float:
     """A job's place among the waiting jobs of its tenant and class: lowest first."""
-    return enqueued_at_s + DELAY_PER_PREDICTED_S * min(predicted_s, PREDICTED_CAP_S)
+    return enqueued_at_s + MOST_DELAY_S * predicted_s / (predicted_s + HALF_DELAY_AT_S)
 
 
 def start_tag(virtual_s: float, last_tag_s: float) -> float:

@@ -115,7 +115,8 @@ end
 
 local function ready_push(job)
   local lane = lane_key(job[CLASS], job[TENANT])
-  local delay = DELAY_PER_PREDICTED_S * math.min(job[COST] / 1e6, PREDICTED_CAP_S)
+  local predicted = job[COST] / 1e6
+  local delay = MOST_DELAY_S * predicted / (predicted + HALF_DELAY_AT_S)
   push_to(class_key(job[CLASS]), job[SINCE], job[ID])
   push_to(lane, job[SINCE] + delay, job[ID])
   pushed_lanes[lane] = job

@@ -14,11 +14,13 @@ import msgspec
 from springtide.policy.elastic.limits import between
 
 AIM = 0.72  # of the late jobs that the objective allows: the rest is for what the last hour may bring
-FIRST_CARE = 0.75  # for 99 % in time: four of five invented rounds need no more than 0.8 (docs/decisions/0049)
+FIRST_CARE = 0.45  # for 99 % in time and starts of no time: what invented rounds need (docs/decisions/0056),
+CARE_PER_SLOWNESS = 0.22  # and more for each of the objective's waits that a start takes,
+MOST_SLOWNESS = 4.0  # up to so many
 CARE_PER_FACTOR = 0.5  # more care for each factor e fewer late jobs: measured on the same
 PROPORTIONAL = 1.0  # steeper swings care to and fro, and the late jobs of its lows outnumber those saved by its highs
 INTEGRAL = 0.7  # half a day has five times the jobs to trust: faster learns from chance
-INTEGRAL_DOWN = 2.0  # faster where too few are late: what a bad hour taught is not kept all day
+INTEGRAL_DOWN = 1.0  # faster where too few are late: what a bad hour taught is not kept all day
 LATE_JOBS_TO_TRUST = 10.0  # allowed late jobs that must have been possible before the share means something
 LATE_JOBS_KEPT = 200.0  # and after which older ones begin to be forgotten
 MOST_EXCESS = 2.0  # of the late jobs allowed: what is late all day is learnt soon, a catastrophe not paid for all night
@@ -54,10 +56,13 @@ def observe(care: Care, *, started: int, late: int, share: float) -> Care:
     return Care(started=started, late=late, jobs=jobs, debt=debt, learnt=learnt)
 
 
-def level(care: Care, share: float) -> float:
-    """Standard deviations to add."""
+def level(care: Care, share: float, slowness: float) -> float:
+    """Standard deviations to add. slowness: a cold start over the objective's wait; what is late while one goes on
+    cannot be helped any more, so the slower, the more care there is from the begin.
+    """
     allowed = AIM * (1 - share)
     trusted = care.jobs + LATE_JOBS_TO_TRUST / (1 - share)
     excess = between(-1.0, care.debt / (allowed * trusted), MOST_EXCESS)
     first = FIRST_CARE - CARE_PER_FACTOR * math.log((1 - share) / 0.01)
+    first += CARE_PER_SLOWNESS * min(slowness, MOST_SLOWNESS)
     return between(LEAST_CARE, first + care.learnt + PROPORTIONAL * excess, MOST_CARE)

@@ -12,8 +12,8 @@ import msgspec
 POINTS = 12  # of the grid: 10 s apart at a start of 40 s; twice as many decide no better
 FINE = 8  # parts of a step, to integrate
 REVIEW_S = 30.0  # what falls due so long after a launch could be ready may still be launched for later
-TIGHT = 0.2  # share of the wait that plans use when starts take longer than it; the rest is for what plans leave out,
-LOOSE = 0.8  # and when they take no time
+LOOSE = 0.9  # share of the wait that plans use when starts take no time; the rest is for what plans leave out,
+HALF_AT = 2.0  # and half of that when a start takes so many waits
 
 
 class Horizons(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Horizons(msgspec.Struct, frozen=True):
 def horizons(cold_s: float, wait_s: float, mean_s: float, cv2: float) -> Horizons:
     """For a start of so many seconds, an objective's wait, and runs of this mean and squared spread."""
     slow = min(1.0, cold_s / wait_s)
-    used_s = wait_s * (LOOSE + (TIGHT - LOOSE) * slow)
+    used_s = wait_s * LOOSE / (1 + cold_s / (HALF_AT * wait_s))
     step_s = (cold_s + REVIEW_S + max(wait_s, REVIEW_S) + used_s) / (POINTS - 1)
     grid = [step_s * j for j in range(POINTS)]
     fine_s = step_s / FINE

@@ -155,7 +155,7 @@ def _plan(view: PoolView, memory: TideMemory, settings: TideSettings) -> Plan:
     if memory.jobs > 2 * SIZES_PRIOR and memory.work_s > 0:
         cv2 = between(0.05, memory.work_s2 * memory.jobs / memory.work_s**2 - 1, 4.0)
     at = horizons(round(cold_s, 2), settings.wait_s, float(f"{mean_s:.2g}"), round(cv2, 1))
-    care = level(memory.care, settings.share)
+    care = level(memory.care, settings.share, cold_s / settings.wait_s)
     up_z = between(Z_LEAST, UP_Z + care, Z_MOST)
     down_z = between(up_z, DOWN_Z_FREE + (DOWN_Z - DOWN_Z_FREE) * at.slow + care, Z_MOST)
     return Plan(

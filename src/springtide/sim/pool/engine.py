@@ -105,7 +105,7 @@ class Simulation:
         self._end_s = jobs.span_s + 1e-9
         self._waits = array("d", [math.nan]) * len(jobs)
         self._left = len(jobs)
-        self._recorder = Recorder(setup, self._end_s)
+        self._recorder = Recorder(self._end_s, wait_s=setup.wait_s, lead_in_s=setup.lead_in_s, points=setup.points)
         self._foretelling = Foretelling(jobs, cold_start_s=setup.weather.expected_s) if setup.foretells else None
 
     def run(self) -> Outcome:

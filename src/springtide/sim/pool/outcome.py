@@ -6,15 +6,11 @@ import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from springtide.sim.pool.jobs import Jobs
 from springtide.sim.pool.pool import Pool
-
-if TYPE_CHECKING:
-    from springtide.sim.pool.engine import Setup
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -61,10 +57,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Recorder:
     """Collects the rows while the simulation goes."""
 
-    def __init__(self, setup: Setup, end_s: float) -> None:
-        self._setup = setup
-        self._width_s = max((end_s - setup.lead_in_s) / setup.points, 20.0)
-        self._next_s = setup.lead_in_s if setup.lead_in_s else self._width_s  # a row of its own for the lead-in
+    def __init__(self, end_s: float, *, wait_s: float, lead_in_s: float, points: int) -> None:
+        """wait_s: the objective's. lead_in_s: seconds at the begin that count in no figure. points: rows at most."""
+        self._wait_s, self._lead_in_s = wait_s, lead_in_s
+        self._width_s = max((end_s - lead_in_s) / points, 20.0)
+        self._next_s = lead_in_s if lead_in_s else self._width_s  # a row of its own for the lead-in
         self._rows: list[Row] = []
         self._last = (0.0, 0, 0, 0, 0.0, 0.0)
         self._replica_s = self._at_s = 0.0
@@ -99,7 +96,7 @@ class Recorder:
 
     def outcome(self, jobs: Jobs, policy: str, *, pools: Sequence[Pool], waits: array[float]) -> Outcome:
         """The figures, without those of the lead-in."""
-        since_s = self._setup.lead_in_s
+        since_s = self._lead_in_s
         counted = [number for number, at_s in enumerate(jobs.at_s) if at_s >= since_s]
         ended = sorted(waits[number] for number in counted if not math.isnan(waits[number]))
         work_s = sum(jobs.run_s[number] for number in counted)
@@ -121,7 +118,7 @@ class Recorder:
             wait_p95_s=quantile(0.95),
             wait_p99_s=quantile(0.99),
             wait_max_s=ended[-1] if ended else 0.0,
-            attained=sum(wait <= self._setup.wait_s for wait in ended) / max(1, len(counted)),
+            attained=sum(wait <= self._wait_s for wait in ended) / max(1, len(counted)),
             unfinished=len(counted) - len(ended),
             scale_events=sum(pool.events for pool in pools),
             launches=sum(pool.launches for pool in pools),
@@ -129,7 +126,7 @@ class Recorder:
             killed_busy=0,
             stopped_busy=sum(pool.stopped_busy for pool in pools),
             crashes=sum(pool.crashes for pool in pools),
-            within=_within(ended, len(counted), self._setup.wait_s),
+            within=_within(ended, len(counted), self._wait_s),
             rows=tuple(
                 msgspec.structs.replace(row, until_s=row.until_s - since_s) for row in self._rows[since_s > 0 :]
             ),
