@@ -274,8 +274,11 @@ async def test_all_jobs_of_a_tenant_are_told_those_to_come_too(
     world: World, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_all, "LOOK_EVERY_S", 0.01)
-    ended, living = await world.submit(), await world.submit()
-    await world.complete(await world.lease(), {})
+    both = {job["id"]: job for job in (await world.submit(), await world.submit())}
+    lease = await world.lease()
+    await world.complete(lease, {})
+    ended = both.pop(lease.id)
+    [living] = both.values()
     others = await world.submit()
     ledger = world.services.ledger
     [record] = await ledger.get([JobId(others["id"])])
