@@ -35,8 +35,8 @@ def run_role(
 
     Returns the exit code: 0, or 2 for a wrong setting, or 1 for another expected error (said in one line).
     """
-    set_up_logging(role)
     try:
+        set_up_logging(role)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_with_signals(main, supervised=supervised, parted=parted))
     except ConfigError as error:

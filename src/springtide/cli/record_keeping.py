@@ -69,13 +69,15 @@ async def record_keeping(
             ledger.webhooks, ledger, egress, clock, settings=build.webhook_settings(config), metrics=metrics
         ),
     ]
-    for service in services:
-        await service.start()
+    started = list[Any]()
     try:
+        for service in services:
+            await service.start()
+            started.append(service)
         yield
     finally:
         grace_s = LAST_RECORD_S if build.is_embedded(config) else 0.0  # elsewhere the broker keeps what is not recorded
-        for service in reversed(services):  # the recorder last: it writes what the others have brought about
+        for service in reversed(started):  # the recorder last: it writes what the others have brought about
             await service.stop(grace_s)
 
 

@@ -260,7 +260,8 @@ def _told(wish: int, reason: Reason, view: PoolView, plan: Plan) -> Advice:
     far_s, rate = plan.at.grid[-1], plan.ahead.rate
     planned = count_quantile(plan.ahead, far_s, plan.up_z)
     waiting, idle, busy = view.waiting or 0, len(view.idle_for_s), len(view.busy_left_s)
-    ahead = f"{planned:.0f} jobs planned for in the next {far_s:.0f} s, {plan.mean_s:.3g} s each"
+    jobs = "1 job" if round(planned) == 1 else f"{planned:.0f} jobs"
+    ahead = f"{jobs} planned for in the next {far_s:.0f} s, {plan.mean_s:.3g} s each"
     change = wish - view.replicas
     if reason is Reason.CRASH_LOOP:
         message = f"{view.failing} replicas do not come up; more of them would not help"
