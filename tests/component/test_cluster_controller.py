@@ -135,7 +135,8 @@ async def test_pods_need_a_broker_that_they_can_reach(world: World) -> None:
 
 def test_a_laptop_loads_nothing_of_this() -> None:
     """Kubernetes and gRPC cost 45 MB and a third of a second of processor."""
-    roles = ", ".join(f"springtide.cli.{role}" for role in ("main", "roles", "cluster", "worker_main", "up"))
+    modules = ("main", "gateway_main", "controller_main", "cluster", "worker_main", "up")
+    roles = ", ".join(f"springtide.cli.{module}" for module in modules)
     look = f"import sys, {roles}, springtide.fleet.local; print({{m.partition('.')[0] for m in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert not {"lightkube", "httpx2", "grpc", "google", "yaml", "jinja2"} & ast.literal_eval(done.stdout)
