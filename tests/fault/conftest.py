@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import psutil
@@ -122,6 +122,15 @@ class World:
             if time.monotonic() > deadline_s:
                 pytest.fail(f"waited {DEADLINE_S:.0f} s for {what}; {self.statuses()}\n{self.tail()}")
             time.sleep(self.LOOK_EVERY_S)
+
+    def wait_until_running(self, job: str) -> None:
+        """Until its engine has begun: what is leased only may go back to the queue unharmed."""
+
+        def is_running() -> bool:
+            found: dict[str, Any] = httpx.get(f"{self.url}/v1/jobs/{job}", timeout=60).json()
+            return bool(found["status"] == "in_progress" and found.get("progress"))
+
+        self.wait_for(is_running, f"{job} to run")
 
     def find(self, role: str) -> list[psutil.Process]:
         """Processes of this world by role: gateway, worker, or child (of a worker: the engine's process)."""

@@ -80,7 +80,7 @@ def test_a_closed_terminal_drains_like_sigterm(world: World) -> None:
 def test_asked_twice_it_stops_at_once_and_leaves_no_process(world: World, pause: Path) -> None:
     up = world.up()
     [job] = world.submit(1)
-    world.one("child")
+    world.wait_until_running(job)  # one that has not begun yet holds nobody up
     family = world.everything()
     up.send_signal(signal.SIGINT)
     world.wait_for(lambda: "stopping: workers finish" in world.tail(), "the first to be heard")

@@ -84,7 +84,7 @@ def test_a_worker_that_is_told_to_leave_finishes_its_job_and_ends_with_the_hook_
     world.wait_for(lambda: answers(port, given["startupProbe"]) == 200, "the model to be loaded")
     assert answers(port, given["livenessProbe"]) == answers(port, given["readinessProbe"]) == 200
     [running] = world.submit(1)
-    world.wait_for(lambda: is_running(world, running), "the job to run")
+    world.wait_until_running(running)
     leaving = hook(first)
     world.wait_for(lambda: answers(port, given["readinessProbe"]) == 503, "the worker to drain")
     assert answers(port, given["livenessProbe"]) == 200  # or it would be restarted in the middle of its drain
@@ -96,7 +96,3 @@ def test_a_worker_that_is_told_to_leave_finishes_its_job_and_ends_with_the_hook_
     world.wait_until_done(1)
     assert world.attempts() == {running: 1}
     assert "Traceback" not in world.whole_log()
-
-
-def is_running(world: World, job: str) -> bool:
-    return httpx.get(f"{world.url}/v1/jobs/{job}", timeout=60).json()["status"] == "in_progress"

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -30,7 +29,7 @@ def test_told_all_at_once_to_stop_what_runs_is_finished_and_on_record(
 ) -> None:
     up = world.up()
     [running] = world.submit(1)
-    world.wait_for(lambda: is_running(world, running), "the job to run")
+    world.wait_until_running(running)
     url = world.url
     family = world.everything()
     for process in [one for role in order for one in world.find(role)]:
@@ -53,7 +52,7 @@ def test_a_gateway_that_alone_is_told_to_stop_leaves_and_comes_back_and_nothing_
 ) -> None:
     world.up()
     [running] = world.submit(1)
-    world.wait_for(lambda: is_running(world, running), "the job to run")
+    world.wait_until_running(running)
     gateway = world.one("gateway")
     gateway.terminate()
     world.wait_for(lambda: not is_alive(gateway), "the gateway to leave")
@@ -68,7 +67,7 @@ def test_a_gateway_killed_soon_after_a_start_interrupts_nothing(world: World, pa
     """Too soon for the start to be on record: the worker itself tells the new broker."""
     world.up()
     [running] = world.submit(1)
-    world.wait_for(lambda: is_running(world, running), "the job to run")
+    world.wait_until_running(running)
     kill(world.one("gateway"))
     world.wait_ready()
     pause.unlink()
@@ -99,7 +98,7 @@ def test_after_a_kill_up_starts_again_at_once_on_the_same_port(world: World, pau
     first = world.start("up", "--port", port)
     world.wait_ready()
     [running] = world.submit(1)
-    world.wait_for(lambda: is_running(world, running), "the job to run")
+    world.wait_until_running(running)
     kill(first)
     second = world.start("up", "--port", port)
     pause.unlink()
@@ -120,12 +119,6 @@ def begin(world: World, *command: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         stdin=subprocess.DEVNULL,
     )
-
-
-def is_running(world: World, job: str) -> bool:
-    """Whether its engine has begun."""
-    found: dict[str, Any] = httpx.get(f"{world.url}/v1/jobs/{job}", timeout=60).json()
-    return bool(found["status"] == "in_progress" and found.get("progress"))
 
 
 def is_refused(url: str | None) -> bool:
