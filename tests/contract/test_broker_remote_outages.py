@@ -15,7 +15,6 @@ import pytest
 
 from springtide.broker.memory import MemoryBroker
 from springtide.broker.remote import BrokerServer, RemoteBroker
-from springtide.broker.remote_wire import MAX_FRAME_BYTES
 from springtide.domain.errors import (
     AttemptFailed,
     CallerError,
@@ -28,6 +27,7 @@ from springtide.domain.errors import (
 )
 from springtide.domain.fleet import QueueView
 from springtide.domain.lease import WakeUp
+from springtide.runtime.frames import MAX_FRAME_BYTES
 from springtide.testing.broker_cases import ANN, BOB, MODEL, MODELS, T0, done, job, leased, ref, ticket
 
 LONG_S = 30.0  # a wait that the test ends

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from springtide.broker.remote_server import BrokerServer
-from springtide.broker.remote_wire import VERBS, Frames, Reply, Verb, encode, verbs_of
+from springtide.broker.remote_wire import VERBS, Reply, Verb, encode, verbs_of
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.domain.fleet import QueueView, Usage
 from springtide.domain.ids import JobId, ModelName, WorkerId
@@ -38,6 +38,7 @@ from springtide.domain.lease import (
     WorkerState,
 )
 from springtide.domain.tenant import Discipline
+from springtide.runtime.frames import Frames
 
 __all__ = ["BrokerServer", "RemoteBroker"]
 

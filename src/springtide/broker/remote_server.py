@@ -21,8 +21,9 @@ import msgspec
 
 from springtide.broker.memory import MemoryBroker
 from springtide.broker.protocol import Broker
-from springtide.broker.remote_wire import NOTHING, VERBS, Call, ErrorValue, Frames, Verb, encode, verbs_of
+from springtide.broker.remote_wire import NOTHING, VERBS, Call, ErrorValue, Verb, encode, verbs_of
 from springtide.domain.errors import CallerError, ConfigError, SpringtideError
+from springtide.runtime.frames import Frames
 
 log = logging.getLogger(__name__)
 
