@@ -117,15 +117,7 @@ class MemoryBroker:
 
     async def announce(self, model: ModelName, events: Sequence[LiveEvent]) -> None:
         for event in events:
-            self._stories.add(
-                event.job,
-                event.kind,
-                event.at_s,
-                attempt=event.attempt,
-                fraction=event.fraction,
-                stage=event.stage,
-                error=event.error,
-            )
+            self._tell(event)
 
     async def read_events(
         self, ref: JobRef, after: str | None, *, wait_s: float = 0.0, to_end: bool = False
@@ -144,9 +136,8 @@ class MemoryBroker:
     async def ack_outcomes(
         self, outcomes: Sequence[Outcome], now_s: float, *, announce: Sequence[LiveEvent] = ()
     ) -> None:
-        models = {outcome.id: outcome.model for outcome in outcomes}
         for event in announce:
-            await self.announce(models[event.job], [event])
+            self._tell(event)
         for outcome in self._outcomes.ack(outcomes):
             if outcome.status.is_terminal:
                 self._of(outcome.model).bury(outcome.id, now_s)
@@ -168,6 +159,17 @@ class MemoryBroker:
     async def reap(self, models: Sequence[ModelName], now_s: float) -> list[JobId]:
         self._stories.forget(now_s)
         return [job for model in models for job in self._of(model).reap(now_s)]
+
+    def _tell(self, event: LiveEvent) -> None:
+        self._stories.add(
+            event.job,
+            event.kind,
+            event.at_s,
+            attempt=event.attempt,
+            fraction=event.fraction,
+            stage=event.stage,
+            error=event.error,
+        )
 
     def _of(self, model: ModelName) -> ModelJobs:
         jobs = self._models.get(model)

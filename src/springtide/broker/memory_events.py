@@ -16,7 +16,7 @@ from springtide.broker.memory_waits import Waits
 from springtide.broker.protocol import EVENTS_KEPT_S, EVENTS_PER_JOB
 from springtide.domain.ids import JobId
 from springtide.domain.job import TERMINAL, JobError
-from springtide.domain.lease import LiveEvent, seq_after, seq_key
+from springtide.domain.lease import LiveEvent, seq_key
 
 log = logging.getLogger(__name__)
 ENDED_BYTES = (
@@ -24,48 +24,22 @@ ENDED_BYTES = (
 )  # some 25,000 jobs of six events; EVENTS_KEPT_S alone would keep a gigabyte at 2,000 jobs a second
 ENDED_OWN_BYTES = 320  # of each besides what is packed: its id, its places in a dict and in a queue. Measured
 
-_NOTHING: deque[LiveEvent] = deque(maxlen=0)  # of every queued job: an own one, empty, would take 0.7 KiB
 
+class _Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An event of a story, which has the job once. Readers get a `LiveEvent` made of it: most have none."""
 
-class _Packed(msgspec.Struct, frozen=True, array_like=True):
-    """An event of a story that is over, without its job, which the story has once."""
-
-    seq: str
+    ms: int  # these two are its id
+    n: int
     kind: str
     at_s: float
     attempt: int
-    fraction: float | None
-    stage: str | None
-    error: JobError | None
+    fraction: float | None = None
+    stage: str | None = None
+    error: JobError | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[_Packed]).decode
-
-
-class _Story:
-    """The events of a job that has not been told to its end: the first and the newest others."""
-
-    __slots__ = ("first", "is_over", "others")
-
-    def __init__(self, first: LiveEvent) -> None:
-        self.first = first
-        self.others = _NOTHING
-        self.is_over = False  # the job has ended, and its end may never be announced
-
-    def append(self, event: LiveEvent) -> None:
-        if self.others is _NOTHING:
-            self.others = deque(maxlen=EVENTS_PER_JOB - 1)
-        self.others.append(event)
-
-    @property
-    def events(self) -> list[LiveEvent]:
-        """All that are kept, oldest first."""
-        return [self.first, *self.others]
-
-    @property
-    def newest(self) -> LiveEvent:
-        return self.others[-1] if self.others else self.first
+_decode = msgspec.msgpack.Decoder(list[_Event]).decode
 
 
 class Stories:
@@ -73,21 +47,12 @@ class Stories:
 
     def __init__(self, waits: Waits) -> None:
         self._waits = waits
-        self._stories: dict[JobId, _Story] = {}
+        self._stories: dict[JobId, list[_Event]] = {}  # not told to their ends: the first event and the newest others
+        self._over: set[JobId] = set()  # of those: the job has ended, and its end may never be announced
         self._told: dict[JobId, bytes] = {}  # packed, the terminal event the last
         self._told_bytes = 0
         self._ended: deque[tuple[float, JobId]] = deque()  # when to forget which ended job
         self._has_said = False
-
-    def begin(self, job: JobId, kind: str, at_s: float, *, attempt: int) -> None:
-        """Tell what happened before this broker was there: its id says when, so that it comes before all that readers
-        were told since."""
-        if job in self._stories or job in self._told:
-            self.add(job, kind, at_s, attempt=attempt)
-            return
-        seq = f"{int(at_s * 1000)}-0"
-        self._stories[job] = _Story(LiveEvent(seq=seq, job=job, kind=kind, at_s=at_s, attempt=attempt))
-        self._waits.ring(("events", job))
 
     def add(
         self,
@@ -101,39 +66,31 @@ class Stories:
         error: JobError | None = None,
     ) -> bool:
         """Tell one more event; False where the story is over."""
-        if job in self._told:
-            return False
+        ms, n, at_s = int(now_s * 1000), 0, now_s
         story = self._stories.get(job)
-        event = LiveEvent(
-            seq=f"{int(now_s * 1000)}-0" if story is None else _next_seq(story.newest.seq, now_s),
-            job=job,
-            kind=kind,
-            at_s=now_s if story is None else max(now_s, story.newest.at_s),
-            attempt=attempt,
-            fraction=fraction,
-            stage=stage,
-            error=error,
-        )
         if story is None:
-            story = self._stories[job] = _Story(event)
+            if job in self._told:
+                return False
+            self._stories[job] = story = [_Event(ms, n, kind, at_s, attempt, fraction, stage, error)]
         else:
-            story.append(event)
+            newest = story[-1]
+            if ms <= newest.ms:  # also where that one is from the future: the clock was set back since
+                ms, n, at_s = newest.ms, newest.n + 1, max(now_s, newest.at_s)
+            story.append(_Event(ms, n, kind, at_s, attempt, fraction, stage, error))
+            if len(story) > EVENTS_PER_JOB:
+                del story[1]
         if kind in TERMINAL:
             self._pack(job, story, now_s)
             self._waits.ring(("end", job))
         self._waits.ring(("events", job))
         return True
 
-    def _pack(self, job: JobId, story: _Story, now_s: float) -> None:
+    def _pack(self, job: JobId, story: list[_Event], now_s: float) -> None:
         """It is told to its end."""
-        packed = _encode(
-            [
-                _Packed(one.seq, one.kind, one.at_s, one.attempt, one.fraction, one.stage, one.error)
-                for one in story.events
-            ]
-        )
+        packed = _encode(story)
         self.end(job, now_s)
         del self._stories[job]
+        self._over.discard(job)
         self._told[job] = packed
         self._told_bytes += ENDED_OWN_BYTES + len(packed)
         while self._told_bytes > ENDED_BYTES and len(self._ended) > 1:
@@ -146,9 +103,8 @@ class Stories:
 
     def end(self, job: JobId, now_s: float) -> None:
         """The job has ended: its story may be forgotten after EVENTS_KEPT_S."""
-        story = self._stories.get(job)
-        if story is not None and not story.is_over:
-            story.is_over = True
+        if job in self._stories and job not in self._over:
+            self._over.add(job)
             self._ended.append((now_s + EVENTS_KEPT_S, job))
 
     def forget(self, now_s: float) -> None:
@@ -160,6 +116,7 @@ class Stories:
         packed = self._told.pop(job, None)
         if packed is None:
             del self._stories[job]  # its end was never announced
+            self._over.discard(job)
         else:
             self._told_bytes -= ENDED_OWN_BYTES + len(packed)
 
@@ -169,46 +126,41 @@ class Stories:
 
     def has_news(self, job: JobId, after: str | None) -> bool:
         """Whether there is an event after id `after`."""
-        story = self._stories.get(job)
-        if story is not None:
-            return seq_after(story.newest.seq, after)
-        return job in self._told and seq_after(self._unpacked(job)[-1].seq, after)
+        story = self._of(job)
+        return bool(story) and _is_after(story[-1], _key(after))
 
     def read(self, job: JobId, after: str | None) -> list[LiveEvent]:
         """Events after id `after`, oldest first."""
-        story = self._stories.get(job)
-        if story is None:
-            return [event for event in self._unpacked(job) if seq_after(event.seq, after)]
-        if after is None:
-            return story.events
+        key = _key(after)
         newer: list[LiveEvent] = []
-        for event in reversed(story.others):  # who keeps up knows the newest, or the one before it
-            if event.seq == after:
-                return newer[::-1]
-            newer.append(event)
-        return [event for event in story.events if seq_after(event.seq, after)]
-
-    def _unpacked(self, job: JobId) -> list[LiveEvent]:
-        packed = self._told.get(job)
-        if packed is None:
-            return []
-        return [
-            LiveEvent(
-                seq=one.seq,
-                job=job,
-                kind=one.kind,
-                at_s=one.at_s,
-                attempt=one.attempt,
-                fraction=one.fraction,
-                stage=one.stage,
-                error=one.error,
+        for event in reversed(self._of(job)):  # who keeps up knows the newest, or the one before it
+            if not _is_after(event, key):
+                break
+            newer.append(
+                LiveEvent(
+                    seq=f"{event.ms}-{event.n}",
+                    job=job,
+                    kind=event.kind,
+                    at_s=event.at_s,
+                    attempt=event.attempt,
+                    fraction=event.fraction,
+                    stage=event.stage,
+                    error=event.error,
+                )
             )
-            for one in _decode(packed)
-        ]
+        return newer[::-1]
+
+    def _of(self, job: JobId) -> list[_Event]:
+        story = self._stories.get(job)
+        if story is not None:
+            return story
+        packed = self._told.get(job)
+        return [] if packed is None else _decode(packed)
 
 
-def _next_seq(newest: str, now_s: float) -> str:
-    """An id after `newest`, also where that one is from the future: the clock was set back since."""
-    ms, n = seq_key(newest)
-    now_ms = int(now_s * 1000)
-    return f"{now_ms}-0" if now_ms > ms else f"{ms}-{n + 1}"
+def _key(after: str | None) -> tuple[int, int] | None:
+    return None if after is None else seq_key(after)
+
+
+def _is_after(event: _Event, key: tuple[int, int] | None) -> bool:
+    return key is None or (event.ms, event.n) > key

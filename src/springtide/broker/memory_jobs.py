@@ -95,7 +95,7 @@ class ModelJobs:
         if ticket.held_by is not None:
             since_s = now_s if ticket.started_at_s is None else ticket.started_at_s
             self._grant(entry, ticket.held_by, now_s, since_s)
-            self._stories.begin(ticket.id, "started", since_s, attempt=entry.attempt)
+            self._stories.add(ticket.id, "started", since_s, attempt=entry.attempt)
             return True
         self._stories.add(ticket.id, "queued", now_s, attempt=entry.attempt)
         self._wait(entry)

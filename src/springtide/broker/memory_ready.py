@@ -96,7 +96,8 @@ class ReadyQueue:
         if self._count == 0 or not self._has_room:
             return None
         for priority in class_order(self._turn):
-            entry = self._classes[priority].pop(now_s, min_wait_s)
+            one = self._classes[priority]
+            entry = one.pop(now_s, min_wait_s) if one.count else None
             if entry is not None:
                 entry.is_ready = False
                 self._count -= 1

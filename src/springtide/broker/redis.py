@@ -344,13 +344,22 @@ class RedisBroker:
         places: dict[ModelName, list[int]] = {}
         for place, (model, _) in enumerate(items):
             places.setdefault(model, []).append(place)
+        chunks = [
+            (model, all_places[first : first + CALL_ITEMS])
+            for model, all_places in places.items()
+            for first in range(0, len(all_places), CALL_ITEMS)
+        ]
+
+        async def call(model: ModelName, chunk: list[int]) -> Sequence[R]:
+            return unpack(await self._run(script, model, *head, *pack([items[place][1] for place in chunk])))
+
+        if len(chunks) == 1:
+            return [*await call(*chunks[0])]
         replies: list[Any] = [None] * len(items)
-        for model, all_places in places.items():
-            for first in range(0, len(all_places), CALL_ITEMS):
-                chunk = all_places[first : first + CALL_ITEMS]
-                reply = await self._run(script, model, *head, *pack([items[place][1] for place in chunk]))
-                for place, item in zip(chunk, unpack(reply), strict=True):
-                    replies[place] = item
+        # At once: between one call and the next the server has others to serve.
+        for (_, chunk), found in zip(chunks, await asyncio.gather(*(call(*each) for each in chunks)), strict=True):
+            for place, item in zip(chunk, found, strict=True):
+                replies[place] = item
         return replies
 
     async def _read(

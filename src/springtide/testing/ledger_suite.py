@@ -146,6 +146,31 @@ class InsertContract:
         assert [result.is_new for result in results] == [True] * 1300
         assert await ledger.get([job(n).id for n in range(1300)]) == [job(n) for n in range(1300)]
 
+    async def test_rows_that_are_alike_in_any_columns_keep_what_is_in_each(self, ledger: Ledger) -> None:
+        changes: list[dict[str, Any]] = [
+            {"worker": WorkerId("w1")},
+            {"timeout_s": 1.5},
+            {"idempotency_key": "key"},
+            {"start_deadline_at_s": NOW_S},
+            {"traceparent": "00-a"},
+            {"is_pinned": True},
+        ]
+        for place in range(2 * len(changes)):  # all of nine rows, then one of nine: more ways than are remembered
+            common = changes[place] if place < len(changes) else {}
+            given = [job(100 * place + n, **common) for n in range(9)]
+            if place >= len(changes):
+                given[4] = job(100 * place + 4, **changes[place - len(changes)])
+            if "idempotency_key" in common:
+                given = [job(100 * place + n, idempotency_key=f"key {n}") for n in range(9)]
+            assert all(result.is_new for result in await ledger.insert(given))
+            assert await ledger.get([each.id for each in given]) == given
+            assert await ledger.record([outcome(each, JobStatus.COMPLETED) for each in given[:8]]) == [True] * 8
+            [*ended, left] = await ledger.get([each.id for each in given])
+            assert left == given[8]
+            assert [each and (each.status, each.outputs, each.worker) for each in ended] == [
+                (JobStatus.COMPLETED, outcome(given[0], JobStatus.COMPLETED).outputs, WorkerId("w1"))
+            ] * 8
+
     async def test_a_refused_operation_fails_alone(self, ledger: Ledger) -> None:
         bad = job(2, model_version="\ud800")  # half a surrogate pair: no database can encode it
         good = [ledger.insert([job(n)]) for n in (1, 3, 4)]

@@ -119,7 +119,8 @@ end
 local reply, seen, ids, long = {array_of(#picked)}, {}, {}, {}
 for n, job in ipairs(picked) do
   ids[n] = job[ID]
-  seen[2 * n - 1], seen[2 * n] = ARGV[1], job[ID]
+  local place = 2 * (#picked - n)  -- backwards: see enqueue_new.lua
+  seen[place + 1], seen[place + 2] = ARGV[1], job[ID]
   if job[TICKET] == '' then long[#long + 1] = job[ID] end
 end
 if #ids > 0 then

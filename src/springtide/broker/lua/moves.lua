@@ -6,18 +6,27 @@ local let_go_owned = {}  -- the same, by worker
 local spent_tickets = {}
 local woken, waiting_more = 0, 0
 
+local function count_in(id, tenant, cost, deadline)
+  waiting_more = waiting_more + cost
+  count_waiting(tenant, 1)
+  if deadline then redis.call('ZADD', DUE, deadline, id) end
+end
+
+-- The job waits from now on.
+local function enter(id, class, tenant, since, cost, deadline)
+  ready_push(id, class, tenant, since, cost)
+  woken = woken + 1
+  count_in(id, tenant, cost, deadline)
+end
+
 -- The job waits (again). With `retry_at` it waits for its back-off first.
 local function start_waiting(job, retry_at)
-  if retry_at then
-    redis.call('ZADD', DELAYED, retry_at, job[ID])
-    job[RETRY_AT] = retry_at
-  else
-    ready_push(job)
-    woken = woken + 1
+  if not retry_at then
+    return enter(job[ID], job[CLASS], job[TENANT], job[SINCE], job[COST], job[DEADLINE])
   end
-  waiting_more = waiting_more + job[COST]
-  count_waiting(job[TENANT], 1)
-  if job[DEADLINE] then redis.call('ZADD', DUE, job[DEADLINE], job[ID]) end
+  redis.call('ZADD', DELAYED, retry_at, job[ID])
+  job[RETRY_AT] = retry_at
+  count_in(job[ID], job[TENANT], job[COST], job[DEADLINE])
 end
 
 -- The job waits no longer, and not because it was leased.
@@ -120,7 +129,7 @@ local function promote(limit)
     if job then
       job[RETRY_AT] = false
       save(job)
-      ready_push(job)
+      ready_push(id, job[CLASS], job[TENANT], job[SINCE], job[COST])
       woken = woken + 1
     end
   end

@@ -12,8 +12,11 @@
 local FAIR, SHARE, WAITING, RUNNING = P .. ':fair', P .. ':share', P .. ':queued', P .. ':running'
 local OPEN = {P .. ':a:0', P .. ':a:1', P .. ':a:2'}
 
-local function class_key(class) return P .. ':q:' .. class end
-local lane_keys = {}  -- by class and tenant: the same few are wanted for every job
+local class_keys, lane_keys = {}, {}  -- by class, and tenant: the same few are wanted for every job
+local function class_key(class)
+  class_keys[class] = class_keys[class] or P .. ':q:' .. class
+  return class_keys[class]
+end
 local function lane_key(class, tenant)
   local of_class = lane_keys[class] or {}
   lane_keys[class] = of_class
@@ -113,19 +116,19 @@ local function push_to(key, score, id)
   pushed[key] = some
 end
 
-local function ready_push(job)
-  local lane = lane_key(job[CLASS], job[TENANT])
-  local predicted = job[COST] / 1e6
+local function ready_push(id, class, tenant, since, cost)
+  local lane = lane_key(class, tenant)
+  local predicted = cost / 1e6
   local delay = MOST_DELAY_S * predicted / (predicted + HALF_DELAY_AT_S)
-  push_to(class_key(job[CLASS]), job[SINCE], job[ID])
-  push_to(lane, job[SINCE] + delay, job[ID])
-  pushed_lanes[lane] = job
+  push_to(class_key(class), since, id)
+  push_to(lane, since + delay, id)
+  pushed_lanes[lane] = pushed_lanes[lane] or {class, tenant}
 end
 
 -- Write down what was pushed: many jobs of one lane at once. To be called before anything else looks at the order.
 local function settle_pushes()
   for key, some in pairs(pushed) do redis.call('ZADD', key, unpack(some)) end
-  for _, job in pairs(pushed_lanes) do open_if_shut(job[CLASS], job[TENANT]) end
+  for _, lane in pairs(pushed_lanes) do open_if_shut(lane[1], lane[2]) end
   pushed, pushed_lanes = {}, {}
 end
 
