@@ -205,6 +205,8 @@ def role_of(process: psutil.Process) -> str:
         parent = process.parent()
         is_forked = parent is not None and "forkserver" in " ".join(parent.cmdline())
         return "engine" if is_forked else "forkserver"
+    if "springtide.gateway.front" in joined:
+        return "front"
     if "resource_tracker" in joined:
         return "resource tracker"
     return Path(words[0]).name if words else "gone"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,9 +31,10 @@ from springtide.engines.binding import describe
 from springtide.engines.protocol import Engine, InputFile, Media, OutputFile
 from springtide.engines.synthetic.engine import Synthetic
 from springtide.gateway.app import GatewayServices, GatewaySettings, ServedModel, create_app
+from springtide.gateway.fronting import Fronting
 from springtide.gateway.keyring import Keyring
 from springtide.gateway.metering import Metering
-from springtide.gateway.server import serve
+from springtide.gateway.server import Adopt, serve
 from springtide.gateway.services import Keyless
 from springtide.ledger.sql import SqlLedger
 from springtide.media.inspector import Inspector
@@ -271,13 +272,15 @@ async def gateway_world(
 
 
 @contextlib.asynccontextmanager
-async def served(world: World, *, silence_s: float = 30.0) -> AsyncGenerator[tuple[str, int]]:
+async def served(
+    world: World, *, silence_s: float = 30.0, fronting: Callable[[Any, Adopt], Fronting] | None = None
+) -> AsyncGenerator[tuple[str, int]]:
     """The gateway on a real socket: its address. Leaving stops it as a signal would."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     ready, closing = asyncio.Event(), world.services.closing
     serving = asyncio.create_task(
-        serve(world.app, listener, closing, grace_s=1.0, on_ready=ready.set, silence_s=silence_s)
+        serve(world.app, listener, closing, grace_s=1.0, on_ready=ready.set, silence_s=silence_s, fronting=fronting)
     )
     await ready.wait()
     try:

@@ -55,6 +55,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "engines/upscaling/engine.py": ({"time"}, _CHILD),
     "engines/trial_main.py": ({"time"}, "`models check`, a command: it measures"),
     "fleet/local.py": ({"asyncio.wait"}, _PROCESS),
+    "gateway/front.py": ({"call_later"}, _SOCKET),
+    "gateway/fronting.py": ({"asyncio.timeout", "call_later", "loop.time"}, _PROCESS),
     "gateway/heard_ends.py": ({"call_later"}, "as broker/memory_waits.py, which it stands for"),
     "gateway/measuring.py": ({"asyncio.timeout"}, "bounds the answer to a scrape"),
     "gateway/routes_health.py": ({"asyncio.timeout"}, "bounds the answer to an HTTP request"),

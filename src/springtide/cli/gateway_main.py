@@ -60,6 +60,7 @@ async def run_gateway(
     """
     from springtide.gateway.app import create_app
     from springtide.gateway.context import exposition_of_app
+    from springtide.gateway.fronting import Fronting
     from springtide.gateway.heard_ends import HeardEnds
     from springtide.gateway.openai.service import openai_of_app
     from springtide.gateway.server import serve
@@ -96,7 +97,14 @@ async def run_gateway(
         stack.enter_context(folder.announced(config.server.data_dir, url := url_of(listener)))
         if parted is not None:
             await stack.enter_async_context(_linger(stop, parted, build.longest_leave_s(config)))
-        await serve(app, listener, closing, grace_s=STOP_GRACE_S, on_ready=lambda: _say({"ready": url}))
+        await serve(
+            app,
+            listener,
+            closing,
+            grace_s=STOP_GRACE_S,
+            on_ready=lambda: _say({"ready": url}),
+            fronting=Fronting if config.server.front else None,
+        )
 
 
 async def _services(

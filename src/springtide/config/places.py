@@ -41,6 +41,11 @@ class ServerConfig(Section):
         description="Header in which a proxy that knows its callers names the tenant, such as X-Tenant; it must "
         "overwrite what a caller sends, and nobody may reach the server past it. No key is asked for then.",
     )
+    front: bool = Field(
+        default=True,
+        description="Whether a second process may take over connections that submit hundreds of jobs a second, for as "
+        "long as they do. Without it one processor limits the gateway.",
+    )
     max_upload_mb: int = Field(default=2048, ge=1, le=1_000_000, description="Largest upload of one file, MiB.")
 
     @field_validator("data_dir", "weights_dir")

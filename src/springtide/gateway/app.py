@@ -39,6 +39,7 @@ from springtide.gateway.batch_standing import BatchStandings
 from springtide.gateway.context import AnyRequest, Gateway, gateway_of
 from springtide.gateway.explaining import Explaining
 from springtide.gateway.fetching import Fetching
+from springtide.gateway.front_line import PATH
 from springtide.gateway.links import Links
 from springtide.gateway.live import Live
 from springtide.gateway.live_all import AllJobs
@@ -56,7 +57,7 @@ from springtide.gateway.routes_links import open_link
 from springtide.gateway.routes_metrics import metrics
 from springtide.gateway.routes_retry import retry_job
 from springtide.gateway.routes_scaling import get_scaling, get_trace
-from springtide.gateway.routes_submit import submit
+from springtide.gateway.routes_submit import submit, submit_together
 from springtide.gateway.routes_usage import get_usage
 from springtide.gateway.served import ServedModel
 from springtide.gateway.services import GatewayServices, GatewaySettings
@@ -164,7 +165,7 @@ def create_app(services: GatewayServices) -> Litestar:
     )
     application.guard(entrance)
     application.measure(requests)
-    application.shorten("/v1/jobs", submit, Permission.SUBMIT)
+    application.shorten(PATH.decode(), submit, Permission.SUBMIT, submit_together)
     application.shorten_socket("/v1/live", live_socket)
     return application
 

@@ -8,9 +8,10 @@ further than that answer's head; under `/v1/` a parameter that would be ignored 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -31,6 +32,8 @@ from springtide.gateway.guarded import Guarded
 from springtide.gateway.measuring import Requests
 
 ShortHandler = Callable[[AnyRequest], Awaitable[ASGIResponse]]
+# Requests with their bodies that came at one time; None for one that is to be handled by itself.
+TogetherHandler = Callable[[Sequence[tuple[AnyRequest, bytes]]], Awaitable[Sequence[ASGIResponse | Exception | None]]]
 
 IS_HEAD = "springtide.is_head"  # in the scope of a GET that is run for a HEAD
 
@@ -43,6 +46,7 @@ class Application(Litestar):
     """
 
     _short: Mapping[str, tuple[ShortHandler, Permission]] = {}
+    _together: Mapping[str, TogetherHandler] = {}
     _sockets: Mapping[str, Any] = {}
     _access: Access
     _requests: Requests
@@ -55,9 +59,11 @@ class Application(Litestar):
         """Who counts requests."""
         self._requests = requests
 
-    def shorten(self, path: str, handler: HTTPRouteHandler, needed: Permission) -> None:
-        """Call the function of a POST route straight away where a request asks for nothing but its path."""
+    def shorten(self, path: str, handler: HTTPRouteHandler, needed: Permission, together: TogetherHandler) -> None:
+        """Call the function of a POST route straight away where a request asks for nothing but its path, and `together`
+        for many that a front process brings at one time."""
         self._short = {**self._short, path: (handler.fn, needed)}
+        self._together = {**self._together, path: together}
 
     def shorten_socket(self, path: str, handler: ASGIRouteHandler) -> None:
         """The same for a WebSocket: each client would hold six coroutines of the router's for as long as it listens."""
@@ -91,21 +97,70 @@ class Application(Litestar):
         scope["app"] = scope["litestar_app"] = self
         return socket(scope, receive, send)
 
+    async def answer_each(
+        self, path: str, asked: Sequence[tuple[Any, bytes]], reply: Callable[[int, Any, bytes], None]
+    ) -> None:
+        """POST requests of the short way that came at one time, each as scope and whole body. `reply` is called with a
+        request's place, the head of its answer and the body, once for each: for most at one time, too."""
+        (function, needed), together = self._short[path], self._together[path]
+        entered: list[tuple[int, _Brief, bytes]] = []
+        for place, (scope, body) in enumerate(asked):
+            self._requests.begin(scope)
+            self._access.identify(scope)
+            request = _Brief(self, _receiving(body), scope)
+            try:
+                self._enter(scope, needed)
+                entered.append((place, request, body))
+            except Exception as error:
+                reply(place, *await self._stamped(self._refusal(error, request), scope))
+        answers = await together([(cast("AnyRequest", request), body) for _, request, body in entered])
+        alone: list[tuple[int, _Brief]] = []
+        for (place, request, _), answer in zip(entered, answers, strict=True):
+            if answer is None:
+                alone.append((place, request))
+                continue
+            made = self._refusal(answer, request) if isinstance(answer, Exception) else answer
+            reply(place, *await self._stamped(made, request.scope))
+
+        async def answer_alone(place: int, request: _Brief) -> None:
+            reply(place, *await self._stamped(await self._made(function, request), request.scope))
+
+        await asyncio.gather(*(answer_alone(*each) for each in alone))
+
     async def _answer(self, function: ShortHandler, needed: Permission, *, scope: Any, receive: Any, send: Any) -> None:
+        request = _Brief(self, receive, scope)
+        try:
+            self._enter(scope, needed)
+        except Exception as error:
+            answer = self._refusal(error, request)
+        else:
+            answer = await self._made(function, request)
+        start, body = await self._stamped(answer, scope)
+        await send(start)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _enter(self, scope: Any, needed: Permission) -> None:
+        """Raises what `Access.admit` does."""
         scope["app"] = scope["litestar_app"] = self
         scope["path_template"] = scope["path"]
+        self._access.admit(scope, needed)
+
+    async def _made(self, function: ShortHandler, request: _Brief) -> ASGIResponse:
         try:
-            self._access.admit(scope, needed)
-            answer = await function(cast("AnyRequest", _Brief(self, receive, scope)))
+            return await function(cast("AnyRequest", request))
         except Exception as error:
-            request: AnyRequest = Request(scope, receive, send)
-            handler: Any = next(self.exception_handlers[kind] for kind in type(error).__mro__ if kind in self._handled)
-            answer = handler(request, error).to_asgi_response(app=None, request=request)
+            return self._refusal(error, request)
+
+    def _refusal(self, error: Exception, brief: _Brief) -> ASGIResponse:
+        request: AnyRequest = Request(brief.scope, brief.receive)
+        handler: Any = next(self.exception_handlers[kind] for kind in type(error).__mro__ if kind in self._handled)
+        return handler(request, error).to_asgi_response(app=None, request=request)
+
+    async def _stamped(self, answer: ASGIResponse, scope: Any) -> tuple[Any, bytes]:
         start: Any = {"type": "http.response.start", "status": answer.status_code, "headers": answer.encode_headers()}
         for hook in self.before_send:
             await hook(start, scope)
-        await send(start)
-        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+        return start, answer.body
 
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
@@ -128,6 +183,13 @@ class _Brief(NamedTuple):
     app: Litestar
     receive: Receive
     scope: Any
+
+
+def _receiving(body: bytes) -> Receive:
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 async def _answer_head(app: Any, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,6 +5,7 @@ A client that goes away cancels nothing: what was accepted runs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from springtide.gateway.multipart import MultipartReader, boundary_of
 from springtide.gateway.schemas import AcceptedView
 from springtide.gateway.served import ServedModel
 from springtide.gateway.standing import Standing
-from springtide.gateway.submission import SubmitRequest
+from springtide.gateway.submission import Prepared, SubmitRequest
 from springtide.gateway.uploads import Uploads
 from springtide.gateway.views import accepted_view, job_url, standing_view
 from springtide.ledger.protocol import Inserted
@@ -41,28 +42,74 @@ async def submit(request: AnyRequest) -> ASGIResponse:
     came_s = began_s(gateway.services.clock)
     headers = headers_of(request)
     wait_s = http.wait_preference(text(headers, b"prefer"), max_wait_s=gateway.services.settings.max_wait_s)
-    kind = http.media_type(text(headers, b"content-type"))
-    if kind == "multipart/form-data":
-        inserted = await _submit_form(request, gateway, headers)
-    elif kind is None or kind == "application/json" or kind.endswith("+json"):
+    if _is_json(headers):
         inserted = await _submit_json(request, gateway, headers)
     else:
-        raise CallerError(
-            f"A job is submitted as application/json or multipart/form-data, not as {kind}.",
-            code="unsupported_media_type",
-        )
+        inserted = await _submit_form(request, gateway, headers)
     if came_s:
         tell_accepted(gateway.services.clock, came_s, [inserted])
     return await answer(gateway, inserted, base=base_of(request, headers), wait_s=wait_s)
 
 
+async def submit_together(asked: Sequence[tuple[AnyRequest, bytes]]) -> list[ASGIResponse | Exception | None]:
+    """Requests that came at one time with their bodies: one insert and one enqueue for all of them. None for those that
+    `submit` takes by itself, because they wait for something: their job's end, a file, an earlier step."""
+    results: list[ASGIResponse | Exception | None] = [None] * len(asked)
+    prepared: list[tuple[int, Headers, Prepared]] = []
+    if not asked:
+        return results
+    gateway = gateway_of(asked[0][0])
+    came_s = began_s(gateway.services.clock)
+    for place, (request, data) in enumerate(asked):
+        headers = headers_of(request)
+        if b"prefer" in headers:
+            continue
+        try:
+            if not _is_json(headers):
+                continue
+            body.refuse_announced(headers, gateway.services.settings.max_json_bytes)
+            one = _asked(request, headers, data)
+            if not (one.then or gateway.fetching.wants(one) or gateway.submission.served(one.model).model.input_files):
+                prepared.append((place, headers, await gateway.submission.prepare(one)))
+        except Exception as error:
+            results[place] = error
+    inserted: Sequence[Inserted | Exception]
+    try:
+        inserted = await gateway.submission.commit_each([one for _, _, one in prepared])
+    except Exception as error:
+        inserted = [error] * len(prepared)
+    if came_s:
+        tell_accepted(gateway.services.clock, came_s, [one for one in inserted if isinstance(one, Inserted)])
+    for (place, headers, _), one in zip(prepared, inserted, strict=True):
+        base = base_of(asked[place][0], headers)
+        results[place] = one if isinstance(one, Exception) else await answer(gateway, one, base=base, wait_s=0)
+    return results
+
+
+def _is_json(headers: Headers) -> bool:
+    """As against a form. Raises CallerError for anything else."""
+    kind = http.media_type(text(headers, b"content-type"))
+    if kind is None or kind == "application/json" or kind.endswith("+json"):
+        return True
+    if kind == "multipart/form-data":
+        return False
+    raise CallerError(
+        f"A job is submitted as application/json or multipart/form-data, not as {kind}.",
+        code="unsupported_media_type",
+    )
+
+
+def _asked(request: AnyRequest, headers: Headers, data: bytes) -> SubmitRequest:
+    raw = decode_body(data)
+    if not isinstance(raw, dict):
+        raise CallerError("The body must be a JSON object with at least 'model'.", code="malformed_json")
+    return _request(request, headers, raw, errors=[])
+
+
 async def _submit_json(request: AnyRequest, gateway: Gateway, headers: Headers) -> Inserted:
     limit = gateway.services.settings.max_json_bytes
     body.refuse_announced(headers, limit)
-    raw = decode_body(await body.read(request, limit))
-    if not isinstance(raw, dict):
-        raise CallerError("The body must be a JSON object with at least 'model'.", code="malformed_json")
-    asked = _request(request, headers, raw, errors=[])
+    asked = _asked(request, headers, await body.read(request, limit))
     if gateway.fetching.wants(asked):
         async with Uploads(gateway.services, tenant_of(request).id) as uploads:
             return await _submit_files(gateway, asked, uploads)

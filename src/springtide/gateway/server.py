@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Callable, Generator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from springtide.gateway.front_line import MOST_BYTES, PATH
 from springtide.gateway.problems import new_request_id, problem_body
+from springtide.gateway.whole_answers import written
 from springtide.runtime.memory import settle
+
+if TYPE_CHECKING:
+    from springtide.gateway.fronting import Fronting
+
+Adopt = Callable[[socket.socket, bytes], None]
 
 LARGEST_MESSAGE = 1 << 18  # from a WebSocket client: a thousand ids of jobs and events fit twice
 MOST_URL_BYTES = 65_535  # httptools keeps lengths of a URL in 16 bits
@@ -26,7 +34,6 @@ SILENCE_S = 30.0  # a request that goes on is heard of more often; whoever trick
 LOOKS = 4  # in that time
 MOST_COPIED = 1 << 16  # of a body: a longer one is dearer to copy beside its head than to write for itself
 LINGER_S = 1.0  # a client that still sends would lose the answer to a reset
-_UNSOUND = bytes((*range(9), *range(10, 32), 127))  # in the value of a header (RFC 9110, 5.5)
 
 
 def _web_socket(**uvicorns: Any) -> asyncio.Protocol:
@@ -77,19 +84,26 @@ class _Exchange(RequestResponseCycle):
             return None
         if known.get(b"content-length") != b"%d" % len(body):
             return None
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if len(lines) - len(lines.translate(None, _UNSOUND)) != 2 * len(headers):  # more line breaks than are ours
-            return None
-        return b"%b%b\r\n%b" % (STATUS_LINE[head["status"]], lines, body)
+        return written(head["status"], headers, body)
 
 
 class _Protocol(HttpToolsProtocol):
+    def __init__(self, fronting: Fronting | None, unread: bytes = b"", **uvicorns: Any) -> None:
+        """unread: what was read of the connection elsewhere, and not answered."""
+        super().__init__(**uvicorns)
+        self._fronting = fronting
+        self._unread = unread
+        self._posts = 0  # in a row, of those that a front process could pass on
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._heard_at_s = self.loop.time()
         self._in_head = True  # of a request that has begun, or of the first one
         self._chunk_bytes = self._head_bytes = 0
         self._is_refused = False
+        if self._unread:
+            self.data_received(self._unread)  # before the next byte can come
+            self._unread = b""
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -115,6 +129,33 @@ class _Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = _Exchange  # uvicorn names its own where it makes one
         super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._fronting is None:
+            return
+        is_short = self.scope["method"] == "POST" and self.url == PATH and self._chunk_bytes <= MOST_BYTES
+        self._posts = self._posts + 1 if is_short else 0
+        if is_short and self._fronting.takes(self._posts):
+            self.loop.call_soon(self._give_away)
+
+    def _give_away(self) -> None:
+        """To the front process, unless something has come or is still to leave."""
+        if self._fronting is not None and self._is_resting:
+            self.transport.pause_reading()
+            if self._fronting.give(self.transport.get_extra_info("socket").fileno()):
+                self._unset_keepalive_if_required()
+                self.transport.abort()
+            else:
+                self.transport.resume_reading()
+
+    @property
+    def _is_resting(self) -> bool:
+        """Whether everything was answered, all of it has left, and the next byte would begin a request."""
+        cycle: Any = self.cycle
+        if self._in_head or self._is_refused or cycle.more_body or not cycle.response_complete:
+            return False
+        return not self.transport.is_closing() and not self.transport.get_write_buffer_size()
 
     def _is_head_large(self) -> bool:
         return sum(len(name) + len(value) for name, value in self.headers) > MOST_HEAD_BYTES
@@ -169,6 +210,18 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.answers.set()
 
+    def adopt(self, connection: socket.socket, unread: bytes) -> None:
+        """Serve a connection that was accepted elsewhere, beginning with what was read of it."""
+        task = asyncio.create_task(self._adopt(connection, unread))
+        task.add_done_callback(self.server_state.tasks.discard)
+        self.server_state.tasks.add(task)
+
+    async def _adopt(self, connection: socket.socket, unread: bytes) -> None:
+        loop, config = asyncio.get_running_loop(), self.config
+        make: Any = config.http_protocol_class
+        state: Any = {"server_state": self.server_state, "app_state": self.lifespan.state, "_loop": loop}
+        await loop.connect_accepted_socket(lambda: make(config=config, unread=unread, **state), connection)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield  # signals are the process's own business
@@ -190,13 +243,19 @@ async def serve(
     grace_s: float,
     on_ready: Callable[[], None],
     silence_s: float = SILENCE_S,
+    fronting: Callable[[Any, Adopt], Fronting] | None = None,
 ) -> None:
     """Serve `app` on a bound, listening socket until `stop`; open requests get `grace_s` to end. A client that sends
-    nothing of a request it has begun for `silence_s` is given up."""
+    nothing of a request it has begun for `silence_s` is given up. fronting: makes a front process possible."""
+
+    def adopt(connection: socket.socket, unread: bytes) -> None:
+        server.adopt(connection, unread)
+
+    front = None if fronting is None else fronting(app, adopt)
     config = uvicorn.Config(
         app,
         loop="none",  # the running loop
-        http=_Protocol,
+        http=cast("type[asyncio.Protocol]", functools.partial(_Protocol, front)),  # called like one, too
         ws=cast("type[asyncio.Protocol]", _web_socket),  # called like one
         ws_max_size=LARGEST_MESSAGE,
         ws_per_message_deflate=False,  # frames are shared between clients
@@ -221,5 +280,7 @@ async def serve(
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    if front is not None:
+        await front.stop(grace_s)
     server.should_exit = True
     await serving
