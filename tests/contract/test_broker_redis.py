@@ -11,7 +11,7 @@ import pytest
 
 from springtide.broker import redis_wire
 from springtide.broker.protocol import EVENTS_KEPT_S, TOMBSTONE_S, Broker
-from springtide.broker.redis import CALL_ITEMS, ENDED_STORIES, LATEST_BYTES, RedisBroker
+from springtide.broker.redis import BURIED_ENTRIES, CALL_ITEMS, ENDED_STORIES, LATEST_BYTES, RedisBroker
 from springtide.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from springtide.domain.job import JobStatus
 from springtide.domain.lease import LEASE_TTL_S, LiveEvent, Outcome, WakeUp, WorkerState
@@ -212,6 +212,23 @@ class TestTwoProcesses:
         assert server.ask("XLEN", f"{{p:{MODEL}}}:out") == b":0\r\n"
         await broker.reap(MODELS, T0 + 3 + TOMBSTONE_S + 1)
         assert await kinds(broker, "a") == ["queued", "started", "completed"]
+
+    async def test_results_of_many_reports_are_acked_together_though_one_was_acked_elsewhere(
+        self, broker: Broker, server: ValkeyServer
+    ) -> None:
+        names = [f"n{n}" for n in range(2 * BURIED_ENTRIES + 1)]
+        await leased(broker, *names)
+        for name in names:
+            await broker.complete(MODEL, ANN, [done(name)], T0 + 1)
+        outcomes = await broker.read_outcomes(99)
+        entry, stream = outcomes[1].seq.partition(".")[0], f"{{p:{MODEL}}}:out"
+        server.ask("XACK", stream, "recorder", entry)
+        server.ask("XDEL", stream, entry)
+        await broker.ack_outcomes(outcomes, T0 + 3, announce=[_end(outcome) for outcome in outcomes])
+        assert [await kinds(broker, name) for name in names] == [["queued", "started", "completed"]] * len(names)
+        assert await broker.read_outcomes(99) == []
+        assert server.ask("XLEN", stream) == b":0\r\n"
+        assert server.ask("ZCARD", f"{{p:{MODEL}}}:tomb") == b":%d\r\n" % len(names)
 
     async def test_results_acked_after_the_server_was_emptied_and_filled_again_end_their_jobs(
         self, broker: Broker, server: ValkeyServer

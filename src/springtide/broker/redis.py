@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, TypeVar
 
 from springtide.broker import redis_outcomes
@@ -99,17 +99,18 @@ class RedisBroker:
 
     async def _enqueue(self, entered: Sequence[tuple[Ticket, float]]) -> list[bool]:
         now_s = max(now_s for _, now_s in entered)
-        records = [wire.new_record(ticket, now_s) for ticket, _ in entered]
-        new = {place: record for place, record in enumerate(records) if record is not None}
-        items = [(entered[place][0].model, (entered[place][0], record)) for place, record in new.items()]
-        found = await self._spread("enqueue_new", items, (repr(now_s),), wire.new_jobs, list[int])
-        verdicts = dict(zip(new, found, strict=True))
-        others = [place for place in range(len(entered)) if verdicts.get(place, _LOOK_CLOSER) == _LOOK_CLOSER]
-        rest = [(entered[place][0].model, entered[place][0]) for place in others]
-        head = (repr(now_s), _ATTEMPTS_SPENT)
-        looked = await self._spread("enqueue", rest, head, wire.tickets, wire.verdicts)
-        verdicts.update(zip(others, looked, strict=True))
-        return [bool(verdicts[place]) for place in range(len(entered))]
+        tickets = [ticket for ticket, _ in entered]
+        records = [wire.new_record(ticket, now_s) for ticket in tickets]
+        new = [(each.model, (each, one)) for each, one in zip(tickets, records, strict=True) if one is not None]
+        found = iter(await self._spread("enqueue_new", new, (repr(now_s),), wire.new_jobs, list[int]))
+        verdicts = [_LOOK_CLOSER if one is None else next(found) for one in records]
+        if _LOOK_CLOSER in verdicts:
+            others = [place for place, verdict in enumerate(verdicts) if verdict == _LOOK_CLOSER]
+            rest = [(tickets[place].model, tickets[place]) for place in others]
+            looked = await self._spread("enqueue", rest, (repr(now_s), _ATTEMPTS_SPENT), wire.tickets, wire.verdicts)
+            for place, is_new in zip(others, looked, strict=True):
+                verdicts[place] = is_new
+        return [bool(verdict) for verdict in verdicts]
 
     async def cancel(self, refs: Sequence[JobRef], now_s: float) -> list[JobStatus | None]:
         items = [(ref.model, ref) for ref in refs]
@@ -276,10 +277,12 @@ class RedisBroker:
         events = {event.job: event for event in announce}
         for model, group in by_model.items():
             results, others = redis_outcomes.parted_results(group, events)
-            for first in range(0, len(results), BURIED_ENTRIES):
-                entries = results[first : first + BURIED_ENTRIES]
-                if not await self._run("bury", model, repr(now_s), *redis_outcomes.burial(entries)):
-                    others += chain.from_iterable(entries)
+            calls = [results[first : first + BURIED_ENTRIES] for first in range(0, len(results), BURIED_ENTRIES)]
+            done = await asyncio.gather(
+                *(self._run("bury", model, repr(now_s), *redis_outcomes.burial(entries)) for entries in calls)
+            )
+            for entries in compress(calls, (not is_done for is_done in done)):
+                others += chain.from_iterable(entries)
             for first in range(0, len(others), CALL_ITEMS):
                 part = others[first : first + CALL_ITEMS]
                 told = [event for one in part if (event := events.pop(one.id, None)) is not None]

@@ -24,7 +24,7 @@ from springtide.ledger.protocol import Ledger
 from springtide.runtime.loops import Loop
 
 log = logging.getLogger(__name__)
-MAX_OUTCOMES = 512  # one commit: large enough to carry a burst, small enough to stay in milliseconds
+MAX_OUTCOMES = 1024  # two commits: large enough to carry a burst, small enough to stay in milliseconds
 NOTE_AFTER_S = 2.0  # shorter jobs are not worth a second row version
 NOTE_EVERY_S = 1.0
 

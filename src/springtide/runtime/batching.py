@@ -46,7 +46,13 @@ class Batcher(Generic[T, R]):
 
     async def submit(self, items: Sequence[T]) -> list[R]:
         """Wait until all of `items` are flushed. Raises the first error there was."""
-        results = await (self._submit_one(items[0]) if len(items) == 1 else self.submit_each(items))
+        if len(items) == 1:  # as requests bring them
+            done: asyncio.Future[R | Exception] = asyncio.get_running_loop().create_future()
+            self._waiting.append((items[0], done, 0))
+            self._wake()
+            results = [await done]
+        else:
+            results = await self.submit_each(items)
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -61,13 +67,6 @@ class Batcher(Generic[T, R]):
         self._wake()
         await call.done
         return cast("list[R | Exception]", call.results)
-
-    async def _submit_one(self, item: T) -> list[R | Exception]:
-        """The same for one item, as requests bring them."""
-        done: asyncio.Future[R | Exception] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, done, 0))
-        self._wake()
-        return [await done]
 
     def _wake(self) -> None:
         if self._task is None or self._task.done():
