@@ -62,7 +62,8 @@ def test_what_cannot_speak_is_refused_and_the_worker_lives(server: Server, word:
     media.picture((300, 300)).save(blank)
     with Image.open(PORTRAIT) as portrait:
         portrait.rotate(180).save(turned)
-    before = server.worker_pids()
+    assert server.submit("digital-human", {"image": PORTRAIT, "audio": word}, consent=CONSENT).status_code == 200
+    before = server.workers("digital-human")
     for picture in (blank, turned):
         job = server.submit("digital-human", {"image": picture, "audio": word}, consent=CONSENT).json()
         assert (job["status"], job["attempt"], job["error"]["code"]) == ("failed", 1, "no_face")
@@ -73,4 +74,4 @@ def test_what_cannot_speak_is_refused_and_the_worker_lives(server: Server, word:
     silent = server.submit("digital-human", {"image": PORTRAIT, "audio": makers.video_without_sound(tmp_path)})
     assert silent.status_code == 422
     assert server.submit("digital-human", {"image": PORTRAIT, "audio": word}, consent=CONSENT).status_code == 200
-    assert before <= server.worker_pids()
+    assert before <= server.workers("digital-human")

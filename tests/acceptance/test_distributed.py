@@ -47,7 +47,6 @@ def test_one_job_is_computed_by_three_processes_and_ends_like_any_other(own_serv
 
 
 def test_what_an_engine_says_in_any_rank_is_the_reason_that_the_client_reads(own_server: Server) -> None:
-    body = {"model": "sums", "inputs": {"upto": 3, "outcome": "fail", "rank": 2}}
-    job = own_server.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).json()
+    job = own_server.run("sums", upto=3, outcome="fail", rank=2)
     assert (job["status"], job["error"]["code"]) == ("failed", "engine_failed")
     assert "failed, as the request asked" in job["error"]["message"]

@@ -176,8 +176,15 @@ def _see_the_dashboards(server: PrometheusServer) -> None:
         answers = {panel.title: [server.ask(_asked(one)) for one in panel.queries.values()] for panel in panels}
         return {title for title, found in answers.items() if not any(found)}
 
-    server.until(lambda: silent() <= EMPTY.keys(), lambda: f"nothing in {sorted(silent() - EMPTY.keys())}")
-    assert silent() == EMPTY.keys(), "some have something to show after all"
+    found: set[str] = set()
+
+    def all_show() -> bool:
+        found.clear()
+        found.update(silent())
+        return found <= EMPTY.keys()
+
+    server.until(all_show, lambda: f"nothing in {sorted(found - EMPTY.keys())}")
+    assert found == EMPTY.keys(), "some have something to show after all"
 
 
 def _see_the_rules(server: PrometheusServer) -> None:
@@ -218,8 +225,8 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _until_all_tell(made: Installation) -> None:
-    for _ in range(600):
-        with contextlib.suppress(httpx.HTTPError):
+    for _ in range(2400):
+        with contextlib.suppress(httpx.HTTPError, psutil.NoSuchProcess):  # a process that is looked at may just end
             if made.http.get("/readyz", timeout=5).is_success and len(made.metrics()) == 3:
                 return
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -57,13 +57,12 @@ def test_a_job_is_one_trace_from_the_callers_request_to_the_record(tmp_path: Pat
         assert {found[name].role for name in ("accept", "record", "queue")} == {"gateway"}
         assert {found[name].role for name in ("download", "run", "cold start")} == {"worker thumbnail"}
         del server.http.headers["traceparent"]
-        made = {"model": "synthetic", "inputs": {"seconds": 0.3}}
-        other = server.http.post("/v1/jobs", json=made, headers={"Prefer": "wait=60"}).json()
+        other = server.run("synthetic", seconds=0.3)
         own = collector.wait_for(other["id"].removeprefix("job_"), {"job synthetic", "run", "stage work"})
         assert own["job synthetic"].parent == ""
         assert own["stage work"].parent == own["run"].span_id
-        both = {**made, "then": [{"model": "synthetic", "inputs": {"seconds": 0.1}}]}
-        pipeline = server.http.post("/v1/jobs", json=both, headers={"Prefer": "wait=60"}).json()
+        both = {"model": "synthetic", "then": [{"model": "synthetic", "inputs": {"seconds": 0.1}}]}
+        pipeline = server.finished(server.http.post("/v1/jobs", json=both).json()["id"])
         assert pipeline["status"] == "completed", pipeline
         _see_a_pipeline(JobId(pipeline["id"]), collector)
     finally:

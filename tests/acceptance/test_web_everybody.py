@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from springtide.gateway.web import PATHS
 
-from .conftest import Server, opened
+from .conftest import Server, opened, until
 from .web_steps import tab_to
 
 pytestmark = pytest.mark.xdist_group("acceptance")  # one server, and its engines start once
@@ -69,8 +69,7 @@ def test_the_page_speaks_chinese_and_remembers_it(page: Page) -> None:
 
 
 def test_no_page_is_wider_than_a_phone_and_its_tables_are_read_there(browser: Browser, server: Server) -> None:
-    body = {"model": "synthetic", "inputs": {"seconds": 0}}
-    job = server.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).json()["id"]
+    job = server.run("synthetic", seconds=0)["id"]
     with opened(browser, server.url, viewport=PHONE) as page:
         for path in [*PATHS, "/?model=digital-human", f"/?model=synthetic&job={job}", "/tenants?tab=keys"]:
             page.goto(path)
@@ -112,7 +111,7 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Page, path: str) -> 
     ):  # what else changes with colours?
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", scheme)
-        page.wait_for_timeout(300)  # colours fade
+        until(page, "!document.getAnimations().some(one => one instanceof CSSTransition)")  # colours fade
         found = page.evaluate(f"axe.run({rules}).then(found => found.violations)")
         serious = [each for each in found if each["impact"] in ("serious", "critical")]
         assert [

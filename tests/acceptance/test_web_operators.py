@@ -73,7 +73,7 @@ def test_why_a_job_waits_is_told_in_words(page: Page, server: Server) -> None:
 
 def test_an_operator_pauses_scales_and_sends_a_worker_away(page: Page, server: Server) -> None:
     body = {"model": "synthetic", "inputs": {"seconds": 0}}
-    server.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"})
+    server.run("synthetic", seconds=0)
     page.goto("/fleet?model=synthetic")
     main = page.get_by_role("main")
     main.get_by_role("button", name="Pause", exact=True).click()
@@ -112,8 +112,7 @@ def test_policies_are_tried_on_invented_traffic_and_the_settings_that_won_are_th
 
 def test_what_arrived_here_is_replayed_too(page: Page, server: Server) -> None:
     for _ in range(3):
-        body = {"model": "synthetic", "inputs": {"seconds": 0.01}}
-        server.http.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"})
+        server.run("synthetic", seconds=0.01)
     page.goto("/what-if")
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="Synthetic").click()
@@ -139,7 +138,7 @@ def test_a_key_is_shown_once_and_revoked_after_one_question(page: Page, server: 
 
 
 def test_what_was_used_is_told_by_day_and_model(page: Page, server: Server) -> None:
-    server.http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 0}}, headers={"Prefer": "wait=60"})
+    server.run("synthetic", seconds=0)
     page.goto("/tenants?tenant=*")
     expect(page.get_by_role("row").filter(has_text="default").first).to_be_visible()
     page.get_by_text("Jobs", exact=True).first.click()
@@ -155,7 +154,7 @@ def test_a_webhook_is_told_and_told_again(page: Page, server: Server, receiver: 
     page.get_by_role("button", name="I have kept it").click()
     page.get_by_role("button", name="Send a test").click()
     expect(page.get_by_text("It answered")).to_be_visible()
-    server.http.post("/v1/jobs", json={"model": "synthetic", "inputs": {"seconds": 0}}, headers={"Prefer": "wait=60"})
+    server.run("synthetic", seconds=0)
     page.get_by_role("button", name="Deliveries").click()
     row = page.get_by_role("row").filter(has_text="job.completed")
     expect(row).to_contain_text("delivered")

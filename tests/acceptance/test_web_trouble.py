@@ -16,6 +16,7 @@ from springtide.testing.servers import free_port
 from .conftest import Server, opened
 from .test_rollout import CONFIG as CANARY
 from .test_rollout import ENGINE
+from .web_steps import more, start
 
 pytestmark = pytest.mark.xdist_group("web")
 CONFIG = f"""
@@ -59,6 +60,25 @@ def own(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def page(browser: Browser, own: Restarted) -> Iterator[Page]:
     with opened(browser, own.url) as made:
         yield made
+
+
+def test_a_reload_and_a_lost_network_in_the_middle_of_a_job_lose_nothing(own: Restarted, page: Page) -> None:
+    own.pause.touch()
+    page.goto("/?model=burst")
+    more(page, Seconds="0.5", Steps="20")
+    start(page)
+    heard = page.get_by_test_id("heard")
+    expect(heard).to_have_text(re.compile("^running"))
+    page.reload()
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
+    page.context.set_offline(True)
+    expect(page.get_by_text("reconnecting")).to_be_visible()
+    page.context.set_offline(False)
+    expect(page.get_by_text("reconnecting")).to_have_count(0)
+    expect(heard).to_have_text(re.compile("^running"))
+    own.pause.unlink()
+    expect(page.get_by_text(re.compile("s of computing"))).to_be_visible()
+    expect(heard).to_have_text("completed")
 
 
 def test_a_server_that_is_started_again_goes_on_with_the_job_on_the_screen(own: Restarted, page: Page) -> None:

@@ -116,6 +116,15 @@ class Real:
     async def with_keda(self) -> None:
         await self._has(SCALED_OBJECTS)
 
+    async def seen_by_keda(self, name: str) -> None:
+        """Skips where the custom kind is there and nobody acts on it: KEDA's first act is its finalizer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.within_s):
+                while not (await self.api.get(SCALED_OBJECTS, name))["metadata"].get("finalizers"):
+                    await asyncio.sleep(0.1)
+                return
+        pytest.skip(f"the cluster knows ScaledObjects, but no KEDA has taken this one up in {self.within_s:g} s")
+
     async def with_operator(self, runs_as: Runs, what: Resource) -> None:
         await self._has(what)
 
@@ -131,7 +140,7 @@ class Real:
 class Double:
     """The double, in whose namespace `default` operators are played by tasks."""
 
-    within_s = 20.0
+    within_s = 120.0
     namespace = "default"
     scaler_host = "127.0.0.1"
 
@@ -168,6 +177,9 @@ class Double:
     async def account(self, name: str, rights: tuple[Right, ...]) -> LightkubeApi:
         """The double grants all."""
         return LightkubeApi(manager="springtide", kubeconfig=self._path)
+
+    async def seen_by_keda(self, name: str) -> None:
+        """It is played here."""
 
     async def with_keda(self) -> None:
         self._plays.append(asyncio.create_task(self._play_keda()))

@@ -189,6 +189,7 @@ async def test_keda_brings_what_is_wished_and_nothing_while_nothing_is_known(wor
     }
     await world.api.apply(SCALED_OBJECTS, {"metadata": {"name": NAME}, "spec": spec})
     try:
+        await world.place.seen_by_keda(NAME)
         for replicas in (3, 0):
             await asyncio.sleep(0.3)
             assert await world.replicas() == (0 if replicas else 3)
@@ -210,6 +211,14 @@ async def test_what_a_cluster_is_given_is_taken_back(tmp_path: Path, monkeypatch
         assert token == f"{one.namespace}:controller"
         assert (await one.acting.list(PODS)).items == []
         await one.with_keda()
+        await one.api.apply(
+            SCALED_OBJECTS, {"metadata": {"name": NAME, "finalizers": ["finalizer.keda.sh"]}, "spec": {}}
+        )
+        await one.seen_by_keda(NAME)
+        one.within_s = 0.2
+        await one.api.apply(SCALED_OBJECTS, {"metadata": {"name": "unseen"}, "spec": {}})
+        with pytest.raises(pytest.skip.Exception, match="no KEDA"):
+            await one.seen_by_keda("unseen")
         double.kinds.remove(SCALED_OBJECT)
         for skipped in (one.with_keda(), one.restart_api()):
             with pytest.raises(pytest.skip.Exception):

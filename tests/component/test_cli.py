@@ -39,6 +39,14 @@ def test_an_unknown_model_starts_no_server(monkeypatch: pytest.MonkeyPatch, caps
     assert "'nope'" in said and "matting" in said and "speech" in said and "starting" not in said
 
 
+def test_of_an_unknown_model_and_a_missing_file_the_model_is_told_with_one_of_a_near_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = run(monkeypatch, capsys, "run", "mating", "nowhere.jpg")
+    assert "no model 'mating' (did you mean matting?)" in said and "nowhere.jpg" not in said
+    assert "no such file: nowhere.jpg" in run(monkeypatch, capsys, "run", "matting", "nowhere.jpg")
+
+
 def test_more_files_than_the_model_takes_start_no_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

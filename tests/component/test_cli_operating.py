@@ -99,6 +99,7 @@ async def test_what_waits_and_why_the_fleet_moved_are_on_one_screen(world: World
     assert (row["decision"], row["reason"], row["because"]) == ("0 → 1", "QUEUE", "2 jobs wait")
     await cli("pause", "synthetic")
     out, _ = await cli("status")
+    assert out.splitlines()[0] == "ready"
     for told in ("synthetic paused", "QUEUE", WORKER, lease.id, "ended jobs and their files are kept 30 days"):
         assert told in out
     ready = json.loads((await cli("status", "--json"))[0])["ready"]
@@ -119,6 +120,25 @@ async def test_a_status_that_is_not_ready_fails(world: World, cli: Said) -> None
     world.services.stopping.set()
     out, _ = await cli("status", "--json", code=1)
     assert json.loads(out)["ready"]["status"] == "shutting_down"
+    out, _ = await cli("status", code=1)
+    assert out.splitlines()[0] == "not ready: shutting_down"
+
+
+async def test_a_model_that_does_not_load_is_in_the_first_line_of_status(world: World, cli: Said) -> None:
+    await world.does_not_load("synthetic")
+    assert (await cli("status"))[0].splitlines()[0] == "ready, but for models that do not load: synthetic"
+
+
+async def test_a_job_is_shown_with_what_it_gave_how_to_fetch_it_and_until_when(world: World, cli: Said) -> None:
+    job = await world.submit()
+    out, _ = await cli("get", job["id"])
+    assert "created, or why" in out and "output" not in out
+    await world.complete(await world.lease(), {"seconds": 1.5, "words": ["ebb", "flow"]})
+    out, _ = await cli("get", job["id"])
+    for told in ("seconds", "number", "1.5", '["ebb", "flow"]', "kept until 20"):
+        assert told in out
+    assert "download" not in out, "there is no file to fetch"
+    assert "created, or why" in (await cli("list"))[0]
 
 
 async def test_the_story_of_a_job_is_told_by_time_from_record_and_files(

@@ -255,7 +255,8 @@ async def test_quotas_that_are_used_up_or_nearly(cluster: Cluster) -> None:
 async def test_a_claim_without_a_volume(cluster: Cluster) -> None:
     claim = {"kind": "PersistentVolumeClaim", "metadata": {"name": "weights"}, "status": {"phase": "Pending"}}
     cluster.double.create(claim)
-    assert of(await looked(cluster), "model share").health is Health.TROUBLE
+    found = of(await looked(cluster), "volume claims")
+    assert (found.health, found.message) == (Health.TROUBLE, "weights is Pending")
 
 
 async def test_keda_that_is_absent_or_not_ready(cluster: Cluster) -> None:

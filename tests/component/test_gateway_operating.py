@@ -40,6 +40,13 @@ async def model(world: World) -> dict[str, Any]:
     return (await world.http.get("/v1/models/synthetic")).json()
 
 
+async def test_what_replicas_takes_is_said(world: World) -> None:
+    answer = await world.http.post("/v1/models/synthetic/scale", json={"replicas": "many"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, '`replicas` takes how many, 0 to 10,000, or "auto".')
+    answer = await world.http.post("/v1/models/synthetic/scale", json={"replica": 1})
+    assert answer.json()["detail"].startswith("The body takes replicas, for_s, until, note: ")
+
+
 async def test_replicas_by_hand_are_on_record_and_shown_until_they_are_taken_back(world: World) -> None:
     told = await ask(world, "/v1/models/synthetic/scale", replicas=3, for_s=600, note="the launch")
     pinned = told["pinned"]

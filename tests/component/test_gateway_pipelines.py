@@ -394,7 +394,7 @@ async def test_the_stream_of_a_pipeline_does_not_hang_where_the_end_is_told_befo
     [found] = await world.services.ledger.get([JobId(job["id"])])
     assert found is not None
     live = world.app.state["gateway"].live
-    ended = await asyncio.wait_for(live.wait(found, 30.0), 10)
+    ended = await asyncio.wait_for(live.wait(found, 30.0), 20)
     assert ended.status is JobStatus.COMPLETED
 
 

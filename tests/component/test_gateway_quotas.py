@@ -149,6 +149,7 @@ class TestUploads:
         assert told(refused) == (429, "quota_exceeded", ["content-bytes"])
         refused = await call(world, "POST", "/v1/blobs/uploads", json={"bytes": 1})
         assert told(refused) == (429, "quota_exceeded", ["content-bytes"])
+        assert "of 100 uploaded bytes a day; this upload has 1. The day ends in " in refused.json()["detail"]
         assert refused.json()["limit"] == "tenants.acme.upload_mb_per_day" and len(world.stored()) == 2
 
     async def test_tenants_that_are_not_named_have_the_usual_quota(self, world: World) -> None:

@@ -14,6 +14,7 @@ from gateway_world import World, gateway_world, served
 from springtide.gateway.server import MOST_HEAD_BYTES
 
 SILENCE_S = 0.2
+TRICKLE_S = 1.5  # a machine that does something else for a second between two bytes is not silence
 LIMIT = 2 << 30  # as [server] max_upload_mb
 HEAD = b"POST /v1/blobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n"
 
@@ -90,16 +91,18 @@ async def test_a_request_that_falls_silent_is_given_up_and_nothing_is_kept(
     assert (await world.http.get("/v1/jobs/batches")).json()["data"] == []
 
 
-async def test_a_client_that_trickles_is_heard_out_and_one_that_waits_for_its_answer_too(
-    world: World, address: tuple[str, int]
-) -> None:
-    reader, writer = await asyncio.open_connection(*address)
-    writer.write(HEAD + b"Content-Length: 5\r\n\r\n")
-    for byte in b"hello":
-        await asyncio.sleep(SILENCE_S / 4)
-        writer.write(bytes([byte]))
-    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 201")
-    writer.close()
+async def test_a_client_that_trickles_is_heard_out(world: World) -> None:
+    async with served(world, silence_s=TRICKLE_S) as patient:
+        reader, writer = await asyncio.open_connection(*patient)
+        writer.write(HEAD + b"Content-Length: 8\r\n\r\n")
+        for byte in b"hear me!":
+            await asyncio.sleep(TRICKLE_S / 6)
+            writer.write(bytes([byte]))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 201")
+        writer.close()
+
+
+async def test_a_client_that_waits_for_its_answer_is_not_silent(address: tuple[str, int]) -> None:
     reader, writer = await asyncio.open_connection(*address)
     body = b'{"model": "synthetic"}'
     head = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nPrefer: wait=%d\r\nContent-Length: %d\r\n\r\n" % (1, len(body))

@@ -33,7 +33,7 @@ class Keda:
 
     async def call(self, method: str, message: Any, answer: Any) -> Any:
         call = self._channel.unary_unary(f"/{SERVICE}/{method}", _bytes, answer.FromString)
-        return await call(message, timeout=10)
+        return await call(message, timeout=60)
 
     async def is_active(self, **metadata: str) -> bool:
         return bool((await self.call("IsActive", self.ref(**metadata), wire.IsActiveResponse)).result)

@@ -222,7 +222,7 @@ async def test_a_pod_that_is_gone_is_told_at_once(world: World) -> None:
     await world.brought(1)
     [name] = world.cluster.pods()
     world.double.cluster.gone(name)
-    assert await asyncio.wait_for(world.gone.get(), 10) == name
+    assert await asyncio.wait_for(world.gone.get(), 60) == name
 
 
 async def test_a_pod_on_its_way_out_drains(world: World) -> None:

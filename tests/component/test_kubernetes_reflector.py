@@ -30,7 +30,7 @@ class Seen:
         self.told.put_nowait(f"-{pod['metadata']['name']}")
 
     async def next(self) -> str:
-        return await asyncio.wait_for(self.told.get(), 10)
+        return await asyncio.wait_for(self.told.get(), 60)
 
 
 @pytest.fixture

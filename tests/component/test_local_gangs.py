@@ -142,7 +142,7 @@ async def test_what_a_dead_worker_left_is_listed_and_stopped_by_the_next(waiting
     assert (left.job, left.worker, left.is_orphan) == (given.id, "film-1", True)
     await other.stop(left.name)
     for rank in ranks:
-        rank.wait(10)
+        rank.wait(60)
     assert await other.list() == []
     waiting._lock = None
     await other.close()

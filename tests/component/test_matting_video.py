@@ -198,7 +198,7 @@ def test_frames_are_looked_at_one_by_one_after_memory_ran_out() -> None:
                 is_first = len(at_once) < 2
                 at_once.append(mine)
             if is_first:
-                both.wait(10)
+                both.wait(60)
             with lock:
                 running -= 1
             if is_first:

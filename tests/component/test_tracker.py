@@ -30,7 +30,7 @@ def one(needs_one):
     trackers = psutil.Process(process.pid).children()
     process.kill()
     process.join()
-    psutil.wait_procs(trackers, timeout=20)
+    psutil.wait_procs(trackers, timeout=120)
     return len(trackers), name and os.path.exists("/dev/shm/sem." + name.strip("/"))
 
 

@@ -72,7 +72,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         self.host.drain()
-        await asyncio.wait([self.running], timeout=15)
+        await asyncio.wait([self.running], timeout=60)
         self.running.cancel()
         await asyncio.wait([self.running])
         if not self.running.cancelled():
@@ -246,7 +246,7 @@ async def test_a_drain_finishes_what_runs_in_every_model(tmp_path: Path) -> None
             await world.until_running(model, job)
         world.host.drain()
         gate.touch()
-        await asyncio.wait([world.running], timeout=20)
+        await asyncio.wait([world.running], timeout=120)
         assert world.running.done()
         for job in jobs.values():
             assert (await world.outcome(job)).status is JobStatus.COMPLETED

@@ -95,7 +95,7 @@ class World:
         self.worker.drain()
         if not self.running.done():
             # What a failed test left running is not waited for.
-            await asyncio.wait([self.running], timeout=10)
+            await asyncio.wait([self.running], timeout=60)
             self.running.cancel()
         await asyncio.wait([self.running])
         if not self.running.cancelled():

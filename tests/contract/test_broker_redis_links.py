@@ -55,7 +55,7 @@ async def works(broker: RedisBroker, name: str = "a") -> None:
 
 
 async def until_it_answers(broker: RedisBroker) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             try:
                 await broker.queues(MODELS, T0)
@@ -181,7 +181,7 @@ class TestNetwork:
             line.lose_replies()
             with pytest.raises(OutcomeUnknown):
                 await broker.enqueue([ticket("a")], T0)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while server.ask("DBSIZE") == before:  # mending resets the line: what it still held would be lost
                     await asyncio.sleep(0)
             line.mend()
@@ -244,7 +244,7 @@ def _count_library_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 async def _until_short(broker: RedisBroker, by_library: list[int]) -> None:
     """Until a call needs the library no more."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             by_library[0] = 0
             await broker.queues([MODEL], T0)

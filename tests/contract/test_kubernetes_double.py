@@ -46,7 +46,7 @@ class Watch:
     """One watch, read line by line."""
 
     def __init__(self, http: httpx.AsyncClient, path: str, **query: str) -> None:
-        self._request = http.build_request("GET", path, params={"watch": "true", **query}, timeout=5)
+        self._request = http.build_request("GET", path, params={"watch": "true", **query}, timeout=60)
         self._http = http
 
     async def __aenter__(self) -> Watch:

@@ -24,6 +24,7 @@ from springtide.testing.ledger_cases import Reopen, job, outcome
 from springtide.testing.ledger_processes import start_at_once
 from springtide.testing.ledger_suite import LedgerSuite
 from springtide.testing.postgres import NoPostgres, PostgresServer, postgres_server
+from springtide.testing.servers import free_port
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +258,12 @@ async def test_what_cannot_be_reached_is_unavailable(url: str, change: tuple[str
     with pytest.raises(Unavailable):
         await ledger.start()
     await ledger.stop()
+
+
+async def test_a_database_that_is_not_there_is_told_with_its_setting_and_address_and_without_its_password() -> None:
+    port = free_port()
+    ledger = SqlLedger(f"postgresql://ann:s3cr3t@127.0.0.1:{port}/tide?sslmode=disable")
+    with pytest.raises(Unavailable, match=rf"\[ledger\] url = postgresql://ann:\*\*\*@127.0.0.1:{port}/tide") as caught:
+        await ledger.start()
+    await ledger.stop()
+    assert "s3cr3t" not in str(caught.value)

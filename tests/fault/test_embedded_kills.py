@@ -54,11 +54,12 @@ def test_sigterm_drains_and_what_was_queued_is_done_after_the_restart(world: Wor
     up = world.up()
     accepted = world.submit(JOBS)
     world.wait_until_done(3)
+    family = world.everything()
     up.terminate()
     up.wait(DEADLINE_S)
     before = world.statuses()
     assert set(before.values()) <= {"queued", "in_progress", "completed"}
-    assert not [one for one in world.everything() if is_alive(one)]
+    world.wait_for(lambda: not [one for one in family if is_alive(one)], "everything below it to stop")
     world.up()
     world.wait_until_done(JOBS)
     world.assert_each_completed_once(accepted)
@@ -71,7 +72,7 @@ def test_a_closed_terminal_drains_like_sigterm(world: World) -> None:
     family = world.everything()
     up.send_signal(signal.SIGHUP)
     world.wait_for(lambda: not [one for one in family if is_alive(one)], "everything to stop")
-    assert "stopping: workers finish what they run" in world.tail()
+    assert "stopping: workers finish what they run" in world.whole_log()
     world.up()
     world.wait_until_done(4)
     world.assert_each_completed_once(accepted)
@@ -83,11 +84,11 @@ def test_asked_twice_it_stops_at_once_and_leaves_no_process(world: World, pause:
     world.wait_until_running(job)  # one that has not begun yet holds nobody up
     family = world.everything()
     up.send_signal(signal.SIGINT)
-    world.wait_for(lambda: "stopping: workers finish" in world.tail(), "the first to be heard")
+    world.wait_for(lambda: "stopping: workers finish" in world.whole_log(), "the first to be heard")
     time.sleep(1.5)  # within a second it would count as one
     up.send_signal(signal.SIGINT)
     world.wait_for(lambda: not [one for one in family if is_alive(one)], "everything to stop")
-    assert "stopping at once" in world.tail()
+    assert "stopping at once" in world.whole_log()
     assert world.statuses()[job] != "completed"
     pause.unlink()
     world.up()

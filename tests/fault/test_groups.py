@@ -45,8 +45,13 @@ class Groups(World):
     def ranks(self, job: str) -> list[psutil.Process]:
         """Of a job that has done its first step."""
         self.wait_for(lambda: (self.job(job).get("progress") or 0) > 0, "the group to compute")
-        found = self.find("rank")
-        assert len(found) == 2
+        found: list[psutil.Process] = []
+
+        def are_two() -> bool:  # those of the job before this one may still be on their way out
+            found[:] = self.find("rank")
+            return len(found) == 2
+
+        self.wait_for(are_two, "two ranks, and no others")
         return found
 
     def end(self, job: str) -> dict[str, Any]:

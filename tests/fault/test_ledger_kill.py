@@ -18,7 +18,7 @@ async def test_every_job_whose_insert_returned_is_there_after_kill_9(tmp_path: P
         assert process.stdout is not None
         printed += [JobId(process.stdout.readline().strip()) for _ in range(300)]
         process.kill()  # in the middle of its inserts
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=240)
         printed += [JobId(line) for line in rest.split("\n")[:-1]]
     ledger = SqlLedger(f"sqlite:///{path}")
     await ledger.start()

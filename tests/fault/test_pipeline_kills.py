@@ -91,7 +91,7 @@ def test_with_redis_and_a_controller_of_its_own_it_is_the_same(tmp_path: Path, s
         world.wait_until_done(PIPELINES * (STEPS + 1))
         assert_each_step_completed_once(world, accepted)
         world.wait_ready()
-        told = httpx.get(f"{world.url}/v1/jobs/{accepted[-1]}/events", timeout=30).text
+        told = httpx.get(f"{world.url}/v1/jobs/{accepted[-1]}/events", timeout=240).text
         assert told.rstrip().splitlines()[-2] == "event: completed"
     finally:
         world.close()

@@ -44,7 +44,7 @@ def test_told_all_at_once_to_stop_what_runs_is_finished_and_on_record(
     world.wait_for(lambda: not [one for one in family if is_alive(one)], "everything to stop")
     assert up._popen.wait(60) == 0
     assert world.statuses() == {running: "completed"}
-    assert not [line for line in world.tail().splitlines() if any(word in line for word in WRONG_ENDS)], world.tail()
+    assert wrong_ends(world) == []
 
 
 def test_a_gateway_that_alone_is_told_to_stop_leaves_and_comes_back_and_nothing_runs_twice(
@@ -60,7 +60,7 @@ def test_a_gateway_that_alone_is_told_to_stop_leaves_and_comes_back_and_nothing_
     world.wait_until_done(1)
     assert world.attempts() == {running: 1}
     world.wait_ready()
-    assert not [line for line in world.tail().splitlines() if any(word in line for word in WRONG_ENDS)], world.tail()
+    assert wrong_ends(world) == []
 
 
 def test_a_gateway_killed_soon_after_a_start_interrupts_nothing(world: World, pause: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_gateway_killed_soon_after_a_start_interrupts_nothing(world: World, pa
     pause.unlink()
     world.wait_until_done(1)
     assert world.attempts() == {running: 1}
-    assert "lease lost" not in world.tail()
+    assert "lease lost" not in world.whole_log()
 
 
 def test_a_second_up_on_the_same_folder_is_refused_at_once_naming_the_first(world: World) -> None:
@@ -106,6 +106,10 @@ def test_after_a_kill_up_starts_again_at_once_on_the_same_port(world: World, pau
     world.wait_ready()
     assert is_alive(second)
     assert world.url == f"http://127.0.0.1:{port}"
+
+
+def wrong_ends(world: World) -> list[str]:
+    return [line for line in world.whole_log().splitlines() if any(word in line for word in WRONG_ENDS)]
 
 
 def begin(world: World, *command: str) -> subprocess.CompletedProcess[str]:

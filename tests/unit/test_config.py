@@ -341,3 +341,41 @@ def test_what_workers_take_of_a_limited_fleet_is_said_per_model(tmp_path: Path) 
 def test_a_fleet_that_cannot_hold_its_models_is_refused(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SPRINGTIDE_SERVER_PORT", "SPRINGTIDE_SERVER__PORT"),
+        ("springtide_ledger_keep_s", "SPRINGTIDE_LEDGER__KEEP_S"),
+        ("SPRINGTIDE_TENANT_DEFAULTS_MAX_QUEUED", "SPRINGTIDE_TENANT_DEFAULTS__MAX_QUEUED"),
+        ("SPRINGTIDE_MODELS_MATTING_MAX_REPLICAS", "SPRINGTIDE_MODELS__MATTING__MAX_REPLICAS"),
+        ("SPRINGTIDE_MODELS_MATTING_SCALING_WAIT_S", "SPRINGTIDE_MODELS__MATTING__SCALING__WAIT_S"),
+    ],
+)
+def test_a_variable_that_lacks_an_underscore_is_refused_with_its_right_name(
+    name: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(ConfigError, match=f"{name}: did you mean {meant}"):
+        load_config()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SPRINGTIDE_URL", "http://127.0.0.1:1"),
+        ("SPRINGTIDE_LOG", "DEBUG"),
+        ("SPRINGTIDE_SERVER_PORT", ""),
+        ("SPRINGTIDE_SERVER_PORT", "tcp://10.0.0.7:80"),  # Kubernetes, of a Service called springtide-server
+        ("SPRINGTIDE_GATEWAY_SERVICE_HOST", "10.0.0.7"),
+        ("SPRINGTIDE_SERVERS", "5"),
+    ],
+)
+def test_variables_that_are_no_settings_are_let_be(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, value)
+    assert load_config().server.port == 8321

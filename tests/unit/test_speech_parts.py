@@ -59,7 +59,7 @@ def test_results_come_in_order_and_work_is_never_far_ahead() -> None:
             yield at
 
     def work(at: int) -> int:
-        release[at].wait(10)
+        release[at].wait(60)
         return at * at
 
     ticks = iter(range(1000))
@@ -88,7 +88,7 @@ def test_what_a_tick_raises_ends_it_after_those_in_flight() -> None:
     gate = threading.Event()
 
     def work(at: int) -> int:
-        gate.wait(10)
+        gate.wait(60)
         done.append(at)
         return at
 

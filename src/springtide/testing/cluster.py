@@ -17,7 +17,7 @@ from springtide.testing.kubernetes import KubernetesDouble, kubernetes_double
 
 T = TypeVar("T")
 M = ModelName("m")
-PATIENCE_S = 10.0  # of real time, for what takes milliseconds
+PATIENCE_S = 60.0  # of real time, for what takes milliseconds where nothing else is done
 
 
 class Cluster:

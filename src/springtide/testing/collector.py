@@ -61,7 +61,7 @@ class Collector:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def wait_for(self, trace_id: str, names: set[str], *, timeout_s: float = 30.0) -> dict[str, Span]:
+    def wait_for(self, trace_id: str, names: set[str], *, timeout_s: float = 180.0) -> dict[str, Span]:
         """Spans of one trace by name, once all of `names` have come. Raises AssertionError."""
         with self._arrived:
             found: dict[str, Span] = {}
@@ -74,7 +74,7 @@ class Collector:
             assert self._arrived.wait_for(is_whole, timeout_s), f"only {sorted(found)} of {sorted(names)} came"
             return found
 
-    def wait_for_all(self, trace_id: str, counts: Mapping[str, int], *, timeout_s: float = 30.0) -> list[Span]:
+    def wait_for_all(self, trace_id: str, counts: Mapping[str, int], *, timeout_s: float = 180.0) -> list[Span]:
         """All spans of one trace, once there are so many of each name. Raises AssertionError."""
         with self._arrived:
             found: list[Span] = []

@@ -25,8 +25,8 @@ from typing import Any
 import asyncpg
 
 _SUPERUSER = "springtide"
-_START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 60.0
 _READY = "database system is ready to accept connections"
 
 

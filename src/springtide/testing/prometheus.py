@@ -23,7 +23,7 @@ import httpx
 
 from springtide.testing.servers import NoServer, free_port
 
-START_S = 30.0
+START_S = 120.0
 LOOK_EVERY_S = 0.3
 
 
@@ -32,7 +32,7 @@ class PrometheusServer:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=10, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
 
     def get(self, path: str, **parameters: str) -> Any:
         """The `data` of an answer. Raises AssertionError with Prometheus' own words where it is an error."""
@@ -54,7 +54,7 @@ class PrometheusServer:
         """Names of the alerts in that state, `pending` or `firing`."""
         return {one["labels"]["alertname"] for one in self.get("alerts")["alerts"] if one["state"] == state}
 
-    def until(self, is_so: Callable[[], bool], what: str | Callable[[], str], *, most_s: float = 60.0) -> float:
+    def until(self, is_so: Callable[[], bool], what: str | Callable[[], str], *, most_s: float = 240.0) -> float:
         """Seconds until it is so. what: is said where it never is. Raises AssertionError."""
         began_s = time.monotonic()
         while not is_so():
@@ -107,4 +107,4 @@ def prometheus_server(
     finally:
         server.close()
         process.terminate()
-        process.wait(30)
+        process.wait(120)

@@ -24,7 +24,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-START_TIMEOUT_S = 20.0  # a start takes 5 ms; two busy cores take longer
+START_TIMEOUT_S = 120.0  # a start takes 5 ms; only a busy machine, or a defect, takes so long
 POLL_S = 0.005
 
 

@@ -39,12 +39,16 @@ export function History() {
   useEffect(() => {
     // What begins or ends anywhere is shown here; progress alone changes no row.
     let timer: number | undefined;
-    const stop = live.followAll((event) => {
-      if (event.kind === "progress" || event.kind === "waiting") return;
+    const look = (wait: number) => {
       window.clearTimeout(timer);
-      timer = window.setTimeout(() => void client.invalidateQueries({ queryKey: ["jobs"] }), ENDS.has(event.kind) ? 50 : 300);
+      timer = window.setTimeout(() => void client.invalidateQueries({ queryKey: ["jobs"] }), wait);
+    };
+    const stop = live.followAll((event) => {
+      if (event.kind !== "progress" && event.kind !== "waiting") look(ENDS.has(event.kind) ? 50 : 300);
     });
-    return () => { window.clearTimeout(timer); stop(); };
+    // What began and ended while no socket was there is told by none.
+    const unwatch = live.watch(() => { if (live.connected) look(300); });
+    return () => { window.clearTimeout(timer); unwatch(); stop(); };
   }, [client]);
   const rows = jobs.data?.pages.flatMap((page) => page.data) ?? [];
   return (
