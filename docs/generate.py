@@ -87,7 +87,8 @@ HEAD = """# Configuration
 
 One file, `springtide.toml`, is read from `--config`, else `$SPRINGTIDE_CONFIG`, else the current folder. Without one,
 the defaults serve the models of `springtide.example.toml`. A variable overrides the file:
-`SPRINGTIDE_SERVER__PORT=9000` is `[server] port = 9000`. All problems are told at once. This page is made from the code
+`SPRINGTIDE_SERVER__PORT=9000` is `[server] port = 9000`: two underscores, one alone is refused.
+All problems are told at once. This page is made from the code
 by `python docs/generate.py`.
 """
 

@@ -12,13 +12,14 @@ import msgspec
 from springtide.cli import exits, explain, retry
 from springtide.cli.connecting import Where, connected, connected_or_own
 from springtide.cli.following import follow, interruptible
-from springtide.cli.job_tables import show_job, show_jobs, show_models
+from springtide.cli.job_tables import show_job, show_jobs, show_models, show_outputs
 from springtide.cli.orders import Order, check_jobs, described
 from springtide.cli.placing import place
 from springtide.cli.results import as_json, check_target, line, save, say, show_result
 from springtide.client import ApiError, Job, Springtide, Unreachable
 from springtide.client.requests import JobRequest
 from springtide.domain.errors import InvalidInput, NotFound
+from springtide.domain.meant import meant
 
 if TYPE_CHECKING:
     from springtide.config import Config
@@ -42,7 +43,9 @@ def run_job(
     order.check()
     check_target(output)
     with connected_or_own(where, before_start=lambda config: _check_against(config, order)) as client:
-        job = submitted(client, order.request(described(client, order)))
+        models = described(client, order)
+        order.check_files()
+        job = submitted(client, order.request(models))
         with interruptible(client, [job.id], cancel=cancel):
             ended = follow(client, job, timeout_s=timeout_s)
         if not ended.is_completed:
@@ -60,7 +63,9 @@ def submit_job(where: Where, order: Order, *, json: bool) -> int:
     """Submit and print the job's id."""
     order.check()
     with connected(where) as client:
-        job = submitted(client, order.request(described(client, order)))
+        models = described(client, order)
+        order.check_files()
+        job = submitted(client, order.request(models))
     print(as_json({name: getattr(job, name) for name in ACCEPTED}) if json else job.id)
     return exits.DONE
 
@@ -90,7 +95,13 @@ def get_job(where: Where, job: str, *, json: bool) -> int:
     check_jobs([job])
     with connected(where) as client:
         found = client.jobs.get(job)
-    print(as_json(found)) if json else show_job(found)
+        keep_s = client.readiness().get("keep_s") if found.is_completed and not json else None
+    if json:
+        print(as_json(found))
+        return exits.DONE
+    show_job(found)
+    if found.is_completed:
+        show_outputs(found, keep_s=keep_s)
     return exits.DONE
 
 
@@ -206,5 +217,8 @@ def _check_against(config: Config, order: Order) -> None:
     """What a server made from this configuration would refuse, before one is started for nothing."""
     for model in order.models:
         if model not in config.models:
-            raise NotFound(f"there is no model {model!r}; configured are: {', '.join(config.models) or 'none'}")
+            near = meant(model, config.models)
+            asked = f" (did you mean {near}?)" if near else ""
+            raise NotFound(f"there is no model {model!r}{asked}; configured are: {', '.join(config.models) or 'none'}")
+    order.check_files()
     place(next(one for one in _configured_models(config) if one.name == order.model), order.files)

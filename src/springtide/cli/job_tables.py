@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Column, Table
 
 from springtide.client.types import Job, StepState
 
 ROOMY = 140  # characters of a terminal that all columns of the models' table fit
+MOST_SHOWN = 300  # characters of an output that is no file: `--json` has all
 _out = Console()
 
 
@@ -35,7 +39,38 @@ def show_job(job: Job) -> None:
 
 def _jobs_table() -> Table:
     # An id is for copying: the model of a pipeline, which may be many, and the note give way.
-    return Table(Column("job", no_wrap=True), "model", Column("status", no_wrap=True), Column("", overflow="fold"))
+    return Table(
+        Column("job", no_wrap=True), "model", Column("status", no_wrap=True), Column("created, or why", overflow="fold")
+    )
+
+
+def show_outputs(job: Job, *, keep_s: float | str | None) -> None:
+    """What a completed job gave, how to get its files, and how long they are kept. keep_s: as `/readyz` says it."""
+    table = Table("output", "type", Column("size", justify="right", no_wrap=True), "value")
+    for name, value in (job.outputs or {}).items():
+        files = job.files.get(name, [])
+        for file in files:
+            table.add_row(name, file.media_type, decimal(file.bytes), escape(file.name or ""))
+        if not files:
+            table.add_row(name, _kind(value), "", escape(_short(value)))
+    _out.print(table)
+    if job.files:
+        _out.print(f"fetch them: springtide download {job.id} --all FOLDER", markup=False, soft_wrap=True)
+    if keep_s == "forever":
+        _out.print("kept until somebody deletes it", style="dim")
+    elif isinstance(keep_s, int | float) and job.finished_at_s is not None:
+        until = datetime.fromtimestamp(job.finished_at_s + keep_s).astimezone().strftime("%Y-%m-%d %H:%M")
+        _out.print(f"kept until {until} ([ledger] keep_s)", style="dim", markup=False)
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "yes or no", str: "text", int: "number", float: "number", list: "list", dict: "table"}
+    return names.get(type(value), "nothing")
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def _note(job: Job) -> str:

@@ -14,7 +14,7 @@ from springtide.cli import exits
 from springtide.cli.connecting import Where, connected
 from springtide.cli.overview import look
 from springtide.cli.overview_tables import shown
-from springtide.cli.results import as_json, line, say
+from springtide.cli.results import as_json, line
 from springtide.cli.retry import seconds
 from springtide.client import Patience, Springtide, Unreachable
 from springtide.client.operating import Operated
@@ -33,14 +33,23 @@ def status(where: Where, *, json: bool) -> int:
     if json:
         print(as_json({"ready": ready, "overview": found}))
     else:
+        _out.print(_readiness(ready))
         _out.print(shown(found, _out.width, workers=True))
-        for name in ("ledger", "broker"):
-            if ready.get(name) != "ok":
-                say(f"{name}: {ready.get(name, 'no answer')}")
         if (keep_s := ready.get("keep_s")) is not None:
             kept = "until somebody deletes them" if keep_s == "forever" else in_words(keep_s)
             _out.print(Text(f"ended jobs and their files are kept {kept} ([ledger] keep_s)", style="dim"))
     return exits.DONE if ready.get("status") == "ok" else exits.JOB_FAILED
+
+
+def _readiness(ready: dict[str, Any]) -> Text:
+    """Whether jobs are taken in and done; where not, what is amiss. A model that does not load keeps only its own."""
+    if ready.get("status") != "ok":
+        parts = [f"{name} {ready[name]}" for name in ("ledger", "broker") if ready.get(name, "ok") != "ok"]
+        return Text(f"not ready: {', '.join(parts) or ready.get('status', 'no answer')}", style="bold red")
+    lame = ready.get("not_loading") or {}
+    if lame:
+        return Text(f"ready, but for models that do not load: {', '.join(lame)}", style="bold yellow")
+    return Text("ready", style="bold green")
 
 
 def top(where: Where, *, every_s: float, once: bool, json: bool) -> int:

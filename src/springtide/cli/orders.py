@@ -35,12 +35,18 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return [self.model, *(step.model for step in read_steps(self.then))]
 
     def check(self) -> None:
-        """What can be seen to be wrong without a server. Raises InvalidInput."""
+        """What can be seen to be wrong in the words themselves. Raises InvalidInput."""
+        read_steps(self.then)
+        pairs(self.inputs)
+        if self.priority is not None and self.priority not in PRIORITIES:
+            raise InvalidInput(f"--priority is one of {', '.join(PRIORITIES)}, not {self.priority!r}")
+
+    def check_files(self) -> None:
+        """Whether each is there: once the models are known, for a model that does not exist takes none. Raises
+        InvalidInput."""
         steps = [path for step in read_steps(self.then) for path in step.files]
         values = [text for texts in pairs(self.inputs).values() for text in texts]
         check_files([*self.files, *steps, *(file_of(text) for text in values if text.startswith(FILE))])
-        if self.priority is not None and self.priority not in PRIORITIES:
-            raise InvalidInput(f"--priority is one of {', '.join(PRIORITIES)}, not {self.priority!r}")
 
     def request(self, models: Sequence[Described]) -> JobRequest:
         """The job, with each file in its field; models: what `models` names, as a server describes them."""

@@ -29,6 +29,7 @@ class Service(Protocol):
     async def stop(self) -> None: ...
 
 
+SETTINGS = {"broker": " ([broker] url)", "blob store": " ([blobs] url)"}  # the ledger says its own, with its address
 ServiceT = TypeVar("ServiceT", bound=Service)
 
 
@@ -89,7 +90,7 @@ async def _start(service: Service, name: str, stop: asyncio.Event) -> None:
 
 async def _start_later(service: Service, name: str, stop: asyncio.Event, error: Exception) -> None:
     clock, backoff = SystemClock(), Backoff(FIRST_RETRY_S, MOST_RETRY_S)
-    log.warning("the %s is not there yet; trying again until it is: %s", name, error)
+    log.warning("the %s is not there yet; trying again until it is: %s%s", name, error, SETTINGS.get(name, ""))
     while True:
         await clock.sleep(backoff.next_s())
         try:

@@ -1,7 +1,8 @@
 """The one configuration file, `springtide.toml`, parsed and checked once, every problem told at once.
 
 Every field has a default, so an empty file (or none) is a working set-up on one machine. A variable overrides the file:
-`SPRINGTIDE_SERVER__PORT=9000` is `[server] port = 9000`. Unknown keys are errors: a typing mistake never goes unseen.
+`SPRINGTIDE_SERVER__PORT=9000` is `[server] port = 9000`. Unknown keys are errors, and so is a variable with one
+underscore where two belong: a typing mistake never goes unseen.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from springtide.config.sections import (
 )
 from springtide.config.telemetry import TelemetryConfig
 from springtide.config.tenants import TenantConfig, TenantDefaults
-from springtide.config.variables import from_variables, overlaid
+from springtide.config.variables import from_variables, misspelt, overlaid
 from springtide.domain.errors import ConfigError
 from springtide.domain.ids import is_model_name, is_tenant_id, parted
 
@@ -224,6 +225,12 @@ def load_config(path: Path | None = None, *, check_engine: EngineCheck | None = 
             raise ConfigError(f"cannot read {file}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    if wrong := misspelt(os.environ, Config):
+        lines = [
+            f"  {name}: did you mean {right}? Two underscores stand between section and key"
+            for name, right in wrong.items()
+        ]
+        raise ConfigError("the environment has variables that would go unheard:\n" + "\n".join(lines))
     token = engine_check.set(check_engine)
     try:
         return read_config(

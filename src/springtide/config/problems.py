@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from springtide.config.variables import kind_at
+from springtide.domain.meant import meant
 
 
 def problems_of(error: ValidationError, kind: type[BaseModel]) -> Iterator[tuple[str, str, Any]]:
@@ -27,11 +28,9 @@ def problems_of(error: ValidationError, kind: type[BaseModel]) -> Iterator[tuple
 
 
 def _meant(key: str, place: Any) -> str:
-    import difflib  # only where something is wrong
-
     is_known = isinstance(place, type) and issubclass(place, BaseModel)
     keys = list(place.model_fields) if is_known else []
-    near = difflib.get_close_matches(key, keys, n=1)
+    near = meant(key, keys)
     if near:
-        return f"did you mean `{near[0]}`?"
+        return f"did you mean `{near}`?"
     return f"there are {', '.join(keys)}" if keys else "docs/reference/configuration.md lists them"

@@ -5,7 +5,7 @@ each process that reads the configuration, against the idle size and the start t
 
 Promises: names in any case; an empty variable says nothing; lists and tables are JSON, whole or, tables, by key; all
 else is text, which the configuration reads as what it wants. Refuses nothing: what does not fit is told by whoever
-validates it, under the key it is meant for.
+validates it, under the key it is meant for; what says nothing for want of an underscore, `misspelt` finds.
 """
 
 from __future__ import annotations
@@ -36,6 +36,37 @@ def from_variables(variables: Mapping[str, str], kind: type[BaseModel]) -> Table
                 value = {part: value}
             found = overlaid(found, value)
     return found
+
+
+def misspelt(variables: Mapping[str, str], kind: type[BaseModel]) -> dict[str, str]:
+    """Variables that would say something if all their underscores were there, each with the name it should have."""
+    found: dict[str, str] = {}
+    for name, value in sorted(variables.items()):
+        rest = name.lower().removeprefix(PREFIX)
+        if rest == name.lower() or "__" in rest or rest in kind.model_fields:
+            continue
+        if value and not value.startswith("tcp://"):  # Kubernetes tells pods so of a Service called springtide-server
+            meant = _apart(rest, kind)
+            if meant is not None:
+                found[name] = f"{PREFIX}{'__'.join(meant)}".upper()
+    return found
+
+
+def _apart(words: str, kind: Any) -> list[str] | None:
+    """The keys that were run together into `words`; None where they lead nowhere."""
+    for inner in _choices(kind):
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            for key, field in inner.model_fields.items():
+                if words == key:
+                    return [key]
+                if words.startswith(f"{key}_") and (rest := _apart(words[len(key) + 1 :], field.annotation)):
+                    return [key, *rest]
+        elif get_origin(inner) is dict:
+            parts = words.split("_")
+            for size in range(1, len(parts)):  # any name, and a key of what has it
+                if rest := _apart("_".join(parts[size:]), get_args(inner)[1]):
+                    return ["_".join(parts[:size]), *rest]
+    return None
 
 
 def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:

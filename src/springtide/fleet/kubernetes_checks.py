@@ -64,7 +64,7 @@ async def checks(api: KubernetesApi, instance: str, models: Iterable[ModelName],
         ("pods", lambda: pods(api, instance)),
         ("GPU", lambda: nodes(api, wanted.gpu)),
         ("quota", lambda: quotas(api)),
-        ("model share", lambda: volumes(api)),
+        ("volume claims", lambda: volumes(api)),
         ("definitions", lambda: definitions(api, wanted)),
         ("KEDA", lambda: keda(api, wanted)),
     )
@@ -144,9 +144,9 @@ async def quotas(api: KubernetesApi) -> list[Finding]:
 async def volumes(api: KubernetesApi) -> list[Finding]:
     lost = [one for one in (await api.list(CLAIMS)).items if one.get("status", {}).get("phase") in ("Lost", "Pending")]
     if not lost:
-        return [well("model share", "every claim for a volume has one")]
+        return [well("volume claims", "each has its volume")]
     cure = "`kubectl describe pvc` says why: no such storage class, no such volume, or the share is down"
-    return [trouble("model share", f"{one['metadata']['name']} is {one['status']['phase']}", cure) for one in lost]
+    return [trouble("volume claims", f"{one['metadata']['name']} is {one['status']['phase']}", cure) for one in lost]
 
 
 async def definitions(api: KubernetesApi, wanted: Wanted) -> list[Finding]:

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from springtide.domain.clock import Clock
+from springtide.domain.clock import Clock, in_words
 from springtide.domain.errors import Forbidden, OutcomeUnknown, Refused, Unavailable
 from springtide.domain.ids import TenantId
 from springtide.domain.job import Priority
 from springtide.domain.tenant import Quotas
+from springtide.gateway.headers import iso8601
 from springtide.ledger.usage import DAY_S, Spent, Usage, day_of
 from springtide.policy.quotas import MINUTE_S, Bucket
 from springtide.runtime.loops import Loop
@@ -123,7 +124,7 @@ class Metering:
                 "gpu-seconds", most, round(used_s, 3), "seconds of workers a day, what waits included"
             )
             more = f"this job is thought to take {predicted_s:,.4g} s"
-            raise exceeded(violation, tenant, self._rest_of_day_s(), more=more)
+            raise self._exceeded_today(violation, tenant, predicted_s, more=more)
         day.let_in_s += predicted_s
 
     async def upload(self, tenant: TenantId, size: int = 0) -> None:
@@ -135,7 +136,8 @@ class Metering:
         used = day.spent.uploaded_bytes + day.bytes_in
         if used + size > most or used >= most:
             violation = Violation("content-bytes", most, used, "uploaded bytes a day")
-            raise exceeded(violation, tenant, self._rest_of_day_s(), more=f"this upload has {size:,}" if size else "")
+            more = f"this upload has {size:,}" if size else ""
+            raise self._exceeded_today(violation, tenant, size, more=more)
 
     def uploaded(self, tenant: TenantId, size: int) -> None:
         """Bytes have been taken in."""
@@ -190,8 +192,14 @@ class Metering:
             day = self._days[tenant] = _Day(number)
         return day
 
-    def _rest_of_day_s(self) -> float:
-        return DAY_S - self._clock.now_s() % DAY_S
+    def _exceeded_today(self, violation: Violation, tenant: TenantId, wanted: float, *, more: str) -> Refused:
+        now_s = self._clock.now_s()
+        rest_s = DAY_S - now_s % DAY_S
+        if wanted > violation.limit:
+            then = "That is more than any day allows"
+        else:
+            then = f"The day ends in {in_words(rest_s)}, at {iso8601(now_s + rest_s)}"
+        return exceeded(violation, tenant, rest_s, more=more, then=then)
 
 
 def rate_headers(bucket: Bucket) -> list[tuple[bytes, bytes]]:
@@ -202,15 +210,19 @@ def rate_headers(bucket: Bucket) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def exceeded(violation: Violation, tenant: TenantId, after_s: float, *, more: str = "") -> Refused:
-    """By the IETF's draft on rate limit headers: `violated-policies` names the quota. more: what was asked for now."""
+def exceeded(
+    violation: Violation, tenant: TenantId, after_s: float, *, more: str = "", then: str | None = None
+) -> Refused:
+    """By the IETF's draft on rate limit headers: `violated-policies` names the quota. more: what was asked for now.
+    then: what is said of when it may be, in place of the seconds until then."""
     setting = {"requests": "requests_per_minute", "gpu-seconds": "gpu_seconds_per_day"}.get(violation.policy)
+    limit = f"tenants.{tenant}.{setting or 'upload_mb_per_day'}"
     return Refused(
         f"The tenant {tenant} has used {violation.used:,.12g} of {violation.limit:,.12g} {violation.unit}"
-        f"{more and f'; {more}'}. Try again in {max(1, round(after_s))} s.",
+        f"{more and f'; {more}'}. {then or f'Try again in {max(1, round(after_s))} s'} ({limit}).",
         code="quota_exceeded",
         retry_after_s=after_s,
-        limit=f"tenants.{tenant}.{setting or 'upload_mb_per_day'}",
+        limit=limit,
         value=violation.limit,
         used=violation.used,
         **{"violated-policies": [violation.policy]},

@@ -6,7 +6,7 @@ An order is on record before it is answered, and carried out within a second by 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import get, post
@@ -16,12 +16,11 @@ from springtide.domain.errors import CallerError, InvalidInput, NotFound
 from springtide.domain.ids import ModelName, WorkerId
 from springtide.domain.keys import Scope
 from springtide.domain.orders import Drain, OrderKind, Orders, Pause, Pin, in_force
-from springtide.gateway import body
 from springtide.gateway.access import caller_of
-from springtide.gateway.context import AnyRequest, gateway_of, headers_of
-from springtide.gateway.envelope import decode_json
+from springtide.gateway.context import AnyRequest, gateway_of
 from springtide.gateway.headers import instant, iso8601
 from springtide.gateway.operating_views import OperatedView, WorkerList, WorkerRow, operated_view, worker_rows
+from springtide.gateway.wishes import read_wish
 
 LONGEST_S = 366 * 86_400.0  # what is meant for longer belongs into the configuration
 MAX_REPLICAS = 10_000  # where the model says none
@@ -33,7 +32,10 @@ class Scale(msgspec.Struct, forbid_unknown_fields=True):
     """`replicas`: how many, or "auto" for what the policy wishes. Without `for_s` or `until` it holds until it is taken
     back."""
 
-    replicas: Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)] | Literal["auto"]
+    replicas: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)] | Literal["auto"],
+        msgspec.Meta(description=f'how many, 0 to {MAX_REPLICAS:,}, or "auto"'),
+    ]
     for_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_S)] | None = None
     until: str | None = None
     note: _Note | None = None
@@ -45,15 +47,12 @@ class Noted(msgspec.Struct, forbid_unknown_fields=True):
     note: _Note | None = None
 
 
-BodyT = TypeVar("BodyT", Scale, Noted)
-
-
 @post("/v1/models/{name:str}/scale", status_code=200, tags=["operating"], summary="Set replicas by hand", opt=_ADMIN)
 async def scale_model(request: AnyRequest, name: FromPath[str]) -> OperatedView:
     """So many replicas whatever the policy wishes, for a time or until `{"replicas": "auto"}`. A paused model keeps so
     many warm. Of a model that shares its workers, the workers of the whole pool are meant. What runs is finished."""
     services, served = gateway_of(request).services, gateway_of(request).submission.served(name)
-    wish = await _read(request, Scale)
+    wish = await read_wish(request, Scale)
     scaled_as, now_s = served.pool or served.queue, services.clock.now_s()
     if wish.replicas == "auto":
         if wish.for_s is not None or wish.until is not None:
@@ -84,7 +83,7 @@ async def pause_model(request: AnyRequest, name: FromPath[str]) -> OperatedView:
     pause outlasts it. A second pause changes the note and keeps the first one's time. All versions of a model are
     paused with it, one by `name@version`."""
     services, queues = gateway_of(request).services, _queues(request, name)
-    wish = await _read(request, Noted)
+    wish = await read_wish(request, Noted)
     now_s = services.clock.now_s()
     pauses = in_force(await services.orders.all_orders(), now_s).pauses
     for model in queues:
@@ -113,7 +112,7 @@ async def drain_worker(request: AnyRequest, worker_id: FromPath[str]) -> WorkerR
     """The worker finishes what it holds, takes nothing new, and leaves. Whether another takes its place is decided as
     usual: by the policy, or by the number set by hand."""
     gateway, name = gateway_of(request), WorkerId(worker_id)
-    wish = await _read(request, Noted)
+    wish = await read_wish(request, Noted)
     found = next((row for row in await _workers(request) if row.id == name), None)
     if found is None:
         raise NotFound(f"There is no worker {worker_id[:64]!r}; `GET /v1/workers` lists them.", code="unknown_worker")
@@ -159,17 +158,6 @@ async def _operated(request: AnyRequest, name: str) -> OperatedView:
 async def _orders(request: AnyRequest) -> Orders:
     services = gateway_of(request).services
     return in_force(await services.orders.all_orders(), services.clock.now_s())
-
-
-async def _read(request: AnyRequest, kind: type[BodyT]) -> BodyT:
-    limit = gateway_of(request).services.settings.max_json_bytes
-    body.refuse_announced(headers_of(request), limit)
-    raw = await body.read(request, limit)
-    try:
-        return msgspec.convert(decode_json(raw) if raw.strip() else {}, kind)
-    except msgspec.ValidationError as error:
-        fields = ", ".join(kind.__struct_fields__)
-        raise InvalidInput(f"The body takes {fields}: {error}.") from error
 
 
 def _until_s(wish: Scale, now_s: float) -> float | None:

@@ -7,7 +7,7 @@ takes or gives something else than the stable one, for whoever sends a job canno
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from litestar import get, patch, post
@@ -17,13 +17,12 @@ from springtide.domain.errors import Conflict, InvalidInput, NotFound
 from springtide.domain.ids import ModelName, parted
 from springtide.domain.keys import Scope
 from springtide.domain.rollout import Compared, Margins, Rollout, RolloutState, Sticky, newest
-from springtide.gateway import body
-from springtide.gateway.context import AnyRequest, gateway_of, headers_of
-from springtide.gateway.envelope import decode_json
+from springtide.gateway.context import AnyRequest, gateway_of
 from springtide.gateway.rollout_views import rollout_view
 from springtide.gateway.schemas_rollouts import RolloutView
 from springtide.gateway.served import ServedModel
 from springtide.gateway.services import GatewayServices
+from springtide.gateway.wishes import read_wish
 from springtide.ledger.rollouts import Rollouts
 from springtide.policy.rollout import measured
 
@@ -59,9 +58,6 @@ class Reasoned(msgspec.Struct, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
 
 
-BodyT = TypeVar("BodyT", Start, Change, Reasoned)
-
-
 @get("/v1/models/{name:str}/rollout", tags=["rollouts"], summary="How a rollout goes", opt=_ADMIN)
 async def get_rollout(request: AnyRequest, name: FromPath[str]) -> RolloutView:
     """The model's last rollout; while it runs with both versions as they do now."""
@@ -79,7 +75,7 @@ async def start_rollout(request: AnyRequest, name: FromPath[str]) -> RolloutView
     """A share of the jobs that name no version goes to another one from now on, until it is promoted or aborted. It is
     aborted by itself where it is worse by more than the margins."""
     services, model = gateway_of(request).services, _model(request, name)
-    wish = await _read(request, Start)
+    wish = await read_wish(request, Start)
     last = await _last(services, model)
     if last is not None and last.is_running:
         raise Conflict(f"The rollout of version {last.canary} runs; promote or abort it first.", code="rollout_running")
@@ -111,14 +107,14 @@ async def start_rollout(request: AnyRequest, name: FromPath[str]) -> RolloutView
 @patch("/v1/models/{name:str}/rollout", status_code=200, tags=["rollouts"], summary="Change its weight", opt=_ADMIN)
 async def change_rollout(request: AnyRequest, name: FromPath[str]) -> RolloutView:
     """More or less of the jobs that name no version, from now on."""
-    wish = await _read(request, Change)
+    wish = await read_wish(request, Change)
     return await _changed(request, name, weight=wish.weight)
 
 
 @post("/v1/models/{name:str}/rollout/promote", status_code=200, tags=["rollouts"], summary="Promote", opt=_ADMIN)
 async def promote_rollout(request: AnyRequest, name: FromPath[str]) -> RolloutView:
     """The canary is the stable version from now on. What waits for the old one is still done by it."""
-    wish = await _read(request, Reasoned)
+    wish = await read_wish(request, Reasoned)
     reason = wish.reason or "promoted by an operator"
     return await _changed(request, name, state=RolloutState.PROMOTED, reason=reason)
 
@@ -127,7 +123,7 @@ async def promote_rollout(request: AnyRequest, name: FromPath[str]) -> RolloutVi
 async def abort_rollout(request: AnyRequest, name: FromPath[str]) -> RolloutView:
     """All goes to the stable version again, with what waits for the canary, but for jobs that named it. What runs is
     finished."""
-    wish = await _read(request, Reasoned)
+    wish = await read_wish(request, Reasoned)
     return await _changed(request, name, state=RolloutState.ABORTED, reason=wish.reason or "aborted by an operator")
 
 
@@ -206,17 +202,6 @@ def _view(rollout: Rollout) -> RolloutView:
     shown = rollout_view(rollout)
     assert shown is not None
     return shown
-
-
-async def _read(request: AnyRequest, kind: type[BodyT]) -> BodyT:
-    limit = gateway_of(request).services.settings.max_json_bytes
-    body.refuse_announced(headers_of(request), limit)
-    raw = await body.read(request, limit)
-    try:
-        return msgspec.convert(decode_json(raw) if raw.strip() else {}, kind)
-    except msgspec.ValidationError as error:
-        fields = ", ".join(kind.__struct_fields__)
-        raise InvalidInput(f"The body takes {fields}: {error}.") from error
 
 
 ROUTES = [get_rollout, start_rollout, change_rollout, promote_rollout, abort_rollout]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from springtide.domain.clock import Clock
 from springtide.domain.errors import NotFound
 from springtide.domain.ids import ModelName, TenantId, parted
+from springtide.domain.meant import meant
 from springtide.domain.rollout import Rollout, Sticky, newest
 from springtide.gateway.served import ServedModel
 from springtide.ledger.rollouts import Rollouts
@@ -128,7 +129,10 @@ class Routing:
             )
         known = sorted(self._models)
         listed = ", ".join(known) or "none"
-        raise NotFound(f"There is no model {name[:64]!r}. Served here: {listed}.", code="unknown_model", models=known)
+        near = meant(name[:64], known)
+        asked = f" Did you mean {near}?" if near else ""
+        message = f"There is no model {name[:64]!r}.{asked} Served here: {listed}."
+        raise NotFound(message, code="unknown_model", models=known)
 
     def splits_by_job(self, name: str) -> bool:
         """Whether which version takes a job of this model depends on the job's own key."""

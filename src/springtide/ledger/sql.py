@@ -47,6 +47,7 @@ class SqlLedger:
 
     def __init__(self, url: str) -> None:
         self._database = _database(url)
+        self._shown = make_url(url).set(query={}).render_as_string(hide_password=True)
         short = self._database.short_way()
         self._writes: Batcher[Write, Any] = Batcher(partial(self._flush, short=short), max_items=MAX_ROWS)
         # Where ends do not hold up new jobs: they touch other rows, and two commits share an fsync.
@@ -70,7 +71,10 @@ class SqlLedger:
         try:
             await self._database.start()
         except FAILURES as error:
-            raise translated(error) from error
+            found = translated(error)
+            if isinstance(found, Unavailable):
+                found = Unavailable(f"{found.message} ([ledger] url = {self._shown})")
+            raise found from error
         self._is_running = True
 
     async def stop(self) -> None:
