@@ -81,7 +81,8 @@ def measure(plan: Plan) -> Report:
     report = Report("http", title="Jobs over HTTP", goals=GOALS)
     report.compare = ("accepted_per_s", "completed_per_s", "accepted_p50_ms", "accepted_p99_ms")
     report.notes = list(NOTES)
-    report.describe(OURS, "`springtide up`: a gateway process, its front while busy, SQLite, one worker", durable="fsync before the 202")
+    parts = "a gateway process, its front while busy, SQLite, one worker"
+    report.describe(OURS, f"`springtide up`: {parts}", durable="fsync before the 202")
     systems = [OURS, BATCHES] if plan.wants(OURS) else []
     report.describe(BATCHES, "the same, `POST /v1/jobs/batches`", durable="fsync before the answer")
     for name in filter(plan.wants, PEERS_HERE):

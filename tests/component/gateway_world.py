@@ -273,14 +273,19 @@ async def gateway_world(
 
 @contextlib.asynccontextmanager
 async def served(
-    world: World, *, silence_s: float = 30.0, fronting: Callable[[Any, Adopt], Fronting] | None = None
+    world: World,
+    *,
+    silence_s: float = 30.0,
+    grace_s: float = 1.0,
+    fronting: Callable[[Any, Adopt], Fronting] | None = None,
 ) -> AsyncGenerator[tuple[str, int]]:
-    """The gateway on a real socket: its address. Leaving stops it as a signal would."""
+    """The gateway on a real socket: its address. Leaving stops it as a signal would, and waits so long for clients that
+    are still there."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     ready, closing = asyncio.Event(), world.services.closing
     serving = asyncio.create_task(
-        serve(world.app, listener, closing, grace_s=1.0, on_ready=ready.set, silence_s=silence_s, fronting=fronting)
+        serve(world.app, listener, closing, grace_s=grace_s, on_ready=ready.set, silence_s=silence_s, fronting=fronting)
     )
     await ready.wait()
     try:

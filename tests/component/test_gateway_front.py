@@ -109,7 +109,7 @@ async def fronted(world: World, **settings: Any) -> AsyncGenerator[Served]:
         made.append(Fronting(app, adopt, **{"busy_per_s": 0.0, "window_s": 0.0, **settings}))
         return made[0]
 
-    async with served(world, fronting=fronting) as address:
+    async with served(world, fronting=fronting, grace_s=LIMIT_S) as address:
         serving = Served(address, made[0])
         try:
             yield serving
