@@ -18,6 +18,7 @@ from springtide.domain.ids import ModelName
 from springtide.domain.job import JobError
 from springtide.gateway.services import Keyless
 from springtide.ledger.history import FleetSample, Scaled
+from springtide.testing import media_makers as makers
 
 MODEL = ModelName("synthetic")
 Said = Callable[..., Awaitable[tuple[str, str]]]
@@ -134,6 +135,13 @@ async def test_a_job_is_shown_with_what_it_gave_how_to_fetch_it_and_until_when(w
     out, _ = await cli("get", job["id"])
     assert "created, or why" in out and "output" not in out
     await world.complete(await world.lease(), {"seconds": 1.5, "words": ["ebb", "flow"]})
+    files = {"picture": makers.palette_png(world.folder).read_bytes()}
+    drawn = (await world.http.post("/v1/jobs", data={"model": "sketch"}, files=files)).json()
+    ref = await world.output(b"x" * 12_345, media_type="image/png", name="drawn.png")
+    await world.complete(await world.lease(model="sketch"), {"drawing": ref.id}, (ref,))
+    out, _ = await cli("get", drawn["id"])
+    for told in ("drawing", "image/png", "12.3 kB", "drawn.png", f"springtide download {drawn['id']} --all FOLDER"):
+        assert told in out
     out, _ = await cli("get", job["id"])
     for told in ("seconds", "number", "1.5", '["ebb", "flow"]', "kept until 20"):
         assert told in out

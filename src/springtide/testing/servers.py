@@ -174,7 +174,7 @@ class ValkeySentinel(ValkeyServer):
         lines = [
             f"bind 127.0.0.1\nport {self.port}\ndir {self.folder}\nlogfile {self.folder / 'server.log'}",
             f"sentinel monitor {self._service} 127.0.0.1 {self._master.port} 1",
-            f"sentinel down-after-milliseconds {self._service} 500\nsentinel failover-timeout {self._service} 3000",
+            f"sentinel down-after-milliseconds {self._service} 2000\nsentinel failover-timeout {self._service} 3000",
             f"sentinel auth-pass {self._service} {self._master.password}" if self._master.password else "",
         ]
         if not config.exists():  # a Sentinel keeps in it what it has learnt
