@@ -27,7 +27,7 @@ def after_a_day(need: float, share: float, jobs: int) -> float:
 @pytest.mark.parametrize("more", [-0.3, 0.0, 0.4])
 def test_half_a_day_ends_well_within_the_objective_without_being_far_too_careful(share: float, more: float) -> None:
     need = 0.6 - 0.5 * math.log((1 - share) / 0.01) + more
-    assert 0.5 <= after_a_day(need, share, jobs=5000) <= 0.88, "the rest is for what chance may bring"
+    assert 0.5 <= after_a_day(need, share, jobs=5000) <= 0.9, "the rest is for what chance may bring"
 
 
 def test_in_the_long_run_traffic_gets_the_care_that_it_needs() -> None:

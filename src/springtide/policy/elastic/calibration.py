@@ -14,11 +14,12 @@ import msgspec
 from springtide.policy.elastic.limits import between
 
 AIM = 0.72  # of the late jobs that the objective allows: the rest is for what the last hour may bring
-FIRST_CARE = 0.45  # for 99 % in time and starts of no time: what invented rounds need (docs/decisions/0056),
-CARE_PER_SLOWNESS = 0.22  # and more for each of the objective's waits that a start takes,
+FIRST_CARE = 0.21  # for 99 % in time and starts of no time: what invented rounds need (docs/decisions/0060),
+CARE_PER_SLOWNESS = 0.4  # and more for each of the objective's waits that a start takes,
 MOST_SLOWNESS = 4.0  # up to so many
 CARE_PER_FACTOR = 0.5  # more care for each factor e fewer late jobs: measured on the same
 PROPORTIONAL = 1.0  # steeper swings care to and fro, and the late jobs of its lows outnumber those saved by its highs
+HALF_AT = 3.0  # half of it where a start takes so many waits: jobs are late there by the crisis, and one says little
 INTEGRAL = 0.7  # half a day has five times the jobs to trust: faster learns from chance
 INTEGRAL_DOWN = 1.0  # faster where too few are late: what a bad hour taught is not kept all day
 LATE_JOBS_TO_TRUST = 10.0  # allowed late jobs that must have been possible before the share means something
@@ -64,5 +65,7 @@ def level(care: Care, share: float, slowness: float) -> float:
     trusted = care.jobs + LATE_JOBS_TO_TRUST / (1 - share)
     excess = between(-1.0, care.debt / (allowed * trusted), MOST_EXCESS)
     first = FIRST_CARE - CARE_PER_FACTOR * math.log((1 - share) / 0.01)
-    first += CARE_PER_SLOWNESS * min(slowness, MOST_SLOWNESS)
-    return between(LEAST_CARE, first + care.learnt + PROPORTIONAL * excess, MOST_CARE)
+    slowness = min(slowness, MOST_SLOWNESS)
+    first += CARE_PER_SLOWNESS * slowness
+    proportional = PROPORTIONAL / (1 + slowness / HALF_AT)
+    return between(LEAST_CARE, first + care.learnt + proportional * excess, MOST_CARE)
