@@ -20,12 +20,15 @@ import pytest
 from gateway_world import World, gateway_world, served
 
 from springtide.domain.errors import Unavailable
+from springtide.gateway.access import Access
 from springtide.gateway.front import IDLE_LOOKS, Front
 from springtide.gateway.front_line import Asked, receive_connection, send_connection
 from springtide.gateway.fronting import Fronting
+from springtide.gateway.standing import Standings
 from springtide.runtime.frames import Frames
 
 LIMIT_S = 60.0
+MUCH = 1 << 22  # more than a socket takes that nobody reads
 GOOD = b'{"model":"synthetic","inputs":{}}'
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -57,6 +60,9 @@ class Client:
         else:
             body = await self._reader.readexactly(int(headers.get(b"content-length", b"0")))
         return int(head[0].split(b" ")[1]), headers, body
+
+    async def read(self, size: int) -> bytes:
+        return await self._reader.readexactly(size)
 
     async def ask(self, *parts: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
         self.send(*parts)
@@ -102,14 +108,14 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def fronted(world: World, **settings: Any) -> AsyncGenerator[Served]:
+async def fronted(world: World, *, grace_s: float = LIMIT_S, **settings: Any) -> AsyncGenerator[Served]:
     made: list[Fronting] = []
 
     def fronting(app: Any, adopt: Any) -> Fronting:
         made.append(Fronting(app, adopt, **{"busy_per_s": 0.0, "window_s": 0.0, **settings}))
         return made[0]
 
-    async with served(world, fronting=fronting, grace_s=LIMIT_S) as address:
+    async with served(world, fronting=fronting, grace_s=grace_s) as address:
         serving = Served(address, made[0])
         try:
             yield serving
@@ -259,6 +265,60 @@ async def test_many_that_come_at_one_time_have_each_their_own_answer(world: Worl
     assert job is not None and job.inputs["seconds"] == 0.25
 
 
+async def test_one_that_breaks_something_spoils_nothing_for_those_beside_it(
+    serving: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identify = Access.identify
+
+    def identified(access: Access, scope: Any) -> Any:
+        if (b"x-a", b"wrong") in scope["headers"]:
+            raise ValueError("a header that nobody thought of")
+        return identify(access, scope)
+
+    monkeypatch.setattr(Access, "identify", identified)
+    clients = [await serving.busy_client() for _ in range(3)]
+    for client, header in zip(clients, (b"X-A: b", b"X-A: wrong", b"X-A: b"), strict=True):
+        client.send(post(GOOD, header))
+    assert [(await client.answer())[0] for client in clients] == [202, 500, 202]
+
+
+async def test_an_answer_that_cannot_be_made_is_the_only_one(serving: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = [await serving.busy_client() for _ in range(3)]
+    assert (await clients[0].ask(post(GOOD, b"Idempotency-Key: a")))[0] == 202
+
+    async def eta(standings: Standings, standing: Any) -> Any:  # of a job that was there before
+        raise Unavailable("the ledger is away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Standings, "eta", eta)
+        for client, header in zip(clients, (b"X-A: b", b"Idempotency-Key: a", b"X-A: b"), strict=True):
+            client.send(post(GOOD, header))
+        assert [(await client.answer())[0] for client in clients] == [202, 503, 202]
+
+
+async def test_a_request_that_began_before_the_last_answer_breaks_nothing(
+    serving: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await serving.client()
+    client.send(post(), post()[:30])
+    assert (await client.answer())[0] == 202
+    assert (await client.ask(post()[30:]))[0] == 202
+    client.send(post(), b"POST /v1/jobs HTTP/1.1\r\nnonsense\r\n\r\n")
+    assert (await client.answer())[0] == 400
+    other = await serving.client()
+    assert (await other.ask(post()))[0] == 202  # after the first of the two
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_connection_that_was_lost_on_its_way_back_is_the_only_one(world: World) -> None:
+    script = (
+        "import os, sys; from springtide.gateway.front import main; os.write(int(sys.argv[2]), b'\\xff' * 8); main()"
+    )
+    async with fronted(world, grace_s=1.0, command=(sys.executable, "-P", "-c", script)) as serving:
+        client = await serving.busy_client()
+        assert (await client.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"))[0] == 200
+
+
 async def test_one_that_waits_for_its_job_holds_up_nobody(world: World, serving: Served) -> None:
     waiting, other = await serving.busy_client(), await serving.busy_client()
     waiting.send(post(b'{"model":"album","inputs":{}}', b"Prefer: wait=30"))  # with an error of its own
@@ -321,7 +381,7 @@ async def test_a_front_that_does_not_start_is_done_without(world: World, caplog:
 
 
 async def test_a_front_that_has_nothing_to_do_ends(world: World) -> None:
-    async with fronted(world, idle_s=0.05) as serving:
+    async with fronted(world, idle_s=0.3) as serving:  # a client must get there in this time
         client = await serving.busy_client()
         pid = serving.fronting.pid
         assert pid is not None
@@ -416,6 +476,43 @@ async def test_a_request_that_stalls_goes_back_with_all_that_was_read(gateway: G
     given = receive_connection(gateway.channel)
     assert given is not None and given[0] == number
     given[1].close()
+    client.close()
+
+
+async def test_a_client_that_does_not_read_its_answers_is_given_no_more_of_them(gateway: Gateway) -> None:
+    client = await gateway.client()
+    client.send(post(), post(), b"GET /v1/models HTTP/1.1\r\n\r\n")
+    for _ in range(2):
+        number, headers, _ = await gateway.frames.get()
+        assert headers is not None
+        gateway.front.answered((number, b"x" * MUCH))
+        [door] = gateway.front.doors
+        assert not door.number
+        await client.read(MUCH)
+    _, headers, unread = await gateway.frames.get()
+    assert (headers, unread) == (None, b"GET /v1/models HTTP/1.1\r\n\r\n")
+    client.close()
+
+
+async def test_a_connection_that_could_not_be_opened_is_the_only_one_lost(gateway: Gateway) -> None:
+    gateway.channel.send(bytes(8))
+    gateway.front.take_in()
+    assert await gateway.frames.get() == (0, None, b"")
+    assert not gateway.front.over.is_set()
+
+
+async def test_the_silence_of_a_client_is_counted_from_its_last_answer(gateway: Gateway) -> None:
+    client = await gateway.client()
+    client.send(post(GOOD, b"Prefer: wait=70"))
+    number, _, _ = await gateway.frames.get()
+    [door] = gateway.front.doors
+    for _ in range(IDLE_LOOKS):
+        door.look()
+    gateway.front.answered((number, b"HTTP/1.1 202 Accepted\r\n\r\n"))
+    await client.read(25)
+    door.look()
+    client.send(post())
+    assert (await gateway.frames.get())[2] == GOOD
     client.close()
 
 

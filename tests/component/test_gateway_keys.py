@@ -279,6 +279,7 @@ class TestWithoutKeys:
             {"host": "127.0.0.1.evil.example:8321"},
             {"origin": "https://evil.example"},
             {"origin": "null"},
+            {"origin": "http://["},
             {"x-forwarded-for": "203.0.113.9"},
             {"forwarded": "for=203.0.113.9"},
         ],

@@ -170,7 +170,7 @@ def _check_local(headers: RawHeaders) -> None:
             if not _is_loopback(value):
                 raise _not_local(f"it was called {value.decode('latin-1')[:64]!r}")
         elif name == b"origin":
-            if _LOOPBACK.fullmatch(urlsplit(value.decode("latin-1")).netloc) is None:
+            if not _is_page_here(value.decode("latin-1")):
                 raise _not_local("the request comes from a page elsewhere")
         elif name in _FORWARDED:
             raise _not_local("the request came through a proxy")
@@ -179,6 +179,13 @@ def _check_local(headers: RawHeaders) -> None:
 @functools.lru_cache(maxsize=64)  # a machine has few names
 def _is_loopback(host: bytes) -> bool:
     return _LOOPBACK.fullmatch(host.decode("latin-1")) is not None
+
+
+def _is_page_here(origin: str) -> bool:
+    try:
+        return _LOOPBACK.fullmatch(urlsplit(origin).netloc) is not None
+    except ValueError:  # a bracket that is not closed
+        return False
 
 
 def _not_local(why: str) -> Unauthorized:

@@ -106,9 +106,9 @@ class Application(Litestar):
         entered: list[tuple[int, _Brief, bytes]] = []
         for place, (scope, body) in enumerate(asked):
             self._requests.begin(scope)
-            self._access.identify(scope)
             request = _Brief(self, _receiving(body), scope)
             try:
+                self._access.identify(scope)
                 self._enter(scope, needed)
                 entered.append((place, request, body))
             except Exception as error:

@@ -34,7 +34,6 @@ from springtide.runtime.frames import Frames
 BEGINS = b"POST %s HTTP/1.1\r\n" % PATH
 LOOK_S = 5.0  # a head or body that is not whole by the second look is the gateway's, which knows what to say
 IDLE_LOOKS = 15  # 75 s, as in the gateway
-FLUSH_S = 0.001
 _NOT_OURS = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 
 
@@ -80,9 +79,7 @@ class Request:
             if self._length >= 0:
                 raise NotOurs
             self._length = int(value)
-        elif name in (b"transfer-encoding", b"expect", b"upgrade") or (
-            name == b"content-type" and b"multipart" in value.lower()
-        ):
+        elif name in _NOT_OURS or (name == b"content-type" and b"multipart" in value.lower()):
             raise NotOurs
         self.headers.append((name, value))
 
@@ -108,7 +105,8 @@ class Door(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
         self._unread = b""  # of the request that is being read, and what came after it
         self._request: Request | None = None
-        self._looks = 0  # since anything came
+        self._looks = 0  # since anything came or was answered
+        self._is_full = False  # the client does not read its answers: it gets no more of them
         self._is_given_back = False
         self.number = 0  # of what the gateway is asked, while it is asked
         self.is_leaving = False
@@ -125,7 +123,7 @@ class Door(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._looks = 0
         self._unread += data
-        if self.number or self.is_leaving:  # sent before the answer to what was sent before
+        if self.number or self.is_leaving or self._is_full:  # sent before the answer to what was sent before
             if len(self._unread) > MOST_BYTES:
                 self._transport.pause_reading()
             return
@@ -135,12 +133,21 @@ class Door(asyncio.Protocol):
             self.give_back()
 
     def answer(self, whole: bytes) -> None:
-        self.number = 0
+        self.number = self._looks = 0
         self._transport.write(whole)
-        if self._unread:
-            data, self._unread = self._unread, b""
+        self._read_on()
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        if self.is_leaving:
+            asyncio.get_running_loop().call_soon(self.give_back)
+        else:
             self._transport.resume_reading()
-            self.data_received(data)
+            self._read_on()
 
     @property
     def is_reading(self) -> bool:
@@ -163,11 +170,18 @@ class Door(asyncio.Protocol):
             return
         self._transport.pause_reading()
         if self._transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(FLUSH_S, self.give_back)
+            self._transport.set_write_buffer_limits(0)  # `resume_writing` is called when all has left
             return
         self._is_given_back = True
         self._front.give_back(self._transport.get_extra_info("socket").fileno(), self._unread)
         self._transport.abort()
+
+    def _read_on(self) -> None:
+        """With what came before it could be asked."""
+        if self._unread and not (self.number or self._is_full):
+            data, self._unread = self._unread, b""
+            self._transport.resume_reading()
+            self.data_received(data)
 
     def _read(self, data: bytes) -> None:
         raw = self._unread
@@ -222,7 +236,10 @@ class Front:
         """Connections that the gateway gives away."""
         try:
             while (given := receive_connection(self._channel)) is not None:
-                self._serve(given[1])
+                if given[1] is None:
+                    self.line.send(GONE)
+                else:
+                    self._serve(given[1])
         except (OSError, EOFError):
             self.over.set()
 

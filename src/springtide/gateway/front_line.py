@@ -39,15 +39,19 @@ def send_connection(channel: socket.socket, handle: int, number: int) -> None:
     socket.send_fds(channel, [number.to_bytes(_NUMBER_BYTES, "big")], [handle])
 
 
-def receive_connection(channel: socket.socket) -> tuple[int, socket.socket] | None:
-    """The next connection that came, None where there is none now. Raises OSError, EOFError."""
+def receive_connection(channel: socket.socket) -> tuple[int, socket.socket | None] | None:
+    """The next connection that came, None where there is none now; without a socket where this process may open no
+    more: the system has closed it. Raises OSError, EOFError."""
     try:
         data, handles, _, _ = socket.recv_fds(channel, _NUMBER_BYTES, 1)
     except BlockingIOError:
         return None
-    if not handles:
+    if not data:
         raise EOFError
+    number = int.from_bytes(data, "big")
+    if not handles:
+        return number, None
     connection = socket.socket(fileno=handles[0])
     connection.set_inheritable(False)
     connection.setblocking(False)
-    return int.from_bytes(data, "big"), connection
+    return number, connection

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ BUSY_PER_S = 500.0  # an eighth of what the gateway can do alone
 POSTS_IN_A_ROW = 8  # of a connection that is worth giving away
 WINDOW_S = 1.0
 IDLE_S = 60.0  # a begin costs 0.15 s of processor time
+OWN_FILES = 64  # of those that a process may open: what it needs beside connections
 _COMMAND = (sys.executable, "-P", "-m", "springtide.gateway.front")
 # All that Python needs to start and find this package, as for the inspector: passwords stay here.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TZ")
@@ -133,7 +135,7 @@ class Fronting:
         """End one that has nothing to do."""
         if self._front is not front:
             return
-        if front.held or front.relayed != relayed:
+        if front.held or front.relayed != relayed or not front.is_open:  # which under load takes seconds
             self._loop.call_later(self._idle_s, self._look, front, front.relayed)
         else:
             front.leave()
@@ -148,7 +150,8 @@ class _Front:
         self._process: asyncio.subprocess.Process | None = None
         self._frames: Frames[Asked] = Frames(Asked, self._received, self._lost)
         self._channel: socket.socket | None = None
-        self._halves: dict[int, socket.socket | bytes] = {}  # of connections that come back, in two parts
+        self._halves: dict[int, socket.socket | bytes | None] = {}  # of connections that come back, in two parts
+        self._most_held = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OWN_FILES  # it has the same limit
         self._come: list[_Come] = []  # in this turn of the loop
         self.held = 0
         self.relayed = 0
@@ -172,16 +175,22 @@ class _Front:
         self._channel, its_channel = socket.socketpair()
         self._channel.setblocking(False)
         line.setblocking(False)
-        with its_line, its_channel:
-            handles = (its_line.fileno(), its_channel.fileno())
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
-                *map(str, handles),
-                pass_fds=handles,
-                stdin=asyncio.subprocess.DEVNULL,
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-                start_new_session=True,
-            )
+        with contextlib.ExitStack() as unless_begun:
+            unless_begun.enter_context(line)
+            with its_line, its_channel:
+                handles = (its_line.fileno(), its_channel.fileno())
+                self._process = await asyncio.create_subprocess_exec(
+                    *command,
+                    *map(str, handles),
+                    pass_fds=handles,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                    start_new_session=True,
+                )
+            if self.is_leaving:  # meanwhile
+                self.end()
+                return
+            unless_begun.pop_all()
         loop.add_reader(self._channel, self._take_back)
         await loop.create_connection(lambda: self._frames, sock=line)
 
@@ -191,7 +200,7 @@ class _Front:
         return await self._process.wait()
 
     def give(self, handle: int) -> bool:
-        if not self.is_open or self._channel is None:
+        if not self.is_open or self._channel is None or self.held >= self._most_held:
             return False
         try:
             send_connection(self._channel, handle, 0)
@@ -249,16 +258,16 @@ class _Front:
         if self._channel is not None:
             asyncio.get_running_loop().remove_reader(self._channel)
 
-    def _came_back(self, number: int, half: socket.socket | bytes) -> None:
-        other = self._halves.pop(number, None)
-        if other is None:
+    def _came_back(self, number: int, half: socket.socket | bytes | None) -> None:
+        """half: what was read, or the connection, None for one that was lost on the way."""
+        if number not in self._halves:
             self._halves[number] = half
-        elif isinstance(half, socket.socket):
-            assert isinstance(other, bytes)
-            self._fronting.adopt(half, other)
         else:
-            assert isinstance(other, socket.socket)
-            self._fronting.adopt(other, half)
+            other = self._halves.pop(number)
+            connection, unread = (other, half) if isinstance(half, bytes) else (half, other)
+            assert isinstance(unread, bytes) and not isinstance(connection, bytes)
+            if connection is not None:
+                self._fronting.adopt(connection, unread)
         self._check_empty()
 
     def _check_empty(self) -> None:

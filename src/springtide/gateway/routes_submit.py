@@ -81,8 +81,11 @@ async def submit_together(asked: Sequence[tuple[AnyRequest, bytes]]) -> list[ASG
     if came_s:
         tell_accepted(gateway.services.clock, came_s, [one for one in inserted if isinstance(one, Inserted)])
     for (place, headers, _), one in zip(prepared, inserted, strict=True):
-        base = base_of(asked[place][0], headers)
-        results[place] = one if isinstance(one, Exception) else await answer(gateway, one, base=base, wait_s=0)
+        try:
+            base = base_of(asked[place][0], headers)
+            results[place] = one if isinstance(one, Exception) else await answer(gateway, one, base=base, wait_s=0)
+        except Exception as error:  # one's own: all are on record
+            results[place] = error
     return results
 
 

@@ -60,6 +60,8 @@ class _Exchange(RequestResponseCycle):
         self._head = None
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
+        if self.transport.is_closing():  # uvicorn tells only the last of those that came before their answers
+            self.disconnected = True
         if self.disconnected:
             return
         whole = self._whole(head, message)
@@ -134,7 +136,8 @@ class _Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._fronting is None:
             return
-        is_short = self.scope["method"] == "POST" and self.url == PATH and self._chunk_bytes <= MOST_BYTES
+        # The next request may have begun already, and its head not be whole.
+        is_short = self.scope.get("method") == "POST" and self.url == PATH and self._chunk_bytes <= MOST_BYTES
         self._posts = self._posts + 1 if is_short else 0
         if is_short and self._fronting.takes(self._posts):
             self.loop.call_soon(self._give_away)
@@ -205,6 +208,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.answers = asyncio.Event()
+        self.adopting: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -213,8 +217,8 @@ class _Server(uvicorn.Server):
     def adopt(self, connection: socket.socket, unread: bytes) -> None:
         """Serve a connection that was accepted elsewhere, beginning with what was read of it."""
         task = asyncio.create_task(self._adopt(connection, unread))
-        task.add_done_callback(self.server_state.tasks.discard)
-        self.server_state.tasks.add(task)
+        task.add_done_callback(self.adopting.discard)
+        self.adopting.add(task)
 
     async def _adopt(self, connection: socket.socket, unread: bytes) -> None:
         loop, config = asyncio.get_running_loop(), self.config
@@ -282,5 +286,6 @@ async def serve(
     stopping.cancel()
     if front is not None:
         await front.stop(grace_s)
+        await asyncio.gather(*server.adopting, return_exceptions=True)  # else uvicorn would not know of them
     server.should_exit = True
     await serving
