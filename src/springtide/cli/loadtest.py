@@ -14,6 +14,7 @@ import shlex
 import signal
 import socket
 import sys
+import time
 from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,7 @@ _out, _err = Console(), Console(stderr=True)
 SYNTHETIC, SECOND = "synthetic", "synthetic-b"
 FLOODER, VISITOR = "flood", "visitor"  # tenants of contention on a server of our own
 DEFAULT_KILLS = 2
+LOADED_WITHIN_S = 60.0  # a second or two each, on a busy machine some more
 USUAL_RATE, CROWDED_RATE = 2.0, 4.0  # jobs of a second on three workers: within what they can do, and beyond it
 # A server of our own: workers that take a second to load and leave soon, so that a minute shows how a fleet breathes.
 OWN_MODEL = """
@@ -177,14 +179,29 @@ def _server(wish: Wish, where: Where, plan: Plan) -> Generator[tuple[str, Mappin
         _err.print("starting a server of its own, in a folder that goes with it")
         os.environ.pop(KEY, None)  # that of the user's own server means nothing to this one
         named = [tenant for tenant in dict.fromkeys(tenants) if tenant]
-        with temporary_server(_settings(wish, plan), config=where.config, tenants=named) as own:
-            yield own.url, _keys(own, tenants), own.pid
+        settings = _settings(wish, plan)
+        with temporary_server(settings, config=where.config, tenants=named) as own:
+            keys = _keys(own, tenants)
+            if settings is not None and plan.kills:
+                _until_loaded(own.url, plan.lanes[0], keys, wish.workers)
+            yield own.url, keys, own.pid
         return
     keys = {tenant: _key_from(tenant) for tenant in tenants}
     with connected(where, patience=Patience(retries=1)) as client:
         url = client.url
     check_target(url, own=_addresses(), remote=wish.remote)
     yield url, keys, pid_of(where.settings().server.data_dir, url) if wish.kill_workers else None
+
+
+def _until_loaded(url: str, lane: Lane, keys: Mapping[str, str | None], workers: int) -> None:
+    """Whose workers are to be killed begins with all of them, however long this machine takes to start them."""
+    ends_s = time.monotonic() + LOADED_WITHIN_S
+    with Springtide(url, api_key=keys[lane.tenant]) as client:
+        while time.monotonic() < ends_s:
+            live = client.models.get(lane.model).live
+            if live is not None and live.workers.ready + live.workers.busy >= workers:
+                return
+            time.sleep(0.1)
 
 
 def _keys(own: Temporary, tenants: Sequence[str]) -> Mapping[str, str | None]:
