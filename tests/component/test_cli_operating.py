@@ -133,7 +133,7 @@ async def test_a_model_that_does_not_load_is_in_the_first_line_of_status(world: 
 async def test_a_job_is_shown_with_what_it_gave_how_to_fetch_it_and_until_when(world: World, cli: Said) -> None:
     job = await world.submit()
     out, _ = await cli("get", job["id"])
-    assert "created, or why" in out and "output" not in out
+    assert "when, or why" in out and "output" not in out
     await world.complete(await world.lease(), {"seconds": 1.5, "words": ["ebb", "flow"]})
     files = {"picture": makers.palette_png(world.folder).read_bytes()}
     drawn = (await world.http.post("/v1/jobs", data={"model": "sketch"}, files=files)).json()
@@ -146,7 +146,7 @@ async def test_a_job_is_shown_with_what_it_gave_how_to_fetch_it_and_until_when(w
     for told in ("seconds", "number", "1.5", '["ebb", "flow"]', "kept until 20"):
         assert told in out
     assert "download" not in out, "there is no file to fetch"
-    assert "created, or why" in (await cli("list"))[0]
+    assert "when, or why" in (await cli("list"))[0]
 
 
 async def test_the_story_of_a_job_is_told_by_time_from_record_and_files(

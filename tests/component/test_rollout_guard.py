@@ -39,10 +39,10 @@ class World:
     guard: RolloutGuard
     recorder: Recorder
 
-    async def enter(self, unit: ModelName | None, **changed: Any) -> Job:
+    async def enter(self, unit: ModelName | None, *, ago_s: float = 0.0, **changed: Any) -> Job:
         version = "1" if unit is None else "2"
         made = job(1, id=new_job_id(), unit=unit, model_version=version, input_files=(), **changed)
-        made = msgspec.structs.replace(made, created_at_s=self.clock.now_s())
+        made = msgspec.structs.replace(made, created_at_s=self.clock.now_s() - ago_s)
         await self.ledger.insert([made])
         await self.broker.enqueue([ticket_of(made)], made.created_at_s)
         return made
@@ -156,18 +156,33 @@ class _Cut:
 
 async def test_a_move_that_is_cut_off_loses_nothing(world: World) -> None:
     await world.start(state=RolloutState.ABORTED)
-    waits = await world.enter(NEXT)
+    waits = [await world.enter(NEXT, ago_s=10.0), await world.enter(NEXT, ago_s=10.0)]
     cut: Any = _Cut(world.ledger.rollouts)
     guard = RolloutGuard(cut, world.broker, world.ledger.history, world.clock, units=UNITS)
     with pytest.raises(Unavailable):
         await guard.look_once()
     assert await world.queued() == [0, 0]
-    assert await Sweeper(world.broker, world.ledger, UNITS, world.clock).sweep(settle_s=-1.0) == 1
+    sweeper = Sweeper(world.broker, world.ledger, UNITS, world.clock, rollouts=world.ledger.rollouts)
+    assert await sweeper.sweep(settle_s=-1.0) == 0, "a worker of that version may still be there"
     await world.guard.look_once()
-    assert await world.queued() == [1, 0]
-    [moved] = await world.ledger.get([waits.id])
-    assert moved is not None
-    assert (moved.status, moved.queue) == (JobStatus.QUEUED, MODEL)
+    assert await world.queued() == [2, 0]
+    moved = await world.ledger.get([each.id for each in waits])
+    assert [(each.status, each.queue) for each in moved if each is not None] == [(JobStatus.QUEUED, MODEL)] * 2
+
+
+async def test_only_what_no_queue_has_for_a_while_is_taken_for_lost(world: World) -> None:
+    await world.start(state=RolloutState.ABORTED)
+    runs = await world.enter(NEXT, ago_s=10.0)
+    [_] = await world.broker.lease(NEXT, WORKER, 1, world.clock.now_s())
+    young, named = await world.enter(NEXT), await world.enter(NEXT, ago_s=10.0, is_pinned=True)
+    await world.broker.withdraw([young.ref, named.ref], world.clock.now_s())
+    await world.guard.look_once()
+    assert await world.queued() == [0, 0]
+    sweeper = Sweeper(world.broker, world.ledger, UNITS, world.clock, rollouts=world.ledger.rollouts)
+    assert await sweeper.sweep(settle_s=-1.0) == 1, "whose caller named the version stays with it"
+    assert await world.queued() == [0, 1]
+    found = await world.ledger.get([runs.id, young.id, named.id])
+    assert [each.queue for each in found if each is not None] == [NEXT] * 3
 
 
 async def test_an_aborted_version_that_is_tried_anew_keeps_its_jobs(world: World) -> None:

@@ -20,7 +20,7 @@ from springtide.cli import build, exposure, folder, served, watched
 from springtide.cli.listening import listen, url_of
 from springtide.cli.patience import keep, keep_once_there, started
 from springtide.cli.process import set_up_logging
-from springtide.cli.record_keeping import record_keeping, retention
+from springtide.cli.record_keeping import kept_of, record_keeping, retention
 from springtide.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -164,8 +164,7 @@ async def _embedded(
 
     memory = MemoryBroker()
     await memory.start()
-    disciplines = build.disciplines(config)
-    sweeper = Sweeper(memory, ledger, build.model_names(config), clock, disciplines=disciplines, book=ledger.orders)
+    sweeper = Sweeper(memory, ledger, build.model_names(config), clock, **kept_of(config, ledger))
     count = await sweeper.sweep(settle_s=-1.0)  # before any worker may ask for work
     if count:
         log.info("%d unfinished jobs are back in the queue", count)

@@ -40,7 +40,7 @@ def show_job(job: Job) -> None:
 def _jobs_table() -> Table:
     # An id is for copying: the model of a pipeline, which may be many, and the note give way.
     return Table(
-        Column("job", no_wrap=True), "model", Column("status", no_wrap=True), Column("created, or why", overflow="fold")
+        Column("job", no_wrap=True), "model", Column("status", no_wrap=True), Column("when, or why", overflow="fold")
     )
 
 

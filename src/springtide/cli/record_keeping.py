@@ -63,7 +63,7 @@ async def record_keeping(
         conductor,
         Reaper(broker, models, clock, metrics=metrics),
         Costs(ledger.history, models, clock),
-        Sweeper(broker, ledger, models, clock, disciplines=build.disciplines(config), book=ledger.orders),
+        Sweeper(broker, ledger, models, clock, **kept_of(config, ledger)),
         RolloutGuard(ledger.rollouts, broker, ledger.history, clock, units=models),
         WebhookDelivery(
             ledger.webhooks, ledger, egress, clock, settings=build.webhook_settings(config), metrics=metrics
@@ -79,6 +79,11 @@ async def record_keeping(
         grace_s = LAST_RECORD_S if build.is_embedded(config) else 0.0  # elsewhere the broker keeps what is not recorded
         for service in reversed(started):  # the recorder last: it writes what the others have brought about
             await service.stop(grace_s)
+
+
+def kept_of(config: Config, ledger: SqlLedger) -> dict[str, Any]:
+    """What a sweep has to know besides the models."""
+    return {"disciplines": build.disciplines(config), "book": ledger.orders, "rollouts": ledger.rollouts}
 
 
 def _both(count: Recorded, spans: JobSpans | None) -> Recorded:

@@ -4,9 +4,10 @@ Observe (how first attempts came out, by the ledger) → decide (`policy.rollout
 the record. Never on a job's path: it looks every two seconds, and only while a rollout runs.
 
 Promises: nothing that waits for an aborted version is lost or done twice: a job leaves that queue, then changes its
-version on record, then enters the other queue, and wherever that is cut off, the sweep puts it back to where the
-record has it, from where it is moved again. Jobs whose callers named the version stay; what runs is finished. Any
-number of these may run at once: of two that end a rollout one is told that it was too late.
+version on record, then enters the other queue. Where that is cut off before the record, the job is in no queue, and the
+sweep leaves it to the next round here, so that no worker of the aborted version meets it once more; after the record
+the sweep puts it where it belongs. Jobs whose callers named the version stay; what runs is finished. Any number of
+these may run at once: of two that end a rollout one is told that it was too late.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ LOOK_EVERY_S = 1.0
 JUDGE_EVERY_S = 2.0
 SAMPLED_JOBS = 1000  # the newest of each version: a canary that turned bad late is not outvoted by its past
 PAGE = 200
+RECOVER_EVERY_S = 5.0  # as the sweep, for what neither queue has
+SETTLE_S = 5.0  # as there: a younger job may be on its way into the queue
 REASON = "ROLLOUT"  # of what is written into the history of a version's fleet
 
 
@@ -60,6 +63,7 @@ class RolloutGuard:
         self._changes: int | None = None
         self._rollouts: list[Rollout] = []
         self._judged_at_s = float("-inf")
+        self._recovered_at_s: dict[ModelName, float] = {}
         self._loop = Loop("rollouts", self.look_once, every_s=LOOK_EVERY_S, clock=clock)
 
     async def start(self) -> None:
@@ -78,7 +82,7 @@ class RolloutGuard:
             for one in newest(self._rollouts).values():
                 if one.is_running:
                     await self._judge(one)
-        for retired in self._retired():
+        for retired in retired_of(self._rollouts, self._units):
             await self._move(retired)
 
     async def _refresh(self) -> None:
@@ -121,44 +125,66 @@ class RolloutGuard:
             ]
         )
 
-    def _retired(self) -> list[Retired]:
-        """Versions that were aborted and are not served again, with the one that serves now."""
-        last = newest(self._rollouts)
-        found: dict[ModelName, Retired] = {}
-        for one in self._rollouts:
-            now = last[one.model]
-            unit = self._unit(one.model, one.canary)
-            is_back = one.canary == now.serving or (now.is_running and one.canary == now.canary)
-            if one.state is RolloutState.ABORTED and unit is not None and not is_back:
-                found[unit] = Retired(one.model, unit, now.serving, self._unit(one.model, now.serving))
-        return list(found.values())
-
     async def _move(self, retired: Retired) -> None:
         [view] = await self._broker.queues([retired.unit], self._clock.now_s())
+        recovers = self._is_due(retired.unit)
         after: JobId | None = None
-        while view.queued and (page := await self._record.waiting_for(retired, after=after, limit=PAGE)):
+        while (view.queued or recovers) and (page := await self._record.waiting_for(retired, after=after, limit=PAGE)):
             now_s = self._clock.now_s()
             stood = await self._broker.withdraw([job.ref for job in page], now_s)
             taken = {live.id: live for live in stood if live is not None}
-            moved = await self._record.reroute(list(taken), retired)
+            lost = await self._lost([job for job in page if job.id not in taken], now_s) if recovers else []
+            moved = await self._record.reroute([*taken, *lost], retired)
             await self._enqueue(moved, taken, now_s)
             after = page[-1].id
             if moved:
                 log.info("%d jobs that waited for %s go to version %s", len(moved), retired.unit, retired.to_version)
 
+    def _is_due(self, unit: ModelName) -> bool:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._recovered_at_s.get(unit, float("-inf")) < RECOVER_EVERY_S:
+            return False
+        self._recovered_at_s[unit] = now_s
+        return True
+
+    async def _lost(self, jobs: Sequence[Job], now_s: float) -> list[JobId]:
+        """Those that the broker does not know although they have had the time to get there."""
+        old = [job for job in jobs if not 0 <= now_s - job.created_at_s < SETTLE_S]
+        known = await self._broker.known([job.ref for job in old]) if old else []
+        return [job.id for job, is_known in zip(old, known, strict=True) if not is_known]
+
     async def _enqueue(self, jobs: Sequence[Job], stood: dict[JobId, LiveJob], now_s: float) -> None:
         if jobs:
-            await self._broker.enqueue([_ticket(job, stood[job.id]) for job in jobs], now_s)
+            await self._broker.enqueue([_ticket(job, stood.get(job.id)) for job in jobs], now_s)
 
     def _unit(self, model: ModelName, version: str) -> ModelName | None:
-        """As a job of that version has it."""
-        unit = unit_name(model, version)
-        return unit if unit in self._units else None
+        return _unit_of(model, version, self._units)
 
 
-def _ticket(job: Job, stood: LiveJob) -> Ticket:
+def retired_of(rollouts: Sequence[Rollout], units: Collection[ModelName]) -> list[Retired]:
+    """Versions that were aborted and are not served again, with the one that serves now."""
+    last = newest(rollouts)
+    found: dict[ModelName, Retired] = {}
+    for one in rollouts:
+        now = last[one.model]
+        unit = _unit_of(one.model, one.canary, units)
+        is_back = one.canary == now.serving or (now.is_running and one.canary == now.canary)
+        if one.state is RolloutState.ABORTED and unit is not None and not is_back:
+            found[unit] = Retired(one.model, unit, now.serving, _unit_of(one.model, now.serving, units))
+    return list(found.values())
+
+
+def _unit_of(model: ModelName, version: str, units: Collection[ModelName]) -> ModelName | None:
+    """As a job of that version has it."""
+    unit = unit_name(model, version)
+    return unit if unit in units else None
+
+
+def _ticket(job: Job, stood: LiveJob | None) -> Ticket:
     """Attempts that the other version made count, and what they left may be of use."""
     ticket = ticket_of(job)
+    if stood is None:
+        return ticket
     return msgspec.structs.replace(
         ticket, attempt=max(stood.attempt, ticket.attempt), checkpoint=stood.checkpoint or ticket.checkpoint
     )

@@ -5,6 +5,8 @@ job may end between two looks, so whatever seems missing is looked up in the led
 Each sweep first says how the queues are shared: an emptied broker has forgotten that as well. A model that an operator
 has paused is said to have no room at all, as soon as the order is on record.
 
+Jobs that waited for an aborted version are left to who moves them (`rollouts`): in its queue they would run there.
+
 Jobs of a model that is not configured here are left alone: a rolling change may bring it, or bring it back. Unknown for
 REMOVED_AFTER_S on end, a job is recorded as failed (`model_removed`): nobody would ever run it.
 """
@@ -19,6 +21,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from springtide.broker.protocol import Broker
+from springtide.controller.rollouts import retired_of
 from springtide.domain.clock import Clock
 from springtide.domain.ids import JobId, ModelName
 from springtide.domain.job import JobError, JobStatus
@@ -27,6 +30,7 @@ from springtide.domain.tenant import Discipline
 from springtide.domain.tickets import end_of, ticket_of
 from springtide.ledger.orders import OrderBook
 from springtide.ledger.protocol import Ledger, LiveRef
+from springtide.ledger.rollouts import Rollouts
 from springtide.policy.waiting import REMOVED_AFTER_S
 from springtide.runtime.loops import Loop
 
@@ -49,8 +53,9 @@ class Sweeper:
         *,
         disciplines: Mapping[ModelName, Discipline] | None = None,
         book: OrderBook | None = None,
+        rollouts: Rollouts | None = None,
     ) -> None:
-        """book: where it is written which models are paused."""
+        """book: where it is written which models are paused. rollouts: which versions were aborted."""
         self._broker = broker
         self._ledger = ledger
         self._models = frozenset(models)
@@ -59,6 +64,7 @@ class Sweeper:
         self._told: set[ModelName] = set()
         self._disciplines = {model: Discipline() for model in models} | dict(disciplines or {})
         self._book = book
+        self._rollouts = rollouts
         self._said: dict[ModelName, Discipline] = {}
         self._saying = asyncio.Lock()
         self._loops = [Loop("sweep", self._sweep_settled, every_s=SWEEP_EVERY_S, clock=clock)]
@@ -131,9 +137,14 @@ class Sweeper:
         missing: list[JobId] = [job.id for job, is_known in zip(jobs, known, strict=True) if not is_known]
         if not missing:
             return 0
-        again = await self._ledger.get(missing)
-        tickets = [ticket_of(job) for job in again if job is not None and not job.status.is_terminal]
+        again = [job for job in await self._ledger.get(missing) if job is not None and not job.status.is_terminal]
+        retired = await self._retired() if any(job.unit is not None for job in again) else frozenset[ModelName]()
+        tickets = [ticket_of(job) for job in again if job.is_pinned or job.queue not in retired]
         return sum(await self._broker.enqueue(tickets, now_s)) if tickets else 0
+
+    async def _retired(self) -> frozenset[ModelName]:
+        rollouts = [] if self._rollouts is None else await self._rollouts.rollouts()
+        return frozenset(each.unit for each in retired_of(rollouts, self._models))
 
 
 def _removed(model: ModelName) -> JobError:
