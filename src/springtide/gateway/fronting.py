@@ -63,7 +63,6 @@ class Fronting:
         self._backoff = Backoff(1.0, 60.0)
         self._not_before_s = 0.0
         self._front: _Front | None = None
-        self._idle_since_s = 0.0
         self._is_stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
 
