@@ -207,6 +207,8 @@ def role_of(process: psutil.Process) -> str:
         return "engine" if is_forked else "forkserver"
     if "springtide.gateway.front" in joined:
         return "front"
+    if "springtide.ledger.writer" in joined:
+        return "writer"
     if "resource_tracker" in joined:
         return "resource tracker"
     return Path(words[0]).name if words else "gone"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from springtide.domain.ids import JobId
 from springtide.ledger.sql import SqlLedger
 from springtide.testing.ledger_processes import ledger_process
 
 
-async def test_every_job_whose_insert_returned_is_there_after_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [[], ["aside"]], ids=["one process", "with a writer"])
+async def test_every_job_whose_insert_returned_is_there_after_kill_9(tmp_path: Path, how: list[str]) -> None:
     path = tmp_path / "ledger.db"
     printed: list[JobId] = []
     for _ in range(2):  # the second process starts on what the first one's death left behind
-        process = ledger_process("insert", f"sqlite:///{path}")
+        process = ledger_process("insert", f"sqlite:///{path}", *how)
         assert process.stdout is not None
         printed += [JobId(process.stdout.readline().strip()) for _ in range(300)]
         process.kill()  # in the middle of its inserts

@@ -62,8 +62,9 @@ def beside(broker: Broker, protocol: type[T]) -> T:
 
 def ledger(config: Config) -> SqlLedger:
     from springtide.ledger.sql import SqlLedger
+    from springtide.ledger.writing import Writing
 
-    return SqlLedger(config.ledger_url)
+    return SqlLedger(config.ledger_url, aside=Writing(config.ledger_url) if config.ledger.writer else None)
 
 
 def blobs_address(config: Config) -> BlobsAddress:

@@ -104,6 +104,12 @@ class LedgerConfig(Section):
         description='Seconds that what tenants used is kept, by day and model (3 years), or "forever".',
     )
 
+    writer: bool = Field(
+        default=True,
+        description="Whether a second process may write to the SQLite file while hundreds of jobs a second are put on "
+        "record, for as long as they are. Without it one processor limits the embedded ledger.",
+    )
+
     @property
     def kept_s(self) -> float | None:
         """None: for ever."""

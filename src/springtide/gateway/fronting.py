@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import resource
 import socket
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 from springtide.gateway.front_line import LEAVE, PATH, Asked, encode, receive_connection, send_connection
 from springtide.gateway.problems import new_request_id, problem_body
 from springtide.gateway.whole_answers import written
-from springtide.runtime.backoff import Backoff
+from springtide.runtime.children import Child, Demand
 from springtide.runtime.frames import Frames
 
 log = logging.getLogger(__name__)
@@ -33,8 +32,6 @@ WINDOW_S = 1.0
 IDLE_S = 60.0  # a begin costs 0.15 s of processor time
 OWN_FILES = 64  # of those that a process may open: what it needs beside connections
 _COMMAND = (sys.executable, "-P", "-m", "springtide.gateway.front")
-# All that Python needs to start and find this package, as for the inspector: passwords stay here.
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TZ")
 
 
 class Fronting:
@@ -53,15 +50,10 @@ class Fronting:
         """adopt: serves a connection here from now on, beginning with what was read of it."""
         self.app = app
         self.adopt = adopt
-        self.count = 0  # short requests in this window
-        self._busy_per_s = busy_per_s
-        self._window_s = window_s
+        self.demand = Demand(busy_per_s, window_s)  # for short requests
         self._idle_s = idle_s
         self._command = command
         self._loop = asyncio.get_running_loop()
-        self._window_at_s = self._loop.time()
-        self._backoff = Backoff(1.0, 60.0)
-        self._not_before_s = 0.0
         self._front: _Front | None = None
         self._is_stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,14 +76,10 @@ class Fronting:
     def takes(self, posts: int) -> bool:
         """Counts a short request that was answered here, the last of so many in a row on its connection. Whether that
         connection may be given away now."""
-        self.count += 1
-        now_s = self._loop.time()
-        if now_s - self._window_at_s >= self._window_s:
-            is_busy = self.count >= self._busy_per_s * (now_s - self._window_at_s)
-            self._window_at_s, self.count = now_s, 0
-            if is_busy and self._front is None and now_s >= self._not_before_s and not self._is_stopped:
-                self._front = _Front(self)
-                self.run(self._keep(self._front))
+        self.demand.count += 1
+        if self.demand.is_high() and self._front is None and not self._is_stopped:
+            self._front = _Front(self)
+            self.run(self._keep(self._front))
         return posts >= POSTS_IN_A_ROW and self._front is not None and self._front.is_open
 
     def give(self, handle: int) -> bool:
@@ -124,9 +112,9 @@ class Fronting:
             how = str(error)
         self._front = None
         if front.is_leaving:
-            self._backoff.reset()
+            self.demand.served()
         else:
-            self._not_before_s = self._loop.time() + self._backoff.next_s()
+            self.demand.failed()
             log.warning("the front process ended (%s) and took %d connections along", how, front.held)
             front.end()
 
@@ -146,7 +134,7 @@ class _Front:
 
     def __init__(self, fronting: Fronting) -> None:
         self._fronting = fronting
-        self._process: asyncio.subprocess.Process | None = None
+        self._child = Child()
         self._frames: Frames[Asked] = Frames(Asked, self._received, self._lost)
         self._channel: socket.socket | None = None
         self._halves: dict[int, socket.socket | bytes | None] = {}  # of connections that come back, in two parts
@@ -161,7 +149,7 @@ class _Front:
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        return self._child.pid
 
     @property
     def is_open(self) -> bool:
@@ -178,14 +166,7 @@ class _Front:
             unless_begun.enter_context(line)
             with its_line, its_channel:
                 handles = (its_line.fileno(), its_channel.fileno())
-                self._process = await asyncio.create_subprocess_exec(
-                    *command,
-                    *map(str, handles),
-                    pass_fds=handles,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-                    start_new_session=True,
-                )
+                await self._child.begin([*command, *map(str, handles)], handles)
             if self.is_leaving:  # meanwhile
                 self.end()
                 return
@@ -195,8 +176,7 @@ class _Front:
 
     async def ended(self) -> int:
         """Wait for its end; its exit code."""
-        assert self._process is not None
-        return await self._process.wait()
+        return await self._child.ended()
 
     def give(self, handle: int) -> bool:
         if not self.is_open or self._channel is None or self.held >= self._most_held:
@@ -218,9 +198,7 @@ class _Front:
         self.is_leaving = True
         self._frames.close()
         self._lost()
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()  # stopped or stuck, it would not hear of it
+        self._child.kill()
 
     def _lost(self) -> None:
         self.emptied.set()
@@ -239,7 +217,7 @@ class _Front:
             self._is_ready = True
         elif headers is not None:
             self.relayed += 1
-            self._fronting.count += 1
+            self._fronting.demand.count += 1
             if not self._come:
                 asyncio.get_running_loop().call_soon(self._begin)
             self._come.append((number, headers, body))

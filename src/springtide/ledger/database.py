@@ -7,38 +7,42 @@ SQLite on threads of its own (`sqlite.py`), PostgreSQL on asyncpg through SQLAlc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from enum import Enum
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
-from springtide.ledger.bulk import BulkStatement
-from springtide.ledger.rows import Row
+from springtide.ledger.writes import Write
 
 R = TypeVar("R")
 
 
 class BrokenLine(Exception):
-    """The statement may have been done, or not."""
+    """What was asked for may have been done, or not."""
+
+
+class NotDone(Enum):
+    """The result of an operation that has to go the long way, by `Database.write`."""
+
+    NOT_DONE = 0
+
+
+NOT_DONE = NotDone.NOT_DONE
 
 
 class ShortWay(Protocol):
-    """A way past SQLAlchemy, for one statement in a transaction of its own."""
+    """A faster way for what is done often; it may do any part of what it is asked for, or nothing."""
 
-    async def run(self, statement: BulkStatement, rows: Sequence[Row]) -> set[str] | None:
-        """The ids that the statement returned. None where the database refuses it, and nothing was done. Raises
-        BrokenLine."""
-        ...
-
-    async def fill(self, table: Table, rows: Sequence[Row]) -> bool:
-        """Put whole rows into the table, all or none: False where the database refuses one. Raises BrokenLine."""
+    async def apply(self, operations: Sequence[Write]) -> Sequence[Any]:
+        """On disk when this returns, one result each as of `writes.apply`, or NOT_DONE. Raises BrokenLine."""
         ...
 
 
 class Database(Protocol):
     """One database, connected between `start` and `stop`. Raises what SQLAlchemy and the driver raise."""
 
-    def short_way(self) -> ShortWay | None:
-        """A connection of its own for single statements, where that is worth while."""
+    def short_ways(self) -> Sequence[ShortWay]:
+        """One for whatever is written, or one for that and one for new jobs, which then do not wait for ends."""
         ...
 
     async def start(self) -> None:

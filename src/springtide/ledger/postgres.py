@@ -20,11 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from springtide.domain.errors import OutcomeUnknown
+from springtide.ledger import tables, writes
 from springtide.ledger.bulk import BulkStatement
-from springtide.ledger.database import BrokenLine, ShortWay
+from springtide.ledger.database import NOT_DONE, BrokenLine, ShortWay
 from springtide.ledger.failures import FAILURES, is_disconnect, is_passing
 from springtide.ledger.migrations.upgrade import upgrade
 from springtide.ledger.rows import Row
+from springtide.ledger.writes import Kind, Write
 
 R = TypeVar("R")
 
@@ -51,7 +53,7 @@ class PostgresDatabase:
         self._url = _for_asyncpg(url)
         self._writer: AsyncEngine | None = None
         self._readers: AsyncEngine | None = None
-        self._lines: list[_Line] = []
+        self._lines = (_Line(self._url), _Line(self._url))
 
     async def start(self) -> None:
         await asyncio.to_thread(asyncio.run, self._migrate())  # loading Alembic would hold this loop up
@@ -66,10 +68,8 @@ class PostgresDatabase:
             if engine is not None:
                 await engine.dispose()
 
-    def short_way(self) -> ShortWay:
-        line = _Line(self._url)
-        self._lines.append(line)
-        return line
+    def short_ways(self) -> Sequence[ShortWay]:
+        return self._lines
 
     async def write(self, work: Callable[[Connection], R]) -> R:
         return await _again(partial(self._write, work))
@@ -111,14 +111,28 @@ class _Line:
         self._held: AsyncConnection | None = None
         self._plain: asyncpg.Connection | None = None
 
-    async def run(self, statement: BulkStatement, rows: Sequence[Row]) -> set[str] | None:
+    async def apply(self, operations: Sequence[Write]) -> Sequence[Any]:
+        """Those that one statement can do."""
+        given = [one.row for one in operations]
+        if writes.are_new(operations) and await self._fill(tables.jobs, given):
+            return [True] * len(operations)
+        statement = writes.alone(operations)
+        changed = None if statement is None else await self._run(statement, given)
+        if changed is None:
+            return [NOT_DONE] * len(operations)
+        otherwise = NOT_DONE if operations[0].kind is Kind.INSERT else False
+        return [one.row[0] in changed or otherwise for one in operations]
+
+    async def _run(self, statement: BulkStatement, rows: Sequence[Row]) -> set[str] | None:
+        """The ids that the statement returned. None where the database refuses it, and nothing was done."""
         text, parameters = statement.for_asyncpg(rows)
         with contextlib.suppress(*_REFUSED):
             async with self._connected() as plain:
                 return {row[0] for row in await plain.fetch(text, *parameters)}
         return None
 
-    async def fill(self, table: Table, rows: Sequence[Row]) -> bool:
+    async def _fill(self, table: Table, rows: Sequence[Row]) -> bool:
+        """Put whole rows into the table, all or none: False where the database refuses one."""
         with contextlib.suppress(*_REFUSED, TypeError, ValueError):  # of a copy asyncpg passes on what its codecs raise
             async with self._connected() as plain:
                 await plain.copy_records_to_table(table.name, records=rows, columns=table.c.keys())

@@ -20,9 +20,9 @@ from springtide.domain.errors import ConfigError, InvalidInput, SpringtideError,
 from springtide.domain.ids import BlobId, JobId, TenantId, first_job_id_at
 from springtide.domain.job import Job
 from springtide.domain.lease import LiveJob, Outcome
-from springtide.ledger import keeping, reads, rows, tables, writes
+from springtide.ledger import keeping, reads, rows, writes
 from springtide.ledger.bulk import MAX_ROWS
-from springtide.ledger.database import BrokenLine, Database, ShortWay
+from springtide.ledger.database import NOT_DONE, BrokenLine, Database, ShortWay
 from springtide.ledger.failures import FAILURES, is_own, translated
 from springtide.ledger.protocol import Attempt, Inserted, JobFilter, LiveRef, PendingUpload, StoredBlob
 from springtide.ledger.sql_batches import SqlBatches, SqlSecrets
@@ -35,6 +35,7 @@ from springtide.ledger.sql_usage import SqlUsage
 from springtide.ledger.sql_webhooks import SqlWebhooks
 from springtide.ledger.sqlite import SqliteDatabase
 from springtide.ledger.writes import Kind, Uncertain, Write
+from springtide.ledger.writing import Writing
 from springtide.runtime.batching import Batcher
 
 R = TypeVar("R")
@@ -45,16 +46,15 @@ _OWN_OR_DATABASE = (*FAILURES, OverflowError, UnicodeError)  # the last two: val
 class SqlLedger:
     """`Ledger` at `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://user@host/name`."""
 
-    def __init__(self, url: str) -> None:
-        self._database = _database(url)
+    def __init__(self, url: str, *, aside: Writing | None = None) -> None:
+        """aside: for SQLite, a process of its own that writes while much is written."""
+        self._database = _database(url, aside)
         self._shown = make_url(url).set(query={}).render_as_string(hide_password=True)
-        short = self._database.short_way()
-        self._writes: Batcher[Write, Any] = Batcher(partial(self._flush, short=short), max_items=MAX_ROWS)
-        # Where ends do not hold up new jobs: they touch other rows, and two commits share an fsync.
-        self._inserts = self._writes
-        if short is not None:
-            flush = partial(self._flush, short=self._database.short_way())
-            self._inserts = Batcher[Write, Any](flush, max_items=MAX_ROWS)
+        ways: list[Batcher[Write, Any]] = [
+            Batcher(partial(self._flush, short=short), max_items=MAX_ROWS)
+            for short in self._database.short_ways() or (None,)
+        ]
+        self._writes, self._inserts = ways[0], ways[-1]
         self._gets: Batcher[JobId, Job | None] = Batcher(self._get_batch, max_items=MAX_ROWS)
         self._is_running = False
         self.history = SqlHistory(self)
@@ -209,26 +209,16 @@ class SqlLedger:
         """By the short way where there is one, and what has not gone through by that once more by the long one."""
         if short is None:
             return await self._commit(operations)
-        given = [one.row for one in operations]
         try:
-            if writes.are_new(operations) and await short.fill(tables.jobs, given):
-                return [True] * len(operations)
-            statement = writes.alone(operations)
-            if statement is None:
-                return await self._commit(operations)
-            changed = await short.run(statement, given)
+            results = await short.apply(operations)
         except BrokenLine:
             results = await self._commit(operations)  # doing it twice changes nothing
-            if operations[0].kind is not Kind.INSERT:
-                return results
             return [_own(one, result) for one, result in zip(operations, results, strict=True)]
-        if changed is None:
+        left = [one for one, result in zip(operations, results, strict=True) if result is NOT_DONE]
+        if len(left) == len(operations):
             return await self._commit(operations)
-        if operations[0].kind is not Kind.INSERT:
-            return [one.row[0] in changed for one in operations]
-        there = [one for one in operations if one.row[0] not in changed]
-        known = iter(await self._commit(there) if there else ())
-        return [one.row[0] in changed or next(known) for one in operations]
+        later = iter(await self._commit(left) if left else ())
+        return [next(later) if result is NOT_DONE else result for result in results]
 
     async def _commit(self, operations: list[Write]) -> list[Any]:
         """One transaction where all goes well. The second and third try cost time only where something is unusual."""
@@ -263,10 +253,11 @@ class SqlLedger:
             raise Unavailable("the ledger is not running")
 
 
-def _own(insert: Write, result: Any) -> Any:
-    """The result of an insert that may have been done before: ids are new, so the row with this id is its own."""
-    is_own_row = result is not True and not isinstance(result, Exception) and result[0] == insert.row[0]
-    return True if is_own_row else result
+def _own(one: Write, result: Any) -> Any:
+    """The result of what may have been done before: ids are new, so the row with an inserted job's id is its own."""
+    if one.kind is not Kind.INSERT or result is True or isinstance(result, Exception):
+        return result
+    return True if result[0] == one.row[0] else result
 
 
 def _inserted(job: Job, result: Any) -> Inserted:
@@ -300,13 +291,13 @@ def _one_by_one(connection: Connection, operations: Sequence[Write]) -> list[Any
     return results
 
 
-def _database(url: str) -> Database:
+def _database(url: str, aside: Writing | None) -> Database:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise ConfigError(f"ledger.url is not a URL: {error}") from error
     if parsed.drivername == "sqlite":
-        return SqliteDatabase(parsed)
+        return SqliteDatabase(parsed, aside)
     if parsed.drivername in {"postgresql", "postgresql+asyncpg"}:
         from springtide.ledger.postgres import PostgresDatabase  # 12 MB that SQLite has no use for
 

@@ -9,9 +9,10 @@ database in memory, and an SQLite too old for RETURNING.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,9 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, StaticPool, create_en
 from sqlalchemy.exc import DBAPIError
 
 from springtide.domain.errors import ConfigError
+from springtide.ledger.database import ShortWay
 from springtide.ledger.migrations.upgrade import upgrade
+from springtide.ledger.writing import Writing
 from springtide.runtime.threads import Threads
 
 R = TypeVar("R")
@@ -30,19 +33,52 @@ BUSY_TIMEOUT_MS = 10_000  # another process on the same file (a backup, a second
 READERS = 2  # reads are short; more threads would only fight for the interpreter
 
 
+class SqliteWriter:
+    """The connection that writes, for whichever thread calls."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = _engine(url, poolclass=StaticPool)
+        event.listen(self._engine, "begin", _begin_immediate)
+        self._connection: Connection | None = None
+
+    def connect(self) -> Connection:
+        """A connection that is not in a transaction, to be closed."""
+        return self._engine.connect()
+
+    def write(self, work: Callable[[Connection], R]) -> R:
+        """Run `work` in one transaction, which is on disk when this returns."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            with self._connection.begin():
+                return work(self._connection)
+        except DBAPIError:
+            self._connection.invalidate()  # whatever was wrong with it, the next write starts afresh
+            self._connection.close()
+            self._connection = None
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._engine.dispose()
+
+
 class SqliteDatabase:
     """`Database` on a file."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, aside: Writing | None = None) -> None:
+        """aside: writes in a process of its own while much is written."""
         if not url.database or url.database == ":memory:":
             raise ConfigError("ledger.url: sqlite:// needs a file, such as sqlite:////var/lib/springtide/springtide.db")
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: the ledger needs 3.35 or newer")
         self._path = Path(url.database)
         self._url = url
-        self._writer_engine: Engine | None = None
+        self._aside = aside
+        self._writer: SqliteWriter | None = None
         self._reader_engine: Engine | None = None
-        self._writer: Connection | None = None
         self._threads: tuple[Threads, Threads] | None = None
 
     async def start(self) -> None:
@@ -55,6 +91,8 @@ class SqliteDatabase:
             raise
 
     async def stop(self) -> None:
+        if self._aside is not None:
+            await self._aside.stop()
         if self._threads is None:
             return
         write, read = self._threads
@@ -64,12 +102,13 @@ class SqliteDatabase:
         read.stop()
         write.stop()
 
-    def short_way(self) -> None:
-        """The thread is the cost here, not the statement."""
+    def short_ways(self) -> Sequence[ShortWay]:
+        return [] if self._aside is None else [self._aside, self._aside]
 
     async def write(self, work: Callable[[Connection], R]) -> R:
         assert self._threads is not None
-        return await self._threads[0].run(lambda: self._write(work))
+        async with contextlib.nullcontext() if self._aside is None else self._aside.paused():
+            return await self._threads[0].run(lambda: self._write(work))
 
     async def read(self, work: Callable[[Connection], R]) -> R:
         assert self._threads is not None
@@ -77,9 +116,8 @@ class SqliteDatabase:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer_engine = _engine(self._url, poolclass=StaticPool)
-        event.listen(self._writer_engine, "begin", _begin_immediate)
-        with _alone(self._path.with_name(self._path.name + ".lock")), self._writer_engine.connect() as connection:
+        self._writer = SqliteWriter(self._url)
+        with _alone(self._path.with_name(self._path.name + ".lock")), self._writer.connect() as connection:
             _switch_to_wal(connection)
             with connection.begin():
                 upgrade(connection)
@@ -93,17 +131,8 @@ class SqliteDatabase:
         )
 
     def _write(self, work: Callable[[Connection], R]) -> R:
-        if self._writer is None:
-            assert self._writer_engine is not None
-            self._writer = self._writer_engine.connect()
-        try:
-            with self._writer.begin():
-                return work(self._writer)
-        except DBAPIError:
-            self._writer.invalidate()  # whatever was wrong with it, the next write starts afresh
-            self._writer.close()
-            self._writer = None
-            raise
+        assert self._writer is not None
+        return self._writer.write(work)
 
     def _read(self, work: Callable[[Connection], R]) -> R:
         assert self._reader_engine is not None
@@ -117,9 +146,6 @@ class SqliteDatabase:
     def _close_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
-        if self._writer_engine is not None:
-            self._writer_engine.dispose()
 
 
 def _engine(url: URL, **pool: Any) -> Engine:

@@ -2,6 +2,7 @@
 
 python -m springtide.testing.ledger_processes start URL     waits for a line on stdin, then starts and stops a ledger
 python -m springtide.testing.ledger_processes insert URL    inserts jobs for ever; prints each id once `insert` returned
+python -m springtide.testing.ledger_processes insert URL aside    the same, and a process of its own writes
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import subprocess
 import sys
 
 from springtide.ledger.sql import SqlLedger
+from springtide.ledger.writing import Writing
 from springtide.runtime.ids import new_job_id
 from springtide.testing.ledger_cases import job
 
 CALLERS = 16
 
 
-def ledger_process(what: str, url: str) -> subprocess.Popen[str]:
+def ledger_process(what: str, url: str, *how: str) -> subprocess.Popen[str]:
     """Start one of the processes above. The caller ends it."""
-    command = [sys.executable, "-m", __name__, what, url]
+    command = [sys.executable, "-m", __name__, what, url, *how]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -58,5 +60,6 @@ async def _insert(ledger: SqlLedger) -> None:
 
 
 if __name__ == "__main__":
-    _, what, url = sys.argv
-    asyncio.run({"start": _start, "insert": _insert}[what](SqlLedger(url)))
+    _, what, url, *how = sys.argv
+    aside = Writing(url, busy_per_s=0.0, window_s=0.0) if how == ["aside"] else None
+    asyncio.run({"start": _start, "insert": _insert}[what](SqlLedger(url, aside=aside)))
