@@ -39,9 +39,8 @@ def show_job(job: Job) -> None:
 
 def _jobs_table() -> Table:
     # An id is for copying: the model of a pipeline, which may be many, and the note give way.
-    return Table(
-        Column("job", no_wrap=True), "model", Column("status", no_wrap=True), Column("when, or why", overflow="fold")
-    )
+    names = (Column("job", no_wrap=True), "model", Column("status", no_wrap=True))
+    return Table(*names, Column("when, or why", overflow="fold"), pad_edge=False)
 
 
 def show_outputs(job: Job, *, keep_s: float | str | None) -> None:
@@ -75,8 +74,16 @@ def _short(value: Any) -> str:
 
 def _note(job: Job) -> str:
     if job.error is None and job.waiting is None and (job.progress is None or job.status == "completed"):
-        return job.created_at
+        return _when(datetime.fromtimestamp(job.created_at_s).astimezone())
     return _words(job)
+
+
+def _when(then: datetime) -> str:
+    """In twelve characters: beside an id that is all there is room for in 80. `--json` has it in full."""
+    now = datetime.now().astimezone()
+    if then.date() == now.date():
+        return then.strftime("%H:%M:%S")
+    return then.strftime("%d %b %H:%M" if then.year == now.year else "%d %b %Y")
 
 
 def _step_note(step: StepState) -> str:
