@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,16 +14,32 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import make_url
 
-from springtide.domain.errors import InvalidInput
+from springtide.domain.errors import InvalidInput, OutcomeUnknown
 from springtide.domain.job import Job, JobStatus
 from springtide.ledger.protocol import Ledger
 from springtide.ledger.sql import SqlLedger
-from springtide.ledger.writing import Writing
+from springtide.ledger.writing import MOST_REFUSED, Writing
 from springtide.testing.ledger_cases import ACME, NOW_S, Reopen, job, outcome
 from springtide.testing.ledger_processes import ledger_process
 from springtide.testing.ledger_suite import LedgerSuite
 
+DIES_UNHEARD = """
+import os
+from springtide.ledger import writer
+answer = writer.answer
+def answer_and_die(*given):
+    answer(*given)
+    os._exit(9)
+writer.answer = answer_and_die
+writer.main()
+"""
+REFUSES = """
+from springtide.ledger import writer
+writer.answer = lambda *given: []
+writer.main()
+"""
 LIMIT_S = 60.0
 GROUPS = 30
 GROUP = 20
@@ -132,10 +149,11 @@ async def test_nothing_is_lost_or_counted_twice_when_it_dies_or_stands_still(
     written = await start(url, opened, answer_s=1.0)
     ledger = written.ledger
     new: list[bool] = []
+    ended: list[bool] = []
 
     async def one(group: int) -> None:
         new.extend(each.is_new for each in await ledger.insert(jobs(group)))
-        await ledger.record([outcome(each, JobStatus.COMPLETED) for each in jobs(group)])
+        ended.extend(await ledger.record([outcome(each, JobStatus.COMPLETED) for each in jobs(group)]))
 
     for turn in range(3):
         writer = await written.writer()
@@ -144,11 +162,71 @@ async def test_nothing_is_lost_or_counted_twice_when_it_dies_or_stands_still(
         writer.send_signal(number)
         await asyncio.gather(*groups)
         await written.until_gone(writer)
-    assert new == [True] * (3 * GROUPS * GROUP)
+    assert new == ended == [True] * (3 * GROUPS * GROUP)
     every = [each.id for group in range(3 * GROUPS) for each in jobs(group)]
     assert {each.status for each in await ledger.get(every) if each} == {JobStatus.COMPLETED}
     (used,) = await ledger.usage.used(ACME, since_day=0, until_day=DAY * 2)
     assert used.completed == len(every)
+
+
+async def test_what_it_did_before_it_died_is_answered_as_done(url: str, opened: list[Written]) -> None:
+    written = await start(url, opened, command=[sys.executable, "-c", DIES_UNHEARD])
+    first, second = jobs(0), jobs(1)
+    await written.ledger.insert(second)
+    await written.writer()
+    assert all(each.is_new for each in await written.ledger.insert(first))
+    await written.writer()
+    ends = [outcome(each, JobStatus.COMPLETED) for each in second]
+    assert await written.ledger.record(ends) == [True] * GROUP
+    assert await written.ledger.record(ends) == [False] * GROUP  # and no end is told twice
+
+
+async def test_what_may_be_on_record_is_not_told_as_refused(url: str, opened: list[Written]) -> None:
+    """It did it, died, and then another process has the file."""
+    written = await start(url, opened, command=[sys.executable, "-c", DIES_UNHEARD])
+    await written.writer()
+    await written.ledger._database.write(lambda on: on.exec_driver_sql("PRAGMA busy_timeout = 100").close())  # type: ignore[attr-defined]
+    inserting = asyncio.create_task(written.ledger.insert(jobs(0)))
+    with contextlib.closing(sqlite3.connect(make_url(url).database or "")) as other:
+        other.execute("PRAGMA busy_timeout = 10000")
+        async with asyncio.timeout(LIMIT_S):
+            while not other.execute("SELECT count(*) FROM jobs").fetchone()[0]:
+                await asyncio.sleep(0)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OutcomeUnknown, match="locked"):
+            await inserting
+        other.rollback()
+
+
+async def test_one_that_does_nothing_is_given_up(
+    url: str, opened: list[Written], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its code is another version's, say."""
+    written = await start(url, opened, command=[sys.executable, "-c", REFUSES])
+    groups = 0
+    async with asyncio.timeout(LIMIT_S):
+        while "the ledger's writer ended" not in caplog.text:
+            await written.writer()
+            assert all(each.is_new for each in await written.ledger.insert(jobs(groups)))
+            groups += 1
+    assert groups >= MOST_REFUSED
+
+
+async def test_a_writer_of_another_version_is_not_asked(url: str, opened: list[Written]) -> None:
+    other = "import springtide; springtide.__version__ = '0.0.0'; from springtide.ledger.writer import main; main()"
+    written = await start(url, opened, command=[sys.executable, "-c", other])
+    for group in range(GROUPS):
+        await written.ledger.insert(jobs(group))
+        await asyncio.sleep(0.05)
+        assert written.writing.pid is None
+
+
+async def test_long_inputs_are_written_where_they_are(written: Written) -> None:
+    writer = await written.writer()
+    most = psutil.Process(writer.pid).memory_info().rss
+    long = [job(n, inputs={"note": "x" * 300_000}, input_files=()) for n in range(GROUP)]
+    assert all(each.is_new for each in await written.ledger.insert(long))
+    assert psutil.Process(writer.pid).memory_info().rss < most + 3_000_000
 
 
 async def test_a_write_that_the_database_refuses_fails_alone(written: Written) -> None:

@@ -128,7 +128,7 @@ class Conductor:
             return
         jobs = [submit.job for _, submit in due]
         began = [_begun(*each) for each in due if each[0].status is JobStatus.QUEUED and each[1].began_at_s is not None]
-        inserted, _ = await asyncio.gather(self._ledger.insert(jobs), self._ledger.record_running(began))  # one commit
+        inserted, _ = await asyncio.gather(self._ledger.insert(jobs), self._ledger.record_running(began))
         tickets = [ticket_of(each.job) for each in inserted if not each.job.status.is_terminal]
         await self._broker.enqueue(tickets, now_s)
         await self._say([(parent, _handover(parent, submit.job, now_s)) for parent, submit in due])

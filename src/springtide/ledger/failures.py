@@ -6,13 +6,16 @@ in its batch, or the database's, which is `Unavailable` to everybody.
 
 from __future__ import annotations
 
+import sqlite3
+
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from springtide.domain.errors import Conflict, InvalidInput, SpringtideError, Unavailable
 
 # A CompileError, say, is none of these: it is a bug here, and shall look like one.
-FAILURES = (DBAPIError, PoolTimeout, OSError)
+# The last one comes from what SQLite is asked past SQLAlchemy: a file that somebody else has locked.
+FAILURES = (DBAPIError, PoolTimeout, OSError, sqlite3.OperationalError)
 
 
 def is_own(error: BaseException) -> bool:
@@ -34,6 +37,8 @@ def is_disconnect(error: BaseException) -> bool:
 
 def translated(error: BaseException) -> SpringtideError:
     """The error to raise `from error`."""
+    if isinstance(error, SpringtideError):
+        return error
     reason = _reason(error)
     if not is_own(error):
         return Unavailable(f"the ledger's database cannot be used: {reason}")

@@ -43,6 +43,7 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
 }
+_BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError, OSError, TimeoutError)
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeError, OverflowError)
 
 
@@ -112,8 +113,10 @@ class _Line:
         self._plain: asyncpg.Connection | None = None
 
     async def apply(self, operations: Sequence[Write]) -> Sequence[Any]:
-        """Those that one statement can do."""
+        """Those that one statement can do; where there is no server, none of them: the long way says so."""
         given = [one.row for one in operations]
+        if not await self._is_connected():
+            return [NOT_DONE] * len(operations)
         if writes.are_new(operations) and await self._fill(tables.jobs, given):
             return [True] * len(operations)
         statement = writes.alone(operations)
@@ -127,29 +130,37 @@ class _Line:
         """The ids that the statement returned. None where the database refuses it, and nothing was done."""
         text, parameters = statement.for_asyncpg(rows)
         with contextlib.suppress(*_REFUSED):
-            async with self._connected() as plain:
+            async with self._in_use() as plain:
                 return {row[0] for row in await plain.fetch(text, *parameters)}
         return None
 
     async def _fill(self, table: Table, rows: Sequence[Row]) -> bool:
         """Put whole rows into the table, all or none: False where the database refuses one."""
         with contextlib.suppress(*_REFUSED, TypeError, ValueError):  # of a copy asyncpg passes on what its codecs raise
-            async with self._connected() as plain:
+            async with self._in_use() as plain:
                 await plain.copy_records_to_table(table.name, records=rows, columns=table.c.keys())
                 return True
         return False
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator[asyncpg.Connection]:
+    async def _in_use(self) -> AsyncGenerator[asyncpg.Connection]:
+        assert self._plain is not None
         try:
-            if self._plain is None or self._plain.is_closed():
-                self._plain = await self._connect()
             yield self._plain
         except _REFUSED:
             raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             await self.close()
             raise BrokenLine from error
+
+    async def _is_connected(self) -> bool:
+        try:
+            if self._plain is None or self._plain.is_closed():
+                self._plain = await self._connect()
+        except _BROKEN:
+            await self.close()
+            return False
+        return True
 
     async def _connect(self) -> asyncpg.Connection:
         await self.close()

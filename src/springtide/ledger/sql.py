@@ -9,14 +9,14 @@ Refuses any other URL, a database in memory, and a schema newer than this code (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
-from springtide.domain.errors import ConfigError, InvalidInput, SpringtideError, Unavailable
+from springtide.domain.errors import ConfigError, InvalidInput, OutcomeUnknown, SpringtideError, Unavailable
 from springtide.domain.ids import BlobId, JobId, TenantId, first_job_id_at
 from springtide.domain.job import Job
 from springtide.domain.lease import LiveJob, Outcome
@@ -212,13 +212,28 @@ class SqlLedger:
         try:
             results = await short.apply(operations)
         except BrokenLine:
-            results = await self._commit(operations)  # doing it twice changes nothing
-            return [_own(one, result) for one, result in zip(operations, results, strict=True)]
+            return await self._commit_again(operations)
         left = [one for one, result in zip(operations, results, strict=True) if result is NOT_DONE]
         if len(left) == len(operations):
             return await self._commit(operations)
         later = iter(await self._commit(left) if left else ())
         return [next(later) if result is NOT_DONE else result for result in results]
+
+    async def _commit_again(self, operations: list[Write]) -> list[Any]:
+        """What may have been done already: doing it twice changes nothing, and is answered as if it were the first
+        time. Raises OutcomeUnknown where it cannot be done."""
+        try:
+            results = await self._commit(operations)
+            unsure = [
+                one.row[0]
+                for one, result in zip(operations, results, strict=True)
+                if one.kind is Kind.OUTCOME and result is False
+            ]
+            found = await self._database.read(partial(reads.jobs_by_ids, ids=unsure)) if unsure else []
+        except (Unavailable, *FAILURES) as error:
+            raise OutcomeUnknown(f"whether this is on record is not known: {translated(error).message}") from error
+        own = {writes.end_of(row) for row in found}
+        return [_own(one, result, own) for one, result in zip(operations, results, strict=True)]
 
     async def _commit(self, operations: list[Write]) -> list[Any]:
         """One transaction where all goes well. The second and third try cost time only where something is unusual."""
@@ -253,8 +268,11 @@ class SqlLedger:
             raise Unavailable("the ledger is not running")
 
 
-def _own(one: Write, result: Any) -> Any:
-    """The result of what may have been done before: ids are new, so the row with an inserted job's id is its own."""
+def _own(one: Write, result: Any, ends: Set[rows.Row]) -> Any:
+    """The result of what may have been done before: ids are new, so the row with an inserted job's id is its own, and
+    so is an end with the same status and the same time."""
+    if one.kind is Kind.OUTCOME:
+        return result or (result is False and writes.end_told(one.row) in ends)
     if one.kind is not Kind.INSERT or result is True or isinstance(result, Exception):
         return result
     return True if result[0] == one.row[0] else result

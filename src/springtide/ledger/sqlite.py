@@ -36,8 +36,9 @@ READERS = 2  # reads are short; more threads would only fight for the interprete
 class SqliteWriter:
     """The connection that writes, for whichever thread calls."""
 
-    def __init__(self, url: URL) -> None:
-        self._engine = _engine(url, poolclass=StaticPool)
+    def __init__(self, url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
+        """busy_timeout_ms: how long another process on the same file is waited for."""
+        self._engine = _engine(url, busy_timeout_ms, poolclass=StaticPool)
         event.listen(self._engine, "begin", _begin_immediate)
         self._connection: Connection | None = None
 
@@ -52,7 +53,7 @@ class SqliteWriter:
         try:
             with self._connection.begin():
                 return work(self._connection)
-        except DBAPIError:
+        except (DBAPIError, sqlite3.OperationalError):
             self._connection.invalidate()  # whatever was wrong with it, the next write starts afresh
             self._connection.close()
             self._connection = None
@@ -91,8 +92,13 @@ class SqliteDatabase:
             raise
 
     async def stop(self) -> None:
-        if self._aside is not None:
-            await self._aside.stop()
+        try:
+            if self._aside is not None:
+                await self._aside.stop()
+        finally:
+            await self._stop_threads()
+
+    async def _stop_threads(self) -> None:
         if self._threads is None:
             return
         write, read = self._threads
@@ -148,16 +154,15 @@ class SqliteDatabase:
             self._writer.close()
 
 
-def _engine(url: URL, **pool: Any) -> Engine:
+def _engine(url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS, **pool: Any) -> Engine:
+    def configure(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, not where sqlite3 guesses
+        for pragma in (f"busy_timeout = {busy_timeout_ms}", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
     engine = create_engine(url, connect_args={"check_same_thread": False}, **pool)
-    event.listen(engine, "connect", _configure)
+    event.listen(engine, "connect", configure)
     return engine
-
-
-def _configure(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, not where sqlite3 guesses
-    for pragma in (f"busy_timeout = {BUSY_TIMEOUT_MS}", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _switch_to_wal(connection: Connection) -> None:

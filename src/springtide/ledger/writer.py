@@ -19,6 +19,8 @@ from springtide.ledger.sqlite import SqliteWriter
 from springtide.ledger.writing import READY, Done, decode_asked, encode
 from springtide.runtime.frames import HEADER_BYTES
 
+BUSY_TIMEOUT_MS = 500  # of another process on the same file: the owner, who gets back what cannot be done, waits longer
+
 
 def answer(writer: SqliteWriter, frame: bytes) -> Done:
     """One result for each operation, empty where nothing was done."""
@@ -37,7 +39,7 @@ def main() -> None:
     """A handle by its number, the line to the owner, and the ledger's URL."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # for the owner, which hangs up when it has ended
-    line, writer = socket.socket(fileno=int(sys.argv[1])), SqliteWriter(make_url(sys.argv[2]))
+    line, writer = socket.socket(fileno=int(sys.argv[1])), SqliteWriter(make_url(sys.argv[2]), BUSY_TIMEOUT_MS)
     content = READY
     try:
         while True:

@@ -66,7 +66,9 @@ FILE_COLUMNS: Columns = (
 )
 CANCEL_COLUMNS: Columns = (Column("id", Text), Column("at_s", Double))
 _ID, _STATUS, _ATTEMPT, _USED_S, _DAY = 0, 1, 2, 10, 11  # places in a row of OUTCOME_COLUMNS
-_JOB_TENANT, _JOB_KEY, _JOB_PARENT = 1, 13, 24  # places in a row of jobs
+_FINISHED_AT_S, _OUTPUTS = 5, 6
+_JOB_STATUS, _JOB_FINISHED_AT_S = 4, 18
+_JOB_TENANT, _JOB_INPUTS, _JOB_KEY, _JOB_PARENT = 1, 5, 13, 24  # places in a row of jobs
 FILLED_ROWS = 16  # fewer are done sooner by one statement: COPY takes two round trips
 
 
@@ -87,6 +89,12 @@ class Write(NamedTuple):
     kind: Kind
     row: Row
     files: Sequence[Row] = ()  # rows of FILE_COLUMNS: what a new job, or one that ended by this, has from now on
+
+
+def length(write: Write) -> int:
+    """Characters of what a caller sent or an engine gave: all else of a row is short."""
+    place = _JOB_INPUTS if write.kind is Kind.INSERT else _OUTPUTS if write.kind is Kind.OUTCOME else None
+    return 0 if place is None else len(write.row[place] or "")
 
 
 class Uncertain(Exception):
@@ -110,6 +118,16 @@ def apply(connection: Connection, writes: Sequence[Write], *, careful: bool) -> 
     taken = (write.files for write, result in zip(writes, results, strict=True) if result is True)
     _hold(connection, [row for files in taken for row in files])
     return results
+
+
+def end_of(job: Row) -> Row:
+    """Of a row of jobs: what tells its end from any other."""
+    return (job[_ID], job[_JOB_STATUS], job[_JOB_FINISHED_AT_S])
+
+
+def end_told(outcome: Row) -> Row:
+    """The same of a row of OUTCOME_COLUMNS."""
+    return (outcome[_ID], outcome[_STATUS], outcome[_FINISHED_AT_S])
 
 
 def alone(operations: Sequence[Write]) -> BulkStatement | None:

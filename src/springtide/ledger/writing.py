@@ -3,7 +3,7 @@
 SQLite's statements leave the interpreter's lock, but each has to win it back from a busy event loop, and what is
 around them holds it. In a process of their own they use the second processor.
 
-    ready     []                        writer: ask me
+    ready     [version]                 writer: ask me
     asked     [[kind, row, files], ...] owner: do this in one transaction
     done      [result, ...]             writer: it is on disk; empty: nothing was done
 
@@ -27,8 +27,9 @@ from typing import Any
 
 import msgspec
 
+from springtide import __version__
 from springtide.ledger.database import NOT_DONE, BrokenLine
-from springtide.ledger.writes import Kind, Write
+from springtide.ledger.writes import Kind, Write, length
 from springtide.runtime.children import Child, Demand
 from springtide.runtime.frames import Frames
 
@@ -38,7 +39,9 @@ BUSY_PER_S = 500.0  # operations; a job has two
 WINDOW_S = 1.0
 IDLE_S = 60.0  # a begin costs half a second of processor time
 IDLE_PER_S = BUSY_PER_S / 10
-ANSWER_S = 15.0  # longer than SQLite waits for another process that writes
+ANSWER_S = 15.0  # a group takes milliseconds, a second where another process has the file
+MOST_CHARACTERS = 1 << 20  # of a group's inputs and outputs: more are copied and sent more slowly than written
+MOST_REFUSED = 20  # groups in a row; what refuses more is of no use
 _COMMAND = (sys.executable, "-P", "-m", "springtide.ledger.writer")
 
 Asked = list[tuple[int, tuple[Any, ...], list[tuple[Any, ...]]]]
@@ -46,7 +49,7 @@ Done = list[Any]
 
 encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 decode_asked: Callable[[bytes], Asked] = msgspec.msgpack.Decoder(Asked).decode
-READY = encode([])
+READY = encode([__version__])
 
 
 class Writing:
@@ -83,7 +86,7 @@ class Writing:
             self._writer = _Writer()
             self._task = asyncio.create_task(self._keep(self._writer))
         asked = None
-        if not any(one.kind is Kind.RARE for one in operations):
+        if not any(one.kind is Kind.RARE for one in operations) and sum(map(length, operations)) <= MOST_CHARACTERS:
             async with self._turn:
                 asked = None if self._writer is None else self._writer.ask(operations)
         done = [] if asked is None else await self._answered(asked)
@@ -110,7 +113,7 @@ class Writing:
         except TimeoutError:
             if self._writer is not None:
                 log.warning("the ledger's writer has not answered for %.0f s and is ended", self._answer_s)
-                self._writer.end()
+                self._writer.give_up()
             raise BrokenLine from None
 
     async def _keep(self, writer: _Writer) -> None:
@@ -122,7 +125,7 @@ class Writing:
         except OSError as error:
             how = str(error)
         self._writer = None
-        if writer.is_over:
+        if writer.is_over and not writer.has_failed:
             self._demand.served()
         else:
             self._demand.failed()
@@ -151,6 +154,8 @@ class _Writer:
         self.operations = 0  # that it was asked for
         self.is_ready = False
         self.is_over = False  # ended by us
+        self.has_failed = False  # and why
+        self._refused = 0  # groups in a row
 
     @property
     def pid(self) -> int | None:
@@ -183,8 +188,8 @@ class _Writer:
             content = encode(operations)
         except (TypeError, ValueError, OverflowError):  # a value that has no place in a database either
             return None
-        self._asked.append(asyncio.get_running_loop().create_future())
         self._frames.send(content)
+        self._asked.append(asyncio.get_running_loop().create_future())
         self.operations += len(operations)
         return self._asked[-1]
 
@@ -192,6 +197,10 @@ class _Writer:
         """Wait until nothing is asked of it."""
         if self._asked:
             await asyncio.wait(self._asked)
+
+    def give_up(self) -> None:
+        self.has_failed = True
+        self.end()
 
     def end(self) -> None:
         self.is_over = True
@@ -201,9 +210,13 @@ class _Writer:
 
     def _received(self, done: Done) -> None:
         if not self.is_ready:
-            self.is_ready = True
-        elif not (asked := self._asked.popleft()).done():
-            asked.set_result(done)
+            self.is_ready = done == [__version__]
+        else:
+            self._refused = 0 if done else self._refused + 1
+            if not (asked := self._asked.popleft()).done():
+                asked.set_result(done)
+        if not self.is_ready or self._refused > MOST_REFUSED:  # another version, put in place under a running server
+            self.give_up()
 
     def _lost(self) -> None:
         self.is_ready = False
