@@ -57,6 +57,7 @@ BATCHES = "springtide, batches of 100"
 BATCH_JOBS = 100
 BATCH_CONNECTIONS = 4
 ROUNDS = 3  # of 8 s and a drain: enough for a median
+WARM_UP_S = 4.0  # the same load before what is measured: what is begun on demand is there, caches are full
 SECONDS = 8.0
 DRAIN_LIMIT_S = 180.0
 GOALS = (
@@ -70,6 +71,7 @@ GOALS = (
 NOTES = (
     "accepted_per_s: 202 answers while the load lasts; completed_per_s: all accepted jobs over the time from the first "
     "POST until the last of them is completed on record.",
+    "Before each measurement the same load for 4 s, in which Springtide begins its front and its writer.",
     "Client: one process on the same machine (benchmarks/load.py), its processor time is client_cpu_s.",
     "Springtide's 202 means on disk (fsync); the peers' means in the server's memory, on disk within about a second.",
     "Batches: POST /v1/jobs/batches, 100 jobs each, 4 connections; accepted_p50_ms is that of a whole batch.",
@@ -115,7 +117,7 @@ def _ours(plan: Plan, folder: Path, *, batches: bool) -> dict[str, float]:
     home = Installation(folder, SYNTHETIC)
     with home.up() as server:
         server.wait_until_warm("synthetic")
-        post_for_a_while(f"{server.url}{path}", plan, seconds=1.0, batch=batch)
+        post_for_a_while(f"{server.url}{path}", plan, seconds=WARM_UP_S, batch=batch)
         time.sleep(1.0)
         before = home.completed()
         cpu_before = _cpu_s(server.processes())
@@ -128,7 +130,7 @@ def _ours(plan: Plan, folder: Path, *, batches: bool) -> dict[str, float]:
 
 def _peer(peer: Peer, plan: Plan, folder: Path) -> dict[str, float]:
     with valkey_server(dir=str(folder)) as valkey, _fastapi(peer, valkey) as url:
-        post_for_a_while(f"{url}/v1/jobs", plan, seconds=1.0)
+        post_for_a_while(f"{url}/v1/jobs", plan, seconds=WARM_UP_S)
         _drained(peer, valkey)
         found = post_for_a_while(f"{url}/v1/jobs", plan)
         _drained(peer, valkey)
