@@ -112,6 +112,16 @@ class TestWithAWriter(LedgerSuite):
         return again
 
 
+def writers(url: str) -> list[psutil.Process]:
+    """Of the ledger there, among all that this process has begun."""
+    found: list[psutil.Process] = []
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if each.status() != psutil.STATUS_ZOMBIE and url in each.cmdline():
+                found.append(each)
+    return found
+
+
 def jobs(group: int, count: int = GROUP) -> list[Job]:
     return [job(group * 1000 + n, input_files=()) for n in range(count)]
 
@@ -129,7 +139,7 @@ async def test_few_writes_need_no_writer(url: str, opened: list[Written]) -> Non
     for group in range(GROUPS):
         await written.ledger.insert(jobs(group))
     assert written.writing.pid is None
-    assert not psutil.Process().children(recursive=True)
+    assert not writers(url)
 
 
 async def test_one_that_has_little_to_do_is_ended_and_another_one_begun(url: str, opened: list[Written]) -> None:
@@ -267,7 +277,7 @@ async def test_stopping_while_it_begins_leaves_nothing(url: str, opened: list[Wr
     written = await start(url, opened)
     await written.ledger.insert(jobs(0))
     await opened.pop().ledger.stop()
-    assert not psutil.Process().children(recursive=True)
+    assert not writers(url)
 
 
 async def test_it_ends_with_its_owner_however_that_went(url: str) -> None:
