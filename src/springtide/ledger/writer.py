@@ -1,8 +1,8 @@
 """A process that writes to the SQLite ledger while much is written. The process that owns the ledger passes groups of
 operations on; each is one transaction, which is on disk when it is answered.
 
-Promises: it does what the owner would have done, by the same code, or nothing. What is refused, uncertain or wrong it
-rolls back and hands back, for the owner to do or to say what is the matter. It ends when the owner hangs up or dies.
+Promises: it does what the owner would have done, by the same code, or nothing. What is refused or wrong
+it rolls back and hands back, for the owner to do or to say what is the matter. It ends when the owner hangs up or dies.
 """
 
 from __future__ import annotations

@@ -65,10 +65,9 @@ FILE_COLUMNS: Columns = (
     Column("at_s", Double),
 )
 CANCEL_COLUMNS: Columns = (Column("id", Text), Column("at_s", Double))
-_ID, _STATUS, _ATTEMPT, _USED_S, _DAY = 0, 1, 2, 10, 11  # places in a row of OUTCOME_COLUMNS
-_FINISHED_AT_S, _OUTPUTS = 5, 6
-_JOB_STATUS, _JOB_FINISHED_AT_S = 4, 18
-_JOB_TENANT, _JOB_INPUTS, _JOB_KEY, _JOB_PARENT = 1, 5, 13, 24  # places in a row of jobs
+# Places in a row of OUTCOME_COLUMNS, and in one of jobs.
+_ID, _STATUS, _ATTEMPT, _FINISHED_AT_S, _OUTPUTS, _USED_S, _DAY = 0, 1, 2, 5, 6, 10, 11
+_JOB_TENANT, _JOB_STATUS, _JOB_INPUTS, _JOB_KEY, _JOB_FINISHED_AT_S, _JOB_PARENT = 1, 4, 5, 13, 18, 24
 FILLED_ROWS = 16  # fewer are done sooner by one statement: COPY takes two round trips
 
 
