@@ -79,6 +79,7 @@ class BulkStatement:
         self._forms: set[_Form] = set()  # those in use
         self._for_postgres: dict[_Form, UpdateBase] = {}
         self._texts: dict[_Form, tuple[str, list[str]]] = {}
+        self._for_one_row: dict[_Form, str] = {}  # compiled once: milliseconds, for which nobody should wait six times
         self._for_sqlite: dict[tuple[_Form, int], str] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> CursorResult[Any]:
@@ -155,10 +156,17 @@ class BulkStatement:
 
     def _sqlite(self, form: _Form, size: int) -> str:
         known = self._for_sqlite.get((form, size))
-        if known is not None:
-            return known
+        if known is None:
+            one = "(" + ", ".join("?" * (len(self._names) - len(form.empty | form.same))) + ")"
+            if form not in self._for_one_row:
+                self._for_one_row[form] = self._compiled(form, one)
+            known = self._for_one_row[form].replace(f"VALUES {one}", "VALUES " + ", ".join([one] * size))
+            self._for_sqlite[form, size] = known
+        return known
+
+    def _compiled(self, form: _Form, row: str) -> str:
+        """For one row, whose place is `VALUES` and `row`."""
         varied = [place for place in range(len(self._names)) if place not in form.empty | form.same]
-        one = "(" + ", ".join("?" * len(varied)) + ")"
         values = {place: f"column{n}" for n, place in enumerate(varied, start=1)}
 
         def field(place: int) -> ColumnElement[Any]:
@@ -167,11 +175,8 @@ class BulkStatement:
             return literal_column(given, self._types[place])
 
         fields = [field(place).label(name) for place, name in enumerate(self._names)]
-        relation = select(*fields).select_from(text(f"(VALUES {one})")).subquery("s")
-        statement = str(self._build(relation, sqlite.insert).compile(dialect=sqlite.dialect()))
-        known = statement.replace(f"VALUES {one}", "VALUES " + ", ".join([one] * size))
-        self._for_sqlite[form, size] = known
-        return known
+        relation = select(*fields).select_from(text(f"(VALUES {row})")).subquery("s")
+        return str(self._build(relation, sqlite.insert).compile(dialect=sqlite.dialect()))
 
 
 def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
