@@ -65,6 +65,14 @@ class _Run(NamedTuple):
     prediction: Prediction
 
 
+class _Said(NamedTuple):
+    """What was learnt, and what it makes of what an engine says of a job."""
+
+    learnt: CostMemory
+    told: Foretold
+    run_s: float
+
+
 class Readiness:
     """When jobs will be ready."""
 
@@ -78,7 +86,8 @@ class Readiness:
         self._starts_s: dict[ModelName, float] = {}
         self._read_at_s = float("-inf")
         self._tails: dict[ModelName, _Tail] = {}
-        self._runs: dict[ModelName, _Run] = {}  # asked for last
+        self._runs: dict[ModelName, _Run] = {}  # asked for last: many jobs are alike
+        self._said: dict[ModelName, _Said] = {}
 
     async def refresh(self) -> None:
         """Read again what may have changed since the last time."""
@@ -108,8 +117,12 @@ class Readiness:
 
     def predicted_s(self, model: ModelName, foretold: Foretold) -> float:
         """Run seconds of a job of which its engine says this: what it is queued with."""
-        said_s = middle_s(self._features.get(model, _NOTHING), foretold.features, foretold.estimate_s)
-        return min(said_s, self._models[model].timeout_s)
+        learnt = self._features.get(model, _NOTHING)
+        known = self._said.get(model)
+        if known is None or known.learnt is not learnt or known.told != foretold:
+            run_s = min(middle_s(learnt, foretold.features, foretold.estimate_s), self._models[model].timeout_s)
+            known = self._said[model] = _Said(learnt, foretold, run_s)
+        return known.run_s
 
     def run(self, model: ModelName, predicted_s: float) -> Prediction:
         """Run seconds of a job that was queued with this figure, whatever has been learnt since."""
