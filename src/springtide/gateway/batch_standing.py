@@ -15,9 +15,10 @@ from springtide.gateway.links import Links
 from springtide.gateway.readiness import Eta
 from springtide.gateway.schemas_batches import BatchCounts, BatchItemView, BatchStatus, BatchView, RefusedItem
 from springtide.gateway.services import GatewayServices
-from springtide.gateway.standing import Standings
+from springtide.gateway.standing import Standing, Standings
 from springtide.gateway.views import job_view
-from springtide.ledger.batches import Batch, Tally
+from springtide.ledger.batches import Batch, BatchLine, Tally
+from springtide.policy.pipelines import MODELS_JOINED_BY
 
 SHOWN_REFUSED = 10  # in the batch itself
 RUNNING_SEEN = 64  # running jobs whose own progress counts: more of one batch seldom run at once
@@ -47,7 +48,9 @@ class BatchStandings:
     async def view(self, batch: Batch, base: str) -> BatchView:
         """The batch now."""
         tallies = await self._batches.tally(batch.id)
-        refused, first = await self._batches.refused(batch.id, limit=SHOWN_REFUSED)
+        refused, first = 0, list[BatchLine]()
+        if sum(each.jobs for each in tallies) < batch.received:  # not all of them are jobs
+            refused, first = await self._batches.refused(batch.id, limit=SHOWN_REFUSED)
         counts = _counts(batch, tallies, refused)
         is_live = counts.queued + counts.in_progress > 0
         progress, eta = await self._progress(batch, tallies, is_live=is_live)
@@ -130,7 +133,9 @@ class BatchStandings:
         if not is_live:
             share = batch.received / batch.total if batch.closed_at_s is None else 1.0
             return round(share, 4), None
-        running = await self._standings.of(await self._batches.running(batch.id, limit=RUNNING_SEEN))
+        running: Sequence[Standing] = ()
+        if any(map(_may_run, tallies)):
+            running = await self._standings.of(await self._batches.running(batch.id, limit=RUNNING_SEEN))
         for standing in running:
             fraction = standing.live.fraction if standing.live is not None else None
             done_s += (fraction or 0.0) * (standing.job.predicted_s + _LEAST_S)
@@ -145,6 +150,11 @@ class BatchStandings:
 
 def _weight(tally: Tally) -> float:
     return tally.predicted_s + tally.jobs * _LEAST_S
+
+
+def _may_run(tally: Tally) -> bool:
+    """Whether a job among them may be on record as running, or be a pipeline, whose steps run."""
+    return tally.status is JobStatus.IN_PROGRESS or MODELS_JOINED_BY in tally.model
 
 
 def _counts(batch: Batch, tallies: Sequence[Tally], refused: int) -> BatchCounts:

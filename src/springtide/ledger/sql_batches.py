@@ -78,6 +78,16 @@ _LINES = (
 _IS_REFUSED = (batch_items.c.batch == bindparam("batch"), batch_items.c.problem.is_not(None))
 _REFUSED = select(batch_items).where(*_IS_REFUSED).order_by(batch_items.c.place).limit(bindparam("limit"))
 _HOW_MANY_REFUSED = select(func.count()).select_from(batch_items).where(*_IS_REFUSED)
+_NOTE = (
+    update(batches)
+    .values(
+        received=bindparam("many"),
+        touched_at_s=bindparam("now_s"),
+        closed_at_s=func.coalesce(bindparam("closed_at_s", type_=batches.c.closed_at_s.type), batches.c.closed_at_s),
+    )
+    .where(batches.c.id == bindparam("batch"))
+    .returning(*batches.c)
+)
 _ASK_CANCEL = (
     update(batches)
     .values(cancel_asked_at_s=bindparam("now_s"))
@@ -94,7 +104,8 @@ _FORGET = delete(batches).where(  # batches_pk, and jobs_pk for each
 
 def _insert_batch(s: FromClause, insert: InsertInto) -> UpdateBase:
     rows = select(*s.c).where(_ANY)
-    return insert(batches).from_select(list(batches.c.keys()), rows).on_conflict_do_nothing()
+    fresh = insert(batches).from_select(list(batches.c.keys()), rows).on_conflict_do_nothing()
+    return fresh.returning(*batches.c)
 
 
 def _insert_lines(s: FromClause, insert: InsertInto) -> UpdateBase:
@@ -124,9 +135,7 @@ class SqlBatches:
     async def note(
         self, batch: BatchId, received: int, now_s: float, *, lines: Sequence[BatchLine] = (), closed: bool = False
     ) -> Batch | None:
-        values: dict[str, Any] = {"received": received, "touched_at_s": now_s}
-        if closed:
-            values["closed_at_s"] = now_s
+        values = {"many": received, "now_s": now_s, "closed_at_s": now_s if closed else None}
         return await self._ledger.write(partial(note, batch=batch, values=values, lines=lines))
 
     async def ask_cancel(self, batch: BatchId, now_s: float) -> None:
@@ -172,7 +181,8 @@ class SqlSecrets:
 
 
 def begin(connection: Connection, batch: Batch) -> Batch:
-    _INSERT_BATCH.run(connection, [_row(batch)])
+    if (new := _INSERT_BATCH.run(connection, [_row(batch)]).first()) is not None:
+        return _batch(new)
     found = batch_by_id(connection, batch.id)
     if found is not None:
         return found
@@ -180,11 +190,11 @@ def begin(connection: Connection, batch: Batch) -> Batch:
 
 
 def note(connection: Connection, batch: BatchId, *, values: dict[str, Any], lines: Sequence[BatchLine]) -> Batch | None:
-    known = connection.execute(update(batches).values(values).where(batches.c.id == batch)).rowcount
-    rows = [_line_row(batch, line) for line in lines] if known else []
+    known = connection.execute(_NOTE, {**values, "batch": batch}).first()
+    rows = [] if known is None else [_line_row(batch, line) for line in lines]
     for at in range(0, len(rows), MAX_ROWS):
         _INSERT_LINES.run(connection, rows[at : at + MAX_ROWS])
-    return batch_by_id(connection, batch)
+    return None if known is None else _batch(known)
 
 
 def ask_cancel(connection: Connection, batch: BatchId, *, now_s: float) -> None:
