@@ -14,13 +14,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from springtide.domain.errors import Conflict, InvalidInput, SpringtideError, Unavailable
 
 # A CompileError, say, is none of these: it is a bug here, and shall look like one.
-# The last one comes from what SQLite is asked past SQLAlchemy: a file that somebody else has locked.
-FAILURES = (DBAPIError, PoolTimeout, OSError, sqlite3.OperationalError)
+# The last one comes from what SQLite is asked past SQLAlchemy.
+FAILURES = (DBAPIError, PoolTimeout, OSError, sqlite3.Error)
+_REFUSED = (IntegrityError, sqlite3.IntegrityError)
+_NO_PLACE = (DataError, sqlite3.DataError, OverflowError, UnicodeError)
 
 
 def is_own(error: BaseException) -> bool:
     """Whether one operation's own values caused this, so that the others of its batch would go through."""
-    if isinstance(error, IntegrityError | DataError | OverflowError | UnicodeError):
+    if isinstance(error, (*_REFUSED, *_NO_PLACE)):
         return True
     # SQLSTATE classes 22 and 23: data exception, integrity constraint violation.
     return _sqlstate(error)[:2] in {"22", "23"}
@@ -42,7 +44,7 @@ def translated(error: BaseException) -> SpringtideError:
     reason = _reason(error)
     if not is_own(error):
         return Unavailable(f"the ledger's database cannot be used: {reason}")
-    if isinstance(error, IntegrityError) or _sqlstate(error)[:2] == "23":
+    if isinstance(error, _REFUSED) or _sqlstate(error)[:2] == "23":
         return Conflict(f"the ledger refuses this: {reason}")
     return InvalidInput(f"the ledger cannot hold this value: {reason}")
 

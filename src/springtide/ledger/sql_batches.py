@@ -104,8 +104,7 @@ _FORGET = delete(batches).where(  # batches_pk, and jobs_pk for each
 
 def _insert_batch(s: FromClause, insert: InsertInto) -> UpdateBase:
     rows = select(*s.c).where(_ANY)
-    fresh = insert(batches).from_select(list(batches.c.keys()), rows).on_conflict_do_nothing()
-    return fresh.returning(*batches.c)
+    return insert(batches).from_select(list(batches.c.keys()), rows).on_conflict_do_nothing()
 
 
 def _insert_lines(s: FromClause, insert: InsertInto) -> UpdateBase:
@@ -181,8 +180,8 @@ class SqlSecrets:
 
 
 def begin(connection: Connection, batch: Batch) -> Batch:
-    if (new := _INSERT_BATCH.run(connection, [_row(batch)]).first()) is not None:
-        return _batch(new)
+    if _INSERT_BATCH.run(connection, [_row(batch)]).row_count:
+        return batch
     found = batch_by_id(connection, batch.id)
     if found is not None:
         return found

@@ -14,7 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from springtide.domain.ids import JOB_PREFIX
 from springtide.domain.webhook import MESSAGE_PREFIX, WEBHOOK_PREFIX, DeliveryState
-from springtide.ledger.bulk import InsertInto
+from springtide.ledger.bulk import InsertInto, driver_of
 from springtide.ledger.tables import deliveries, jobs, webhooks
 
 _ANY_WEBHOOK = webhooks.alias("any_webhook")
@@ -23,8 +23,7 @@ _TOLD = (jobs.c.id, jobs.c.tenant, jobs.c.model, jobs.c.status, jobs.c.finished_
 
 def has_webhooks(connection: Connection) -> bool:
     """Whether anybody is to be told of anything. Past SQLAlchemy's machinery: it is asked in every commit with ends."""
-    driver: Any = connection.connection.driver_connection
-    return driver.execute("SELECT 1 FROM webhooks LIMIT 1").fetchone() is not None
+    return driver_of(connection).execute("SELECT 1 FROM webhooks LIMIT 1").fetchone() is not None
 
 
 def deliveries_of(s: FromClause, insert: InsertInto) -> UpdateBase:

@@ -226,7 +226,7 @@ def _record_round(connection: Connection, rows: list[Row], careful: bool) -> lis
     ends = [row for row in rows if row[_STATUS] != JobStatus.QUEUED]
     ended: set[str] = set()
     if ends and connection.dialect.name == "postgresql":
-        ended = {row[0] for row in _END_JOBS_TELLING.run(connection, ends)}
+        ended = {row[0] for row in _END_JOBS_TELLING.run(connection, ends).returned}
     elif ends:
         ended = _changed(connection, (_END_JOBS, _END_JOBS_RETURNING), ends, careful)
         if ended and has_webhooks(connection):
@@ -235,7 +235,7 @@ def _record_round(connection: Connection, rows: list[Row], careful: bool) -> lis
     unsuccessful += [row for row in ends if row[_ID] in ended and row[_ATTEMPT] > 0 and row[_STATUS] in _WITHOUT_RESULT]
     fresh: set[str] = set()
     if unsuccessful:
-        fresh = {row[0] for row in _INSERT_ATTEMPTS.run(connection, unsuccessful)}
+        fresh = {row[0] for row in _INSERT_ATTEMPTS.run(connection, unsuccessful).returned}
     if requeued:
         _REQUEUE_JOBS.run(connection, requeued)
     accounting.count(
@@ -257,8 +257,8 @@ def _changed(
     """Ids of the rows that `statement` changed (counting it, or returning them)."""
     counting, returning = statement
     if careful:
-        return {row[0] for row in returning.run(connection, rows)}
-    if counting.run(connection, rows).rowcount != len(rows):
+        return {row[0] for row in returning.run(connection, rows).returned}
+    if counting.run(connection, rows).row_count != len(rows):
         raise Uncertain
     return {row[_ID] for row in rows}
 
