@@ -56,7 +56,6 @@ PEERS_HERE = {
 BATCHES = "springtide, batches of 100"
 BATCH_JOBS = 100
 BATCH_CONNECTIONS = 4
-ROUNDS = 7  # of 8 s and a drain: on a machine whose pace changes by the minute, a median needs them
 WARM_UP_S = 4.0  # the same load before what is measured: what is begun on demand is there, caches are full
 SECONDS = 8.0
 DRAIN_LIMIT_S = 180.0
@@ -93,7 +92,7 @@ def measure(plan: Plan) -> Report:
         report.describe(name, peer.description, durable="AOF, fsync each second")
         found = versions_in(python_of(peer.queue))
         report.versions |= {f"{package} (with {peer.queue})": version for package, version in found.items()}
-    for number in range(min(plan.rounds, ROUNDS)):
+    for number in range(plan.rounds):
         for name in systems:
             folder = plan.folder / f"{name}-{number}"
             folder.mkdir()
