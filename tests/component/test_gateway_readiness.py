@@ -14,6 +14,7 @@ import pytest
 from gateway_world import World, gateway_world
 
 from springtide.domain.ids import ModelName
+from springtide.gateway import readiness
 from springtide.ledger.history import Memory, cost_memory, eta_memory, features_memory, starts_memory
 from springtide.policy.cost import CostMemory, learn
 from springtide.policy.eta import Calibration, band_of, correct
@@ -88,6 +89,23 @@ async def test_a_job_is_queued_with_what_its_features_have_taught_and_keeps_what
     assert 0.6 < predicted[4] < 2.4 and 16 < predicted[80] < 40
     [view] = await world.services.broker.queues([MODEL], world.services.clock.now_s())
     assert view.predicted_s == pytest.approx(10.0 + sum(predicted.values()), rel=0.5), "the queue orders by the same"
+
+
+async def test_what_is_learnt_later_counts_for_jobs_like_those_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "READ_EVERY_S", 0.0)
+    predicted = []
+    for factor in (1.0, 3.0, 1.0):
+        memory = CostMemory()
+        for estimate_s in (5.0, 10.0, 20.0) * 5:
+            memory = learn(memory, {}, estimate_s, run_s=estimate_s * factor)
+        await put(world, features_memory(MODEL), memory)
+        await submit(world)  # by which it is looked at
+        [job] = await world.services.ledger.get([(await submit(world))["id"]])
+        assert job is not None
+        predicted.append(job.predicted_s)
+    assert predicted == pytest.approx([10.0, 30.0, 10.0], rel=0.2)
 
 
 async def test_features_that_cannot_be_told_refuse_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,16 +18,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, update
 
-from springtide.domain.errors import ConfigError, Unavailable
+from springtide.domain.errors import ConfigError, Conflict, Unavailable
 from springtide.domain.ids import JobId
+from springtide.ledger import rows
 from springtide.ledger import sqlite as sqlite_module
+from springtide.ledger.bulk import driver_of
 from springtide.ledger.history import Memory
 from springtide.ledger.migrations import upgrade
 from springtide.ledger.protocol import Ledger
 from springtide.ledger.sql import SqlLedger
-from springtide.ledger.tables import metadata
+from springtide.ledger.tables import jobs, metadata
+from springtide.ledger.writes import Kind, Write, apply
 from springtide.testing.ledger_cases import ACME, NOW_S, Reopen, blob_ref, job
 from springtide.testing.ledger_processes import start_at_once
 from springtide.testing.ledger_suite import LedgerSuite
@@ -180,6 +183,36 @@ async def test_the_ledger_recovers_when_a_write_could_not_be_made(ledger: SqlLed
     assert await ledger.get([job(1).id]) == [None], "nothing of a failed transaction stays"
     (result,) = await ledger.insert([job(1)])
     assert result.is_new
+
+
+@pytest.mark.parametrize("by_sqlalchemy", [False, True])
+async def test_nothing_stays_of_work_that_failed_whoever_ran_its_statements(
+    ledger: SqlLedger, by_sqlalchemy: bool
+) -> None:
+    def fails(on: Connection) -> None:
+        # An insert goes to the driver; SQLAlchemy's own transaction is begun, or not, before it.
+        if by_sqlalchemy:
+            on.execute(update(jobs).values(worker="w")).close()
+        apply(on, [Write(Kind.INSERT, rows.job_row(job(1)))], careful=False)
+        raise LookupError("halfway")
+
+    await ledger.insert([job(2)])
+    with pytest.raises(LookupError, match="halfway"):
+        await ledger._database.write(fails)
+    [missing, kept] = await ledger.get([job(1).id, job(2).id])
+    assert missing is None and kept is not None and kept.worker is None
+    assert (await ledger.insert([job(1)]))[0].is_new, "and the next write is not inside the one that failed"
+
+
+async def test_what_the_driver_refuses_fails_alone(ledger: SqlLedger) -> None:
+    def refused(on: Connection) -> None:
+        driver_of(on).execute("INSERT INTO jobs (id) VALUES ('one')")
+
+    outcomes = await asyncio.gather(
+        ledger.write(refused), ledger.insert([job(1)]), ledger.write(refused), return_exceptions=True
+    )
+    assert [type(one) for one in outcomes] == [Conflict, list, Conflict]
+    assert (await ledger.get([job(1).id]))[0] is not None
 
 
 @pytest.mark.parametrize("bad", ["sqlite://", "sqlite:///:memory:", "mysql://host/name", "nonsense"])

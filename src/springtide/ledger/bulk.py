@@ -10,7 +10,7 @@ on PostgreSQL every statement is a round trip. So rows enter as one relation `s`
 - SQLite: `VALUES (?, ...), ...`, padded to a power of two by repeating the last row, so that ten texts per statement
   and form stay prepared. A statement here must therefore do nothing the second time it meets a row. The same columns
   are left out or given once: of 256 new jobs the statement takes 2.0 µs each instead of 8.5. It goes to the driver
-  itself: SQLAlchemy's cursor and result take as long as the statement of a lone row.
+  itself (docs/decisions/0062).
 
 Refuses more than MAX_ROWS rows.
 """

@@ -171,8 +171,8 @@ def _switch_to_wal(connection: Connection) -> None:
 
 
 def _in_transaction(connection: Connection, work: Callable[[Connection], R]) -> R:
-    """SQLAlchemy's own transaction is only begun by work that uses SQLAlchemy, and then ends the driver's: begun for
-    every commit, and its statement for BEGIN, were 0.15 ms of a lone one."""
+    """Past SQLAlchemy, whose own transaction is only begun by work that uses it, and then ends the driver's: see
+    docs/decisions/0062."""
     driver = driver_of(connection)
     driver.execute("BEGIN IMMEDIATE").close()
     try:
